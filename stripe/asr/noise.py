@@ -1,0 +1,130 @@
+"""Noise in batch normalisation, that a network has to learn with (Stripe Observation paper, section 6 and table 9).
+
+Where x̂ is the normalised map, ``BN(x) = (x̂ ⊙ N_a + N_b) ⊙ γ + β``, in training and in evaluation alike. That is a
+batch normalisation with γ ⊙ N_a and β + γ ⊙ N_b instead of γ and β, so the noise is a parametrization, like ASR,
+and is fused like it.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized, register_parametrization
+
+from stripe.asr.value import ASR
+from stripe.attention import Attention
+from stripe.errors import StripeError
+
+__all__ = ["Noise", "NoiseFactor", "NoiseOffset", "add_noise", "has_noise"]
+
+
+class Noise(nn.Module):
+    """What the parametrizations of this file have in common.
+
+    Args:
+        noise: One number a channel, (C,); a buffer, so that a checkpoint holds what was drawn.
+    """
+
+    def __init__(self, noise: Tensor) -> None:
+        super().__init__()
+        self.noise: Tensor
+        self.register_buffer("noise", noise)
+
+
+class NoiseFactor(Noise):
+    """γ (C,) → γ ⊙ N_a."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight of the normalisation, (C,), times the noise."""
+        return weight * self.noise
+
+
+class NoiseOffset(Noise):
+    """β (C,) → β + γ ⊙ N_b.
+
+    Args:
+        noise: N_b, (C,).
+        weight: The parametrizations of the same layer's weight, whose original is γ.
+    """
+
+    def __init__(self, noise: Tensor, weight: ParametrizationList) -> None:
+        super().__init__(noise)
+        self._weight = (weight,)  # in a tuple, so that it is no submodule
+
+    def forward(self, bias: Tensor) -> Tensor:
+        """The bias of the normalisation, (C,), plus γ times the noise."""
+        gamma = self._weight[0].original
+        assert isinstance(gamma, Tensor)
+        return bias + gamma * self.noise
+
+
+def add_noise(model: nn.Module, factor: float, offset: float, *, std: float = 0.0) -> list[str]:
+    """Disturb every batch normalisation of a network by constants, in place.
+
+    The network may have ASR or not, which then scales what is disturbed: ``((x̂ ⊙ N_a + N_b) ⊙ γ + β) ⊙ v``. Batch
+    normalisations within attention modules are left as they are: they are no layers of the backbone.
+
+    Args:
+        model: Any network; untouched where an error is raised. Build the optimiser afterwards.
+        factor: N_a, or its mean.
+        offset: N_b, or its mean.
+        std: Standard deviation over the channels: N_a and N_b of each channel are drawn, once, from normal
+            distributions around ``factor`` and ``offset``, by torch's global generator. 0: equal constants, as in
+            table 9.
+
+    Returns:
+        The names of the layers.
+
+    Raises:
+        StripeError: A number is none, or the network has no batch normalisation, or one without γ and β.
+
+    Example:
+        >>> from stripe.models import build
+        >>> add_noise(build("resnet11"), 0.8, 0.5)[:2]
+        ['bn1', 'layer1.0.bn1']
+    """
+    if not (math.isfinite(factor) and math.isfinite(offset) and 0 <= std < math.inf):
+        raise StripeError(f"the noise is {factor:g}, {offset:g} with standard deviation {std:g}; give finite numbers")
+    inner = {part for owner in model.modules() if isinstance(owner, Attention | ASR) for part in owner.modules()}
+    layers = {
+        name: layer for name, layer in model.named_modules() if isinstance(layer, _BatchNorm) and layer not in inner
+    }
+    if not layers:
+        raise StripeError("this network has no batch normalisation that noise could disturb")
+    for name, layer in layers.items():
+        if not layer.affine:
+            raise StripeError(f"{name} has no weight and bias (affine=False), into which noise could be put")
+        if has_noise(layer):
+            raise StripeError(f"{name} has noise already")
+    for layer in layers.values():
+        weight = layer.weight
+        factors, offsets = (
+            torch.normal(mean, std, (layer.num_features,)).to(weight.device, weight.dtype) for mean in (factor, offset)
+        )
+        gamma = _put_innermost(layer, "weight", NoiseFactor(factors))
+        _put_innermost(layer, "bias", NoiseOffset(offsets, gamma))
+    return list(layers)
+
+
+def has_noise(layer: nn.Module) -> bool:
+    """Whether `add_noise` disturbed a layer."""
+    return is_parametrized(layer, "bias") and isinstance(_passed(layer, "bias")[0], Noise)
+
+
+def _put_innermost(layer: nn.Module, tensor: str, noise: Noise) -> ParametrizationList:
+    """Before what is there: so γ, which N_b is multiplied by, is the layer's own."""
+    if is_parametrized(layer, tensor):
+        _passed(layer, tensor).insert(0, noise)
+    else:
+        register_parametrization(layer, tensor, noise)
+    return _passed(layer, tensor)
+
+
+def _passed(layer: nn.Module, tensor: str) -> ParametrizationList:
+    """What a parametrized tensor passes through."""
+    lists = layer.parametrizations
+    assert isinstance(lists, nn.ModuleDict)
+    passed = lists[tensor]
+    assert isinstance(passed, ParametrizationList)
+    return passed

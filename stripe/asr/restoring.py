@@ -1,0 +1,83 @@
+"""From a checkpoint to a network with ASR."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from stripe.asr.insert import reparameterize
+from stripe.asr.noise import add_noise
+from stripe.asr.official import translate
+from stripe.errors import StripeError
+from stripe.models import checkpoint as checkpoints
+from stripe.models import from_meta
+from stripe.models.checkpoint import Checkpoint
+
+__all__ = ["prepare", "restore"]
+
+SETTINGS = {"where", "attention", "psi", "learnable", "copies", "activation", "init"}
+
+
+def restore(checkpoint: Checkpoint, model: nn.Module | None = None) -> nn.Module:
+    """The network that a checkpoint is of, with its weights and, where it was trained so, with ASR.
+
+    Args:
+        checkpoint: What ``read`` gave: ours, whose ``meta["asr"]`` holds the arguments that `reparameterize` was called
+            with, and ``meta["noise"]`` those of `stripe.asr.noise.add_noise`; or one of the official code.
+        model: The plain network (with κ, where it has both); None: what the checkpoint says.
+
+    Raises:
+        StripeError: The checkpoint does not say its model, or does not fit it.
+
+    Example:
+        >>> from stripe.models import checkpoint
+        >>> model = restore(checkpoint.read("resnet20-asr.pth.tar"))  # doctest: +SKIP
+    """
+    checkpoint = translate(checkpoint)
+    if model is None:
+        model = from_meta(checkpoint.meta)
+    prepare(model, checkpoint)
+    checkpoints.load_into(model, checkpoint)
+    return model
+
+
+def prepare(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Put ASR, and noise, into a plain network as a checkpoint says; no weights are loaded.
+
+    Args:
+        model: The plain network, changed in place; left as it is where the checkpoint has neither.
+        checkpoint: As `translate` gives it.
+
+    Raises:
+        StripeError: The checkpoint's description of them is missing, damaged, or does not fit the network.
+    """
+    settings, noise = checkpoint.meta.get("asr"), checkpoint.meta.get("noise")
+    if settings is not None:
+        _reparameterize(model, settings, checkpoint)
+    if noise is not None:
+        _disturb(model, noise, checkpoint)
+    if settings is None and noise is None and any(".parametrizations." in key for key in checkpoint.state_dict):
+        raise StripeError(
+            f"{checkpoint.path} holds parametrized weights but does not say how ASR was put in; do that with "
+            "stripe.asr.reparameterize before loading it"
+        )
+
+
+def _reparameterize(model: nn.Module, settings: Any, checkpoint: Checkpoint) -> None:
+    """Put ASR in as a file says, which may be wrong or damaged."""
+    known = isinstance(settings, Mapping) and set(settings) <= SETTINGS
+    if known and isinstance(settings.get("attention", "se"), str):
+        try:
+            reparameterize(model, **settings)
+        except TypeError as error:
+            raise StripeError(f"{checkpoint.path}: its description of ASR is damaged ({error})") from error
+    else:
+        raise StripeError(f"{checkpoint.path}: its description of ASR ({settings!r}) is damaged")
+
+
+def _disturb(model: nn.Module, noise: Any, checkpoint: Checkpoint) -> None:
+    """Put noise in as a file says, which may be wrong or damaged."""
+    try:
+        add_noise(model, **noise)
+    except TypeError as error:
+        raise StripeError(f"{checkpoint.path}: its description of noise ({noise!r}) is damaged") from error

@@ -1,0 +1,53 @@
+"""Efficient Channel Attention.
+
+Wang et al., "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks", CVPR 2020,
+https://arxiv.org/abs/1910.03151, equations 9 and 12.
+"""
+
+import math
+
+from torch import Tensor, nn
+
+from stripe.attention.base import SqueezeAttention
+
+__all__ = ["ECA", "kernel_size"]
+
+
+def kernel_size(channels: int) -> int:
+    """The adaptive kernel ``k = |log₂(C)/2 + 1/2|`` (γ = 2, b = 1), made an odd integer.
+
+    It is cut to an integer and, where that is even, raised by one.
+
+    Example:
+        >>> [kernel_size(c) for c in (16, 64, 128, 256, 512)]
+        [3, 3, 5, 5, 5]
+    """
+    size = int(abs(math.log2(channels) / 2 + 1 / 2))
+    return size if size % 2 else size + 1
+
+
+class ECA(SqueezeAttention):
+    """Channel attention from the global average, through a 1-d convolution across neighbouring channels.
+
+    ``v = σ(conv1d_k(GAP(x)))`` without bias, zero-padded at the first and last channel, k as in
+    :func:`kernel_size`.
+
+    Parameters: k. In ResNet164 that is 234 in all.
+
+    Args:
+        channels: C, the number of channels of the maps.
+
+    Example:
+        >>> import torch
+        >>> ECA(64).gate(torch.randn(2, 64, 8, 8)).shape
+        torch.Size([2, 64, 1, 1])
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        size = kernel_size(channels)
+        self.conv = nn.Conv1d(1, 1, size, padding=size // 2, bias=False)
+
+    def excite(self, squeezed: Tensor) -> Tensor:
+        """Averages (N, C) → v (N, C)."""
+        return self.activation(self.conv(squeezed[:, None, :]))[:, 0]

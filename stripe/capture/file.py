@@ -1,0 +1,274 @@
+"""The writing side of a capture file: opened by one, an epoch complete or absent."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+
+from stripe.capture.layout import FORMAT, FORMAT_VERSION, Epoch, Layout, attribute, create
+from stripe.capture.slab import SlabWriter, slabs
+from stripe.errors import StripeError
+
+__all__ = ["CaptureFile", "check_format"]
+
+
+class CaptureFile:
+    """A capture file opened for writing; nobody else can open it for writing meanwhile.
+
+    Creates the file where there is none. Where there is one it must be made from the same model, data and images;
+    epochs that it lacks are added by a copy that replaces it.
+
+    Args:
+        path: The file.
+        layout: What it is to hold.
+
+    Raises:
+        StripeError: The file is damaged, no capture, made from something else, or open for writing elsewhere.
+    """
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path = path
+        if not path.exists():
+            _create(path, layout)
+        self._lock = _open_for_writing(path)
+        try:
+            check_format(self._lock, path)
+            if not self._lock["complete"][:].any():
+                self._replace(layout)  # it holds nothing yet, so that nothing has to agree
+            _check_same(self._lock, path, layout)
+            if {epoch.number for epoch in layout.epochs} - set(_epochs(self._lock)):
+                self._grow(layout)
+            self._slabs = slabs(self._lock, path)
+            self._index = {number: index for index, number in enumerate(_epochs(self._lock))}
+            self._writer = SlabWriter(path)
+        except BaseException:
+            self._lock.close()
+            raise
+        complete = self._slabs["complete"][:]
+        self._completed = {number for number, index in self._index.items() if complete[index]}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def completed(self) -> set[int]:
+        """The epochs that are wholly there."""
+        return set(self._completed)
+
+    def begin(self, epoch: int) -> None:
+        """Declare an epoch incomplete, before its values are written (again)."""
+        if epoch not in self._index:
+            raise StripeError(f"{self.path} has no room for epoch {epoch}; it has {', '.join(map(str, self._index))}.")
+        self._completed.discard(epoch)
+        with self._explained():
+            self._writer.write(self._slabs["complete"], (self._index[epoch],), 0)
+            self._writer.sync()
+
+    def write(self, epoch: int, start: int, values: Mapping[str, Mapping[str, np.ndarray[Any, Any]]]) -> None:
+        """Write the values of some images.
+
+        Args:
+            epoch: Which epoch.
+            start: Index of the first image.
+            values: Site → variable → (n, *shape).
+        """
+        with self._explained():
+            for site, variables in values.items():
+                for name, rows in variables.items():
+                    self._writer.write(self._slabs[f"sites/{site}/{name}"], (self._index[epoch], start), rows)
+
+    def write_images(self, start: int, labels: np.ndarray[Any, Any], thumbnails: np.ndarray[Any, Any]) -> None:
+        """Write labels (n) and thumbnails (n, y, x, 3) of some images."""
+        with self._explained():
+            self._writer.write(self._slabs["label"], (start,), labels)
+            self._writer.write(self._slabs["thumbnail"], (start,), thumbnails)
+
+    def images(self, start: int, stop: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Labels (n) and thumbnails (n, y, x, 3) that were written before."""
+        return self._slabs["label"][start:stop], self._slabs["thumbnail"][start:stop]
+
+    def finish(self, epoch: int, learning_rate: float) -> None:
+        """Declare an epoch complete, once its values have reached the disk."""
+        index = (self._index[epoch],)
+        with self._explained():
+            self._writer.write(self._slabs["learning_rate"], index, learning_rate)
+            self._writer.sync()
+            self._writer.write(self._slabs["complete"], index, 1)
+            self._writer.sync()
+        self._completed.add(epoch)
+
+    def close(self) -> None:
+        """Close the file and let others write it."""
+        self._writer.close()
+        self._lock.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in a sentence why writing failed, and what is left."""
+        try:
+            yield
+        except OSError as error:
+            raise StripeError(
+                f"{self.path} could not be written: {os.strerror(error.errno or 0)}. Its {len(self._completed)} "
+                "complete epochs are intact; make room and give the same command again."
+            ) from error
+
+    def _replace(self, layout: Layout) -> None:
+        """Begin anew."""
+        _explained_creation(self.path, layout, replace=True)
+        self._lock.close()
+        self._lock = _open_for_writing(self.path)
+
+    def _grow(self, layout: Layout) -> None:
+        """Add epochs: a copy with room for them, and with what else the file says, replaces it."""
+        old = _epochs(self._lock)
+        layout = replace(
+            layout,
+            attrs={**self._lock.attrs, **layout.attrs},
+            paths=layout.paths or tuple(self._lock["path"].asstr()[:]),
+        )
+        union = old | {epoch.number: epoch for epoch in layout.epochs}
+        epochs = tuple(union[number] for number in sorted(union))
+        places = [sorted(union).index(number) for number in old]
+        grown = self.path.with_name(f".{self.path.name}.grown")
+        grown.unlink(missing_ok=True)
+        try:
+            _create(grown, replace(layout, epochs=epochs))
+            _copy(self.path, grown, self._lock, places)
+            grown.replace(self.path)
+        except OSError as error:
+            raise StripeError(f"Can't add epochs to {self.path}: {error.strerror or error}.") from error
+        finally:
+            grown.unlink(missing_ok=True)
+        self._lock.close()
+        self._lock = _open_for_writing(self.path)
+
+
+def check_format(file: h5py.File, path: Path) -> None:
+    """Raise a StripeError where an HDF5 file is no capture that this version reads."""
+    if file.attrs.get("format") != FORMAT:
+        raise StripeError(f"{path} is an HDF5 file but no capture; `stripe capture` makes one.")
+    version = int(file.attrs.get("format_version", 0))
+    if version > FORMAT_VERSION:
+        raise StripeError(
+            f"{path} has format version {version}; this stripe reads up to {FORMAT_VERSION}. Update stripe-observation."
+        )
+
+
+def _create(path: Path, layout: Layout) -> None:
+    if not path.parent.is_dir():
+        raise StripeError(f"{path.parent} is no folder; make it first, or give another output file.")
+    if not os.access(path.parent, os.W_OK):
+        raise StripeError(f"{path.parent} can't be written to; give another output file.")
+    free = shutil.disk_usage(path.parent).free
+    if layout.nbytes > free:
+        raise StripeError(
+            f"{path} will take {layout.nbytes / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free. Make room, or "
+            "record fewer images, fewer sites (--sites), float16 (--dtype) or no input (--no-input)."
+        )
+    _explained_creation(path, layout)
+
+
+def _explained_creation(path: Path, layout: Layout, *, replace: bool = False) -> None:
+    try:
+        create(path, layout, replace=replace)
+    except FileExistsError:
+        pass  # another process was faster; whether it may be written is found out next
+    except (OSError, RuntimeError) as error:  # h5py raises either
+        raise StripeError(f"Can't create {path}: {error}.") from error
+
+
+def _open_for_writing(path: Path) -> h5py.File:
+    """Open through HDF5, which holds the lock that keeps a second writer out."""
+    if path.is_dir():
+        raise StripeError(f"{path} is a folder; the output is a file, such as {path / 'capture.h5'}.")
+    if not os.access(path, os.W_OK):
+        raise StripeError(f"{path} may not be written to. Give another output file, or change its permissions.")
+    try:
+        if not path.stat().st_size:
+            raise OSError("the file is empty")  # HDF5 would make a new one of it
+        return h5py.File(path, "r+")
+    except OSError as error:
+        text = str(error)
+        if isinstance(error, BlockingIOError) or "unable to lock" in text:
+            message = "is being written by another process. Wait until it ends, or give another output file"
+        elif "already open" in text:
+            message = "is still open in this program. Close it first, or give another output file"
+        else:
+            message = f"can't be opened as HDF5 ({error}). It may be damaged: delete it and capture again"
+        raise StripeError(f"{path} {message}.") from error
+
+
+def _epochs(file: h5py.File) -> dict[int, Epoch]:
+    """The epochs that a file has room for, by number, in its order."""
+    columns = (file[name].asstr()[:] for name in ("checkpoint", "digest"))
+    rows = zip(file["epoch"][:].tolist(), *columns, strict=True)
+    return {number: Epoch(number, checkpoint, digest) for number, checkpoint, digest in rows}
+
+
+def _check_same(file: h5py.File, path: Path, layout: Layout) -> None:
+    """Refuse a file that was made from something else, and say what differs."""
+    for difference in _differences(file, layout):
+        raise StripeError(
+            f"{path} is a capture of something else: {difference}. Give another output file, or delete this one."
+        )
+
+
+def _differences(file: h5py.File, layout: Layout) -> Iterator[str]:
+    for key, value in layout.attrs.items():
+        new, old = attribute(value), file.attrs.get(key)
+        if old != new:
+            yield f"its {key} is {old!r}, not {new!r}"
+    if file["image"].size != layout.num_images:
+        yield f"it holds {file['image'].size} images, not {layout.num_images}"
+    if layout.paths and file["path"].asstr()[:].tolist() != list(layout.paths):
+        yield "it holds other images"
+    groups = file["sites"]
+    if others := sorted(set(groups) ^ {site.name for site in layout.sites}):
+        yield f"it holds other sites ({', '.join(others[:3])})"
+    for site in layout.sites:
+        held = [name for name in ("attention", "input") if name in groups[site.name]]
+        if held != list(layout.variables):
+            yield f"it holds {' and '.join(held)} of each site"
+        dataset = groups[site.name]["attention"]
+        if dataset.shape[2:] != site.shape or dataset.dtype != np.dtype(layout.dtype):
+            yield f"its values at {site.name} have another shape or type"
+    known = _epochs(file)
+    for epoch in layout.epochs:
+        held_epoch = known.get(epoch.number, epoch)
+        if held_epoch.digest != epoch.digest:
+            yield f"its epoch {epoch.number} came from {held_epoch.checkpoint!r} with other weights"
+
+
+def _copy(source: Path, target: Path, source_file: h5py.File, places: list[int]) -> None:
+    """Copy all values; epoch i of the source becomes epoch ``places[i]`` of the target."""
+    old = slabs(source_file, source)
+    with h5py.File(target, "r") as file:
+        new = slabs(file, target)
+    with SlabWriter(target) as writer:
+        for name in ("label", "thumbnail"):
+            writer.write(new[name], (0,), old[name][:])
+        by_epoch = [name for name in old if name.startswith("sites/") and old[name].ndim > 1]
+        complete = old["complete"][:]
+        for before, after in enumerate(places):
+            for name in [*by_epoch, "learning_rate"] if complete[before] else ():
+                writer.write(new[name], (after,), old[name][before])
+        writer.sync()
+        for before, after in enumerate(places):
+            writer.write(new["complete"], (after,), complete[before])
+        writer.sync()

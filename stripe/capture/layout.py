@@ -1,0 +1,220 @@
+"""The layout of a capture file, in one place for writer and reader.
+
+A capture is an HDF5 file that is also a valid netCDF-4 file: every axis is a dimension scale, so that
+``xarray.open_datatree(path, engine="h5netcdf")`` reads it without any code of ours.
+
+===========================  ================================  ====================================================
+``/epoch``                   (epoch)                           which epoch; int64
+``/image``                   (image)                           0 … n−1; int64
+``/complete``                (epoch)                           1 where the epoch is wholly there, else 0
+``/learning_rate``           (epoch)                           NaN where unknown
+``/checkpoint``              (epoch)                           file that the weights came from, "" where none
+``/digest``                  (epoch)                           BLAKE2b of that file, "" where none
+``/label``                   (image)                           −1 where unknown
+``/path``                    (image)                           file of the image, "" where none
+``/thumbnail``               (image, y, x, rgb)                uint8
+``/sites/<name>/attention``  (epoch, image, *dims of site)     the gate
+``/sites/<name>/input``      (epoch, image, *dims of site)     mean of the map over the axes that the gate lacks
+===========================  ================================  ====================================================
+
+Written with old object headers, datasets allocated at creation and contiguous: afterwards only raw data changes, so
+that a process killed at any moment leaves a file that opens.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stripe.capture.sites import Site
+
+__all__ = ["FORMAT", "FORMAT_VERSION", "NOT_A_VARIABLE", "Epoch", "Layout", "attribute", "create", "weights_digest"]
+
+FORMAT = "stripe-capture"
+FORMAT_VERSION = 1
+
+# How netCDF-4 names an axis that has no coordinates.
+NOT_A_VARIABLE = "This is a netCDF dimension but not a netCDF variable."
+
+# Newer superblocks set an "open for writing" flag that a killed writer leaves behind.
+LIBVER = ("earliest", "v108")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a capture and the weights that it shows.
+
+    Attributes:
+        number: Which epoch, from 0.
+        checkpoint: File of the weights, "" where there is none.
+        digest: BLAKE2b of that file, by which a resumed capture knows it again.
+    """
+
+    number: int
+    checkpoint: str = ""
+    digest: str = ""
+
+    @classmethod
+    def of_file(cls, number: int, path: Path) -> "Epoch":
+        """The epoch of a checkpoint file."""
+        with path.open("rb") as file:
+            return cls(number, str(path), hashlib.file_digest(file, "blake2b").hexdigest()[:32])
+
+
+def weights_digest(model: nn.Module) -> str:
+    """BLAKE2b of a model's parameters and buffers."""
+    state = hashlib.blake2b()
+    for name, tensor in model.state_dict().items():
+        state.update(name.encode())
+        if isinstance(tensor, Tensor):
+            state.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return state.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Everything that has to be known before the first value is written.
+
+    Attributes:
+        epochs: The epochs that there will be, ascending by number.
+        num_images: How many images.
+        paths: File of each image, or empty.
+        thumbnail_shape: (y, x, 3).
+        sites: What is recorded.
+        record_input: Whether ``input`` is recorded, too.
+        dtype: ``float16`` or ``float32``.
+        attrs: What the capture was made from (model, data, seed …); compared when a capture is resumed.
+        provenance: What made the file (versions, command, time); not compared.
+    """
+
+    epochs: tuple[Epoch, ...]
+    num_images: int
+    paths: tuple[str, ...]
+    thumbnail_shape: tuple[int, int, int]
+    sites: tuple[Site, ...]
+    record_input: bool
+    dtype: str
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the variables of a site."""
+        return ("attention", "input") if self.record_input else ("attention",)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the recorded values in the file."""
+        values = sum(int(np.prod(site.shape, dtype=np.int64)) for site in self.sites) * len(self.variables)
+        return len(self.epochs) * self.num_images * values * np.dtype(self.dtype).itemsize
+
+
+def create(path: Path, layout: Layout, *, replace: bool = False) -> None:
+    """Create the file with all its metadata, no epoch complete; it appears under its name whole or not at all.
+
+    Args:
+        path: Where.
+        layout: What it will hold.
+        replace: Whether a file that is there may be replaced.
+
+    Raises:
+        FileExistsError: A file is there already and ``replace`` is False.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(0o666 & ~_umask())
+        with h5py.File(temporary, "w", libver=LIBVER) as file:
+            fill(file, layout)
+        if replace:
+            temporary.replace(path)
+        else:
+            os.link(temporary, path)  # unlike a rename, refuses to overwrite
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def fill(file: h5py.File, layout: Layout) -> None:
+    """Write metadata and coordinates, and allocate everything else."""
+    for key, value in {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **layout.attrs,
+        **layout.provenance,
+    }.items():
+        file.attrs[key] = attribute(value)
+    epoch = _scale(file, "epoch", np.asarray([e.number for e in layout.epochs], np.int64))
+    image = _scale(file, "image", np.arange(layout.num_images))
+    height, width, colours = layout.thumbnail_shape
+    y, x, rgb = (_dimension(file, n, s) for n, s in (("y", height), ("x", width), ("rgb", colours)))
+    _variable(file, "complete", (epoch,), np.uint8)[:] = 0
+    _variable(file, "learning_rate", (epoch,), np.float64)[:] = np.nan
+    _variable(file, "label", (image,), np.int64)[:] = -1
+    _variable(file, "thumbnail", (image, y, x, rgb), np.uint8)
+    _variable(file, "checkpoint", (epoch,), h5py.string_dtype())[:] = [e.checkpoint for e in layout.epochs]
+    _variable(file, "digest", (epoch,), h5py.string_dtype())[:] = [e.digest for e in layout.epochs]
+    _variable(file, "path", (image,), h5py.string_dtype())[:] = list(layout.paths or [""] * layout.num_images)
+    sites = file.create_group("sites")
+    for order, site in enumerate(layout.sites):
+        group = sites.create_group(site.name)
+        group.attrs.update(
+            {
+                "kind": site.kind,
+                "owner": site.owner,
+                "map_shape": np.asarray(site.map_shape, np.int64),
+                "input_dependent": int(site.input_dependent),
+                "order": order,
+            }
+        )
+        scales = [_scale(group, dim, np.arange(size)) for dim, size in zip(site.dims, site.shape, strict=True)]
+        for name in layout.variables:
+            _variable(group, name, (epoch, image, *scales), np.dtype(layout.dtype))
+
+
+def _scale(group: h5py.Group, name: str, values: np.ndarray[Any, Any]) -> h5py.Dataset:
+    scale = group.create_dataset(name, data=values)
+    scale.make_scale(name)
+    return scale
+
+
+def _dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
+    """An axis without coordinates, as netCDF-4 marks it; xarray would hand coordinates at the root on to every site."""
+    scale = group.create_dataset(name, shape=(size,), dtype=">f4")
+    scale.make_scale(f"{NOT_A_VARIABLE}{size:10d}")
+    return scale
+
+
+def _variable(group: h5py.Group, name: str, scales: Sequence[h5py.Dataset], dtype: Any) -> h5py.Dataset:
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    if h5py.check_string_dtype(np.dtype(dtype)) is None:
+        properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # a gigabyte of zeros would be written for nothing
+    dataset = group.create_dataset(name, shape=tuple(scale.size for scale in scales), dtype=dtype, dcpl=properties)
+    for axis, scale in enumerate(scales):
+        dataset.dims[axis].attach_scale(scale)
+    return dataset
+
+
+def attribute(value: Any) -> Any:
+    """A value as HDF5 keeps it: text and numbers as they are (netCDF has no booleans), everything else as JSON."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool):
+        return int(value)
+    return value if isinstance(value, str | int | float) else json.dumps(value)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,116 @@
+"""Opening a capture for analysis: an xarray.DataTree, read lazily."""
+
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import h5py
+import numpy as np
+import xarray as xr
+
+from stripe.capture.file import check_format
+from stripe.capture.layout import NOT_A_VARIABLE
+from stripe.capture.slab import Slab, slabs
+from stripe.errors import StripeError
+
+__all__ = ["open_capture", "site_names"]
+
+# Bytes of a chunk: large enough to read fast, small enough that a few fit the memory of any machine.
+CHUNK_BYTES = 64 * 2**20
+
+
+def open_capture(path: str | Path) -> xr.DataTree:
+    """Open the complete epochs of a capture.
+
+    Values are dask arrays, chunked by image with all epochs in a chunk, so that captures larger than memory work. No
+    file stays open and none is locked: a capture that is still being written can be looked at.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A tree with ``epoch``, ``image``, ``label``, ``path``, ``thumbnail`` … at its root, and ``attention`` (epoch,
+        image, …) and ``input`` in ``/sites/<name>``.
+
+    Raises:
+        StripeError: There is no such file, it is damaged, no capture, or has no complete epoch yet.
+
+    Example:
+        >>> tree = open_capture("capture.h5")                                        # doctest: +SKIP
+        >>> tree["sites/layer1.0.attention_module/attention"].std("image").compute()  # doctest: +SKIP
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StripeError(f"There is no file {path}; `stripe capture` makes one.")
+    try:
+        with _open(path) as file:
+            check_format(file, path)
+            in_one_piece = slabs(file, path)
+            tree = xr.DataTree.from_dict(
+                {
+                    "/": _dataset(file, in_one_piece),
+                    **{f"/sites/{name}": _dataset(group, in_one_piece) for name, group in file["sites"].items()},
+                }
+            )
+    except (OSError, KeyError) as error:
+        raise StripeError(
+            f"{path} can't be read as a capture ({error}). It is another kind of file, or it is damaged: then delete "
+            "it and capture again."
+        ) from error
+    complete = np.flatnonzero(tree.dataset["complete"].values)
+    if not len(complete):
+        raise StripeError(f"{path} has no complete epoch yet. Give the command that was writing it again.")
+    if len(complete) < tree.sizes["epoch"]:
+        tree = tree.isel(epoch=complete)
+    tree.encoding["source"] = str(path)  # where xarray's own readers leave it, too
+    return tree
+
+
+def site_names(capture: xr.DataTree, kind: str | None = None) -> list[str]:
+    """Names of a capture's sites in the order of the forward pass.
+
+    Args:
+        capture: An open capture.
+        kind: Only sites of this kind.
+    """
+    if "sites" not in capture.children:
+        return []
+    nodes = sorted(capture["sites"].children.items(), key=lambda item: int(item[1].attrs["order"]))
+    return [str(name) for name, node in nodes if kind in (None, node.attrs["kind"])]
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        return h5py.File(path, "r")  # this very process has it open for writing
+
+
+def _dataset(group: h5py.Group, in_one_piece: dict[str, Slab]) -> xr.Dataset:
+    variables: dict[str, Any] = {}
+    coordinates: dict[str, Any] = {}
+    for name, item in group.items():
+        if not isinstance(item, h5py.Dataset):
+            continue
+        if not item.is_scale:
+            dims = [dim[0].name.rsplit("/", 1)[-1] for dim in item.dims]
+            variables[name] = (dims, _values(item, dims, in_one_piece))
+        elif not h5py.h5ds.get_scale_name(item.id).decode().startswith(NOT_A_VARIABLE):
+            coordinates[name] = (name, item[:])
+    return xr.Dataset(variables, coordinates, dict(group.attrs))
+
+
+def _values(item: h5py.Dataset, dims: list[str], in_one_piece: dict[str, Slab]) -> Any:
+    """Images' values lazily, everything else at once."""
+    if h5py.check_string_dtype(item.dtype) is not None:
+        return item.asstr()[:].astype(str)
+    slab = in_one_piece.get(item.name.lstrip("/"))
+    if slab is None or "image" not in dims or not item.size:
+        return item[:]
+    image = dims.index("image")
+    image_bytes = item.nbytes // item.shape[image]
+    images = min(item.shape[image], max(1, CHUNK_BYTES // image_bytes))
+    chunks = tuple(images if axis == image else -1 for axis in range(item.ndim))
+    return da.from_array(slab, chunks, asarray=False, name=False)

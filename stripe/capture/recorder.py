@@ -1,0 +1,287 @@
+"""Recorder: keeps the gate, and the mean of the map before it, at every site of each forward pass."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from stripe.capture.gating import MULTIPLICATIONS, broadcast_axes, operands, strip_expanded
+from stripe.capture.sites import Site
+from stripe.capture.unwrap import unwrap
+from stripe.errors import StripeError
+
+__all__ = ["Recorded", "Recorder"]
+
+
+class Recorded(NamedTuple):
+    """What one forward pass left at a site.
+
+    Attributes:
+        attention: (N, *site.shape), the gate.
+        input: (N, *site.shape), the mean of the map before the multiplication over the axes that the gate broadcasts
+            over; for a channel site the global average pooling u of the paper's eq. 3. None if not recorded.
+    """
+
+    attention: Tensor
+    input: Tensor | None
+
+
+class Recorder:
+    """Records attention values while it is open; use it around any loop that calls the model.
+
+    Only the modules that own a site are hooked. All values of a batch are packed into one tensor on the device, so
+    that they cross to the host in one copy.
+
+    The mode is the caller's business: in training mode gates are what they are there, with batch statistics, and the
+    model's running statistics change. ``model.eval()`` and ``torch.no_grad()`` give what inference sees.
+
+    Args:
+        model: The model; wrappers are taken off. Inside the context call ``recorder.model`` where it was compiled.
+        sites: What to record, from [discover][stripe.capture.discover].
+        record_input: Whether to record the mean of the map, too.
+        dtype: Type of the recorded values.
+
+    Example:
+        >>> import torch, torchvision
+        >>> from stripe.capture import discover
+        >>> net, images = torchvision.models.mobilenet_v3_small().eval(), torch.rand(4, 3, 64, 64)
+        >>> sites = [site for site in discover(net, images) if site.input_dependent]
+        >>> with torch.no_grad(), Recorder(net, sites) as recorder:
+        ...     _ = net(images)
+        ...     values = recorder.take()
+        >>> values["features.1.block.1"].attention.shape
+        torch.Size([4, 16])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sites: Sequence[Site],
+        *,
+        record_input: bool = True,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.model = unwrap(model)
+        self.sites = list(sites)
+        self.record_input = record_input
+        self.dtype = dtype
+        self._outer = model
+        self._wanted: dict[tuple[str, int], dict[int, Site]] = defaultdict(dict)
+        self._products: dict[tuple[str, int], int] = {}
+        for site in self.sites:
+            self._wanted[site.module, site.call][site.product] = site
+            self._products[site.module, site.call] = site.products
+        self._check_sites()
+        self._handles: list[RemovableHandle] = []
+        self._watcher = _ProductCounter(self._on_product, self._on_leave)
+        self._differing: list[str] = []
+        self._seen: dict[str, Recorded] = {}
+        self._calls: Counter[str] = Counter()
+        self._batch = 0
+
+    def __enter__(self) -> Self:
+        modules = dict(self.model.named_modules())
+        try:
+            self._handles.append(self.model.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
+            if self._outer is not self.model and hasattr(self._outer, "_orig_mod"):
+                self._handles.append(self._outer.register_forward_pre_hook(_refuse_compiled))
+            for name in dict.fromkeys(site.module for site in self.sites):
+                self._handles.append(modules[name].register_forward_pre_hook(self._enter(name)))
+                # always_call: the mode must be left even when the forward raises, or it would stay for ever
+                self._handles.append(modules[name].register_forward_hook(self._leave, always_call=True))
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._remove()
+        self._seen.clear()
+
+    def take(self) -> dict[str, Recorded]:
+        """The values of the last forward pass, on the host.
+
+        Returns:
+            Site name → values, in the order of ``sites``.
+
+        Raises:
+            StripeError: The model has not run, or went another way than at discovery.
+        """
+        packed = self.take_packed()
+        return self.unpack(packed.cpu())
+
+    def take_packed(self) -> Tensor:
+        """The values of the last forward pass as one tensor (N, K) on the model's device, not yet copied.
+
+        Raises:
+            StripeError: The model has not run, or went another way than at discovery.
+        """
+        missing = [site.name for site in self.sites if site.name not in self._seen]
+        if missing:
+            raise StripeError(
+                f"{len(missing)} of {len(self.sites)} sites were not reached in the last forward pass "
+                f"({', '.join(missing[:3])}…). Run the recorder's model once before taking values, in the mode and on "
+                "images of the size that it was discovered with."
+            )
+        if self._differing:
+            raise StripeError(
+                f"{self._differing[0] or 'The model'} multiplied another number of times than at discovery, so which "
+                "product is the gate is not known. Record in the mode (usually model.eval()) that it was discovered in."
+            )
+        columns = []
+        for site in self.sites:
+            columns += [part.flatten(1) for part in self._seen[site.name] if part is not None]
+        self._seen.clear()
+        return torch.cat(columns, dim=1)
+
+    def unpack(self, packed: Tensor) -> dict[str, Recorded]:
+        """Take a packed batch apart, without copying.
+
+        Args:
+            packed: (N, K) from ``take_packed``.
+        """
+        values, start = {}, 0
+
+        def column(site: Site) -> Tensor:
+            nonlocal start
+            width = site_width(site)
+            start += width
+            return packed[:, start - width : start].reshape(len(packed), *site.shape)
+
+        for site in self.sites:
+            attention = column(site)
+            values[site.name] = Recorded(attention, column(site) if self.record_input else None)
+        return values
+
+    def _remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._watcher.leave_all()
+
+    def _begin(self, _module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        first = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+        if first is None:
+            raise StripeError("The model was called without a tensor; its first tensor must be the batch of images.")
+        self._batch = first.shape[0]
+        self._calls.clear()
+        self._seen.clear()
+        self._differing.clear()
+        self._watcher.leave_all()
+
+    def _enter(self, name: str) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            self._watcher.enter((name, self._calls[name]))
+            self._calls[name] += 1
+
+        return hook
+
+    def _leave(self, *_: Any) -> None:
+        self._watcher.leave()
+
+    def _check_sites(self) -> None:
+        if not self.sites:
+            raise StripeError("There are no sites to record: the model has no attention, or none was chosen.")
+        modules = dict(self.model.named_modules())
+        for site in self.sites:
+            if site.module not in modules:
+                raise StripeError(f"Site {site.name} is of another model: this one has no module {site.module!r}.")
+
+    def _on_leave(self, frame: tuple[str, int], count: int) -> None:
+        if self._products.get(frame, count) != count:
+            self._differing.append(frame[0])
+
+    def _on_product(self, frame: tuple[str, int], count: int, pair: tuple[Tensor, Tensor]) -> None:
+        site = self._wanted[frame].get(count) if frame in self._wanted else None
+        if site is None:
+            return
+        feature_map = pair[1 - site.operand].detach()
+        gate = strip_expanded(pair[site.operand].detach(), feature_map.ndim)
+        self._seen[site.name] = Recorded(
+            self._rows(site, gate),
+            self._rows(site, _pooled(feature_map, gate)) if self.record_input else None,
+        )
+
+    def _rows(self, site: Site, values: Tensor) -> Tensor:
+        """(N, …) in the recorded type; a copy, because the model may go on and change the gate in place."""
+        if values.shape[0] == 1 and self._batch > 1:
+            values = values.expand(self._batch, *values.shape[1:])
+        if values.numel() != self._batch * site_width(site):
+            got = "×".join(str(size) for size in values.shape)
+            raise StripeError(
+                f"Site {site.name} gave a gate of shape {got}, not {self._batch} × {site.shape}: the forward pass "
+                "differs from the one at discovery. Discover the sites on images of the size that you record."
+            )
+        return values.reshape(self._batch, *site.shape).to(self.dtype, copy=True)
+
+
+def site_width(site: Site) -> int:
+    """How many numbers a site gives an image."""
+    width = 1
+    for size in site.shape:
+        width *= size
+    return width
+
+
+def _pooled(feature_map: Tensor, gate: Tensor) -> Tensor:
+    """Mean of the map over the axes that the gate broadcasts over (eq. 3 for a channel gate)."""
+    axes = broadcast_axes(feature_map.shape, gate.shape)
+    return feature_map.mean(axes, keepdim=True) if axes else feature_map
+
+
+def _refuse_compiled(*_: Any) -> None:
+    raise StripeError(
+        "The compiled model was called inside a Recorder, where it would bypass the hooks. "
+        "Call recorder.model, the module underneath, instead."
+    )
+
+
+class _ProductCounter(TorchFunctionMode):
+    """Counts the multiplications within each hooked module; active only while one of them runs."""
+
+    def __init__(
+        self,
+        on_product: Callable[[tuple[str, int], int, tuple[Tensor, Tensor]], None],
+        on_leave: Callable[[tuple[str, int], int], None],
+    ) -> None:
+        super().__init__()
+        self._on_product = on_product
+        self._on_leave = on_leave
+        self._stack: list[tuple[str, int]] = []
+        self._counts: Counter[tuple[str, int]] = Counter()
+
+    def enter(self, frame: tuple[str, int]) -> None:
+        self._stack.append(frame)
+        self._counts[frame] = 0
+        if len(self._stack) == 1:
+            self.__enter__()  # type: ignore[no-untyped-call]
+
+    def leave(self) -> None:
+        frame = self._stack.pop()
+        self._on_leave(frame, self._counts[frame])
+        if not self._stack:
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def leave_all(self) -> None:
+        while self._stack:
+            self.leave()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in MULTIPLICATIONS and (pair := operands(args, kwargs)):
+            for frame in self._stack:
+                self._on_product(frame, self._counts[frame], pair)
+                self._counts[frame] += 1
+        return func(*args, **kwargs)

@@ -1,0 +1,311 @@
+"""Capturing: the same images through a model at one or many epochs, into one file."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stripe.capture.file import CaptureFile
+from stripe.capture.layout import Epoch, Layout, weights_digest
+from stripe.capture.modes import as_input, evaluating, foreign_forward
+from stripe.capture.recorder import Recorder
+from stripe.capture.sites import Site, discover
+from stripe.capture.thumbnails import thumbnails
+from stripe.capture.unwrap import unwrap
+from stripe.capture.writer import BackgroundWriter
+from stripe.errors import StripeError
+from stripe.progress import progress_bar
+from stripe.provenance import provenance
+
+__all__ = ["CaptureSession", "Loader", "capture", "select_sites"]
+
+logger = logging.getLogger(__name__)
+
+DTYPES = ("float32", "float16")
+# Grey levels by which a thumbnail may differ from that of the same image, decoded by another version of a library.
+TOLERANCE = 4
+
+
+class Loader(Protocol):
+    """What images come from: iterated once an epoch, always in the same order.
+
+    A ``torch.utils.data.DataLoader`` (not shuffled) is one. Each item is a batch of images or a tuple of images and
+    labels. An attribute ``num_images`` says how many images there are where a ``DataLoader`` would say it by itself.
+    """
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class CaptureSession:
+    """Records a model's attention over fixed images, epoch by epoch, into a capture file.
+
+    For a model that changes between the calls of ``record``: one in training, or one into which checkpoints are loaded.
+    Memory does not grow with the number of images; writing overlaps computing.
+
+    Args:
+        model: Any module that takes a batch of images. Its gates are found by [discover][stripe.capture.discover].
+        loader: The images, in the same order each time.
+        path: The capture file; resumed where it is there and was made from the same.
+        epochs: The epochs that there will be.
+        preprocess: Turns a batch from the loader, already on the model's device, into the model's input (our own data
+            gives uint8 images and ``Data.normalize``). Default: no change.
+        paths: File of each image, kept beside its values.
+        sites: Pattern of site names (``layer3.*``), matched like file names.
+        record_input: Whether to record the mean of the map before the attention, too.
+        dtype: ``float32`` or ``float16``.
+        attrs: What determines the result (model, data, seed …); a capture is resumed only where it agrees.
+
+    Raises:
+        StripeError: No site to record, no images, or a file that can't be used.
+
+    Example:
+        >>> loader = DataLoader(dataset, batch_size=64)                        # doctest: +SKIP
+        >>> with CaptureSession(model, loader, "run.h5", epochs=range(1, 13)) as session:   # doctest: +SKIP
+        ...     for epoch in range(1, 13):
+        ...         train_one_epoch(model)
+        ...         session.record(epoch)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: Loader,
+        path: str | Path,
+        *,
+        epochs: Iterable[int | Epoch] = (0,),
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+        paths: Sequence[str] = (),
+        sites: str = "*",
+        record_input: bool = True,
+        dtype: str = "float32",
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = unwrap(model)
+        self.path = Path(path)
+        self._loader = loader
+        self._preprocess = preprocess or _identity
+        if dtype not in DTYPES:
+            raise StripeError(f"Values are recorded as {' or '.join(DTYPES)}, not as {dtype}.")
+        first, labels = _images_and_labels(next(iter(loader), None))
+        self.sites = select_sites(discover(self.model, self._input(first[:2])), sites)
+        self._num_images = _count(loader)
+        if paths and len(paths) != self._num_images:
+            raise StripeError(f"There are {len(paths)} paths for {self._num_images} images.")
+        self._recorder = Recorder(self.model, self.sites, record_input=record_input, dtype=getattr(torch, dtype))
+        numbered = {e.number: e for e in (Epoch(e) if isinstance(e, int) else e for e in epochs)}
+        self._file = CaptureFile(
+            self.path,
+            Layout(
+                epochs=tuple(numbered[number] for number in sorted(numbered)),
+                num_images=self._num_images,
+                paths=tuple(paths),
+                thumbnail_shape=tuple(thumbnails(first[:1]).shape[1:]),  # type: ignore[arg-type]
+                sites=tuple(self.sites),
+                record_input=record_input,
+                dtype=dtype,
+                attrs=attrs or {},
+                provenance=provenance(),
+            ),
+        )
+        if self.completed:
+            self._check_images(0, labels, first)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def completed(self) -> set[int]:
+        """The epochs that the file holds wholly."""
+        return self._file.completed
+
+    def record(
+        self, epoch: int, *, learning_rate: float = float("nan"), advance: Callable[[int], None] | None = None
+    ) -> None:
+        """Run all images through the model as it is now, and write what its gates were.
+
+        The model runs in evaluation mode without gradients and is left as it was.
+
+        Args:
+            epoch: Which of the session's epochs; one that is there is written anew.
+            learning_rate: The rate that the epoch was trained with, NaN where unknown.
+            advance: Called with the number of images after each batch, for a progress bar.
+
+        Raises:
+            StripeError: It is none of the session's epochs, the images are not those of the other epochs, or the file
+                could not be written.
+        """
+        with_images = not self.completed - {epoch}
+        self._file.begin(epoch)
+        start = 0
+        with evaluating(self.model), self._recorder, BackgroundWriter() as writer:
+            for batch in self._loader:
+                images, labels = _images_and_labels(batch)
+                stop = start + len(images)
+                if stop > self._num_images:
+                    raise StripeError(f"The loader gave more than the {self._num_images} images that it announced.")
+                inputs = self._input(images)
+                # not inference_mode: what a model makes once and keeps would be unfit for training afterwards
+                with torch.no_grad(), foreign_forward(self.model, inputs):
+                    self._recorder.model(inputs)
+                    packed = self._recorder.take_packed()
+                if with_images:
+                    writer.submit(self._write_images, start, labels, images)
+                else:
+                    writer.submit(self._check_images, start, labels, images)
+                writer.submit(self._write_values, epoch, start, packed)
+                start = stop
+                if advance:
+                    advance(len(images))
+        if start != self._num_images:
+            raise StripeError(f"The loader gave {start} images, not the {self._num_images} that it announced.")
+        self._file.finish(epoch, learning_rate)
+
+    def _input(self, images: Tensor) -> Tensor:
+        parameter = next(self.model.parameters(), images)
+        return as_input(self.model, self._preprocess(images.to(parameter.device, non_blocking=True)))
+
+    def _write_values(self, epoch: int, start: int, packed: Tensor) -> None:
+        values = self._recorder.unpack(packed.cpu())
+        self._file.write(
+            epoch,
+            start,
+            {
+                site: {name: part.numpy() for name, part in recorded._asdict().items() if part is not None}
+                for site, recorded in values.items()
+            },
+        )
+
+    def _write_images(self, start: int, labels: Tensor, images: Tensor) -> None:
+        self._file.write_images(start, labels.numpy(), thumbnails(images).numpy())
+
+    def _check_images(self, start: int, labels: Tensor, images: Tensor) -> None:
+        """Refuse images that are not those in the file, by label and thumbnail."""
+        held_labels, held = self._file.images(start, start + len(labels))
+        seen = thumbnails(images).numpy()
+        same = held.shape == seen.shape and np.abs(held.astype(int) - seen).max(initial=0) <= TOLERANCE
+        if not same or not np.array_equal(held_labels, labels.numpy()):
+            raise StripeError(
+                f"{self.path} holds other images at places {start} to {start + len(labels) - 1}. The loader must give "
+                "the same images in the same order at every epoch: don't shuffle it. For other images give another "
+                "output file."
+            )
+
+
+def capture(
+    model: nn.Module,
+    loader: Loader,
+    path: str | Path,
+    *,
+    epochs: Sequence[Epoch] = (Epoch(0),),
+    load: Callable[[Epoch], float] | None = None,
+    **settings: Any,
+) -> Path:
+    """Record a model's attention over the loader's images at one or many checkpoints.
+
+    Epochs that the file already holds are skipped, so that the same call completes an interrupted capture.
+
+    Args:
+        model: Any module that takes a batch of images.
+        loader: The images; a ``DataLoader`` that is not shuffled, or [Loader][stripe.capture.Loader].
+        path: The capture file.
+        epochs: What to record; one epoch of the model as it is, if not given.
+        load: Loads an epoch's weights into the model and returns the learning rate that it was trained with (or NaN).
+        **settings: As for [CaptureSession][stripe.capture.CaptureSession].
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        StripeError: As CaptureSession.
+
+    Example:
+        >>> capture(timm.create_model("seresnet50"), DataLoader(images, 64), "attention.h5")   # doctest: +SKIP
+    """
+    if load is None:  # the weights are those that the model has now; a resumed capture must be of the same
+        digest = weights_digest(unwrap(model))
+        epochs = [replace(epoch, digest=epoch.digest or digest) for epoch in epochs]
+    with CaptureSession(model, loader, path, epochs=epochs, **settings) as session, progress_bar() as progress:
+        todo = [epoch for epoch in sorted(epochs, key=lambda e: e.number) if epoch.number not in session.completed]
+        if not todo:
+            logger.warning("%s already holds all %d epochs; nothing was recorded", path, len(epochs))
+        task = progress.add_task("capture", total=len(todo) * session._num_images, note="")
+        for epoch in todo:
+            progress.update(task, note=f"epoch {epoch.number}")
+            learning_rate = load(epoch) if load else float("nan")
+            session.record(epoch.number, learning_rate=learning_rate, advance=lambda n: progress.advance(task, n))
+    return Path(path)
+
+
+def select_sites(found: Sequence[Site], pattern: str = "*") -> list[Site]:
+    """The input-dependent sites whose name fits a pattern.
+
+    Args:
+        found: All sites of a model.
+        pattern: As for file names: ``layer3.*``.
+
+    Raises:
+        StripeError: There is none; says what there is instead.
+    """
+    dependent = [site for site in found if site.input_dependent]
+    if not dependent:
+        constants = [site for site in found if not site.input_dependent]
+        message = (
+            "The model has no attention site: no multiplication of a map by something smaller that depends on the "
+            "image was found."
+        )
+        if constants:
+            message += f" It has {len(constants)} constant factors: {_some(constants)}."
+        raise StripeError(message)
+    chosen = [site for site in dependent if fnmatchcase(site.name, pattern)]
+    if not chosen:
+        raise StripeError(f"No site fits {pattern!r}. The model has {len(dependent)}: {_some(dependent)}.")
+    return chosen
+
+
+def _some(sites: Sequence[Site]) -> str:
+    return ", ".join(site.name for site in sites[:6]) + (" …" if len(sites) > 6 else "")
+
+
+def _identity(images: Tensor) -> Tensor:
+    return images
+
+
+def _images_and_labels(batch: Any) -> tuple[Tensor, Tensor]:
+    """Take a loader's batch apart; label −1 where there is none."""
+    if isinstance(batch, Tensor):
+        batch = (batch,)
+    if not isinstance(batch, tuple | list) or not batch or not isinstance(batch[0], Tensor):
+        if batch is None:
+            raise StripeError("The loader gives no images.")
+        raise StripeError(f"The loader gives {type(batch).__name__}; it must give images or (images, labels).")
+    images = batch[0]
+    unlabelled = len(batch) < 2 or not isinstance(batch[1], Tensor) or batch[1].shape != (len(images),)
+    return images, torch.full((len(images),), -1) if unlabelled else batch[1].long()
+
+
+def _count(loader: Any) -> int:
+    """How many images a loader gives."""
+    for count in (lambda: loader.num_images, lambda: len(loader.sampler), lambda: len(loader.dataset)):
+        try:
+            return int(count())
+        except (AttributeError, TypeError):
+            continue
+    raise StripeError(
+        "The loader does not say how many images it gives: use a DataLoader over a data set with a length, or give it "
+        "an attribute num_images."
+    )

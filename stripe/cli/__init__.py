@@ -1,0 +1,59 @@
+"""The command line: one thin file a command, loaded only when it is called."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from stripe import __version__
+from stripe.errors import StripeError
+
+__all__ = ["main"]
+
+# command → what it does in a line; the file of the same name in this folder holds its function `command`.
+COMMANDS = {
+    "demo": "The whole story in three minutes: train, capture, analyse, plot. No data needed.",
+    "inspect": "List the attention sites of a model or of a capture.",
+    "capture": "Record attention values of checkpoints over a fixed set of images.",
+    "analyze": "Measure how constant the attention in a capture is.",
+    "plot": "Draw the paper's figures from a capture.",
+    "train": "Train a network and record its attention at every epoch.",
+    "evaluate": "Top-1 and top-5 accuracy and loss of a checkpoint on a data set.",
+    "fuse": "Fold a network's ASR into its weights: the same outputs at the plain network's cost.",
+    "bench": "Measure parameters, FLOPs and speed of networks, with attention, with ASR, fused.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's file when it is called, so that ``stripe --help`` costs no import of torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"stripe.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Turn errors that are meant for people into one message and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except StripeError as error:
+            click.secho(f"Error: {error}", fg="red", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="stripe")
+def main() -> None:
+    """Is the attention in a vision network a constant? See it, measure it, and make it free.
+
+    Start with `stripe demo`; then `stripe COMMAND --help`.
+    """

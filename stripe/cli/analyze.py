@@ -1,0 +1,45 @@
+"""``stripe analyze``: how constant is the attention in a capture?"""
+
+import click
+
+from stripe.cli.options import format_option
+
+__all__ = ["command"]
+
+
+@click.command("analyze")
+@click.argument("capture", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write every number as a table, a row a site and epoch: .csv, .parquet or .json.",
+)
+@click.option("--sites", default="*", metavar="GLOB", help="Only the sites whose name matches, e.g. 'layer3.*'.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=0.01,
+    show_default=True,
+    help="Largest difference between epochs that counts as settled.",
+)
+@format_option
+def command(capture: str, output: str | None, sites: str, tolerance: float, output_format: str) -> None:
+    """Measure how constant the attention in a CAPTURE is.
+
+    Prints a verdict for each site (as sentences with --format json). -o writes the numbers behind it: channel std
+    before and after, stripe index, differences between epochs, correlation of maps. How a CSV was made stands in a
+    .json file beside it.
+    """
+    from stripe.analysis import metrics, save_table
+    from stripe.capture import open_capture
+    from stripe.cli.verdicts import print_verdicts
+
+    opened = open_capture(capture)
+    table = metrics(opened, sites=sites, tol=tolerance)
+    if output:
+        for path in save_table(table, output):
+            click.echo(f"Wrote {path}", err=True)
+    weights = str(opened.attrs.get("weights", ""))
+    title = f"{capture} (weights: {weights})" if weights.startswith("random") else capture
+    print_verdicts(table, output_format, title=title)

@@ -1,0 +1,118 @@
+"""``stripe bench``: what attention costs, and what is left of that after fusing."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stripe.cli.options import device_option, format_option
+from stripe.cli.runs import open_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.option(
+    "--models",
+    required=True,
+    metavar="LIST",
+    help="Networks, with commas between: a backbone, then +se (or another attention), +asr(se), +fused.",
+)
+@click.option("--image-size", type=click.IntRange(8), help="Side of the images. Default: what the networks expect.")
+@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Images a pass.")
+@click.option("--num-classes", type=click.IntRange(1), help="Default: the runs', else what the networks expect.")
+@click.option("--repeats", type=click.IntRange(1), default=10, show_default=True, help="Rounds, in turns.")
+@click.option(
+    "--runs",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN",
+    help="Run directory of one of the networks, for its accuracy; may be repeated.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A table (.csv, .parquet, .json) or a picture (.png, .pdf, .svg); may be repeated.",
+)
+@device_option
+@format_option
+def command(
+    models: str,
+    num_classes: int | None,
+    runs: tuple[Path, ...],
+    outputs: tuple[Path, ...],
+    output_format: str,
+    **options: Any,
+) -> None:
+    """Measure parameters, FLOPs and throughput of networks, side by side.
+
+    \b
+    stripe bench --models "resnet164, resnet164+se, resnet164+asr(se)+fused" --num-classes 100
+    stripe bench --models "timm:resnet50, timm:seresnet50" --batch-size 16 -o speed.csv -o speed.png
+
+    Weights are random. The networks take turns; a speed is the median over the rounds, and the range its quartiles.
+    FLOPs are those of convolutions and matrix products, of one image. With accuracies the picture is figure 3 of the
+    paper, without it shows bars.
+    """
+    from stripe import bench, plots
+    from stripe.analysis import save_table
+    from stripe.cli.tables import print_records
+    from stripe.errors import StripeError
+    from stripe.plots.save import FORMATS
+
+    tables = (".csv", ".parquet", ".json")
+    pictures = [path for path in outputs if path.suffix.lower().lstrip(".") in FORMATS]
+    for path in outputs:
+        if path not in pictures and path.suffix not in tables:
+            raise StripeError(f"{path}: end a table in {', '.join(tables)}, a picture in .png, .pdf or .svg")
+    trained = open_runs(runs)
+    if num_classes is None and trained:
+        num_classes = trained[0].settings.get("num_classes")
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    table = bench.measure(names, num_classes=num_classes, **options)
+    if trained:
+        table = bench.add_accuracy(table, trained)
+    about = table.attrs
+    title = f"{about['processor']} · {about['precision']} · {about['batch_size']} × {about['image_size']} px"
+    if output_format == "json":
+        print_records([{**record, **about} for record in table.to_dict("records")], "json")  # type: ignore[dict-item]
+    else:
+        print_records(_rows(table), "table", title=title)
+        if trained:
+            click.echo(" · ".join(about["accuracy_of"]))
+    for path in outputs:
+        if path in pictures:
+            draw = plots.tradeoff if trained else plots.speed
+            written = plots.save(draw(table), path)
+        else:
+            written = save_table(table, path)[0]
+        click.echo(written, err=True)
+
+
+def _rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The table in the units of the paper's table 1."""
+    rows = []
+    for row in table.to_dict("records"):
+        shown = {
+            "model": row["model"],
+            "parameters (M)": row["parameters"] / 1e6,
+            "GFLOPs": row["flops"] / 1e9,
+            "images/s": _rate(row["images_per_second"]),
+            "quartiles": f"{_rate(row['lower_quartile'])} – {_rate(row['upper_quartile'])}",
+            "relative": row["relative_speed"],
+        }
+        if "accuracy" in row:
+            shown |= {"best (%)": row["accuracy"], "±": row["accuracy_std"], "last (%)": row["last_accuracy"]}
+            shown |= {"runs": row["runs"]}
+        rows.append(shown)
+    return rows
+
+
+def _rate(value: float) -> float:
+    return round(value) if value >= 100 else round(value, 1)

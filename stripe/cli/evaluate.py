@@ -1,0 +1,70 @@
+"""``stripe evaluate``: how well the network of a checkpoint does."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stripe.cli.options import data_options, device_option, format_option, model_options, workers_option
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.option("--ckpt", "checkpoint", required=True, type=click.Path(path_type=Path), help="The checkpoint.")
+@model_options
+@data_options
+@click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
+@device_option
+@workers_option
+@format_option
+def command(
+    checkpoint: Path,
+    split: str,
+    batch_size: int,
+    device: str | None,
+    workers: int | None,
+    output_format: str,
+    **names: Any,
+) -> None:
+    """Top-1 and top-5 accuracy in per cent, and the mean cross-entropy, of a checkpoint on a data set.
+
+    \b
+    stripe evaluate --ckpt run/best.safetensors
+    stripe evaluate --ckpt official/checkpoint.pth.tar --data folder:photos --format json
+
+    Model and data are what the checkpoint says, where the options don't say otherwise. ASR and noise are put in as the
+    checkpoint has them.
+    """
+    import json
+    import math
+
+    from stripe import asr
+    from stripe.cli.resolve import resolve
+    from stripe.devices import pick_device
+    from stripe.errors import StripeError
+    from stripe.models import checkpoint as checkpoints
+    from stripe.training import Compute, evaluate
+
+    read = asr.translate(checkpoints.read(checkpoint))
+    if names["data_spec"] is None and "data" not in read.meta:
+        raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
+    resolved = resolve(checkpoint=read, seed=0, **names)
+    compute = Compute.on(pick_device(device))
+    checkpoints.load_into(resolved.model, read)
+    model = compute.place(resolved.model)
+    images = getattr(resolved.data, split)
+    score = evaluate(model, images.loader(batch_size, workers=workers), resolved.data, compute)
+    if not math.isfinite(score.loss):
+        raise StripeError(
+            f"The loss of {checkpoint} is {score.loss}: its weights are no finite numbers, or far too large."
+        )
+    found = {"top1": score.accuracy, "top5": score.top5, "loss": score.loss}
+    if output_format == "json":
+        click.echo(json.dumps({**found, "images": len(images), "data": resolved.data.spec, "split": split}, indent=2))
+        return
+    click.echo(
+        f"{checkpoint}: top-1 {score.accuracy:.2f} %, top-5 {score.top5:.2f} %, loss {score.loss:.4f} "
+        f"({len(images):,} {split} images of {resolved.data.spec})"
+    )

@@ -1,0 +1,91 @@
+"""``stripe inspect``: the sites of a model or of a capture."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stripe.cli.options import format_option, model_options
+from stripe.cli.tables import print_records
+from stripe.errors import StripeError
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("capture", required=False, type=click.Path(path_type=Path))
+@model_options
+@click.option("--image-size", type=click.IntRange(8), help="Side of the images. Default: what the model expects.")
+@format_option
+def command(
+    capture: Path | None, model_spec: str | None, image_size: int | None, output_format: str, **model: Any
+) -> None:
+    """List the attention sites of a model or of a CAPTURE.
+
+    A site is a place where a feature map is multiplied by something smaller. It is attention where that depends on
+    the image, and a constant factor (layer scale, ASR …) where it does not.
+
+    \b
+    stripe inspect capture.h5
+    stripe inspect --model timm:seresnet50
+    """
+    if (capture is None) == (model_spec is None):
+        raise click.UsageError("Give either a capture file or --model.")
+    if capture is not None:
+        print_records(_of_capture(capture), output_format, title=str(capture))
+        return
+    assert model_spec is not None
+    sites = _of_model(model_spec, image_size, **model)
+    if sites or output_format == "json":
+        print_records(sites, output_format, title=model_spec)
+    if not any(site["input_dependent"] for site in sites):
+        constants = f" The {len(sites)} sites listed are constant factors." if sites else ""
+        click.secho(
+            f"{model_spec} has no attention site: no multiplication of a map by something smaller that depends on the "
+            f"image was found.{constants}",
+            err=True,
+        )
+        sys.exit(1)
+
+
+def _of_capture(path: Path) -> list[dict[str, Any]]:
+    from stripe.capture import open_capture, site_names
+
+    tree = open_capture(path)
+    rows = []
+    for name in site_names(tree):
+        attrs = tree["sites"].children[name].attrs
+        shape = tuple(int(size) for size in attrs["map_shape"])
+        dependent = bool(attrs["input_dependent"])
+        rows.append(
+            {
+                "name": name,
+                "kind": str(attrs["kind"]),
+                "shape": shape,
+                "input_dependent": dependent,
+                "owner": str(attrs["owner"]),
+            }
+        )
+    return rows
+
+
+def _of_model(
+    spec: str,
+    image_size: int | None,
+    attention: str | None,
+    num_classes: int | None,
+    pretrained: bool,
+    model_args: tuple[tuple[str, Any], ...],
+) -> list[dict[str, Any]]:
+    from stripe import models
+    from stripe.capture import discover_unbuilt
+
+    if pretrained:
+        raise StripeError("--pretrained does not change which sites there are; leave it away.")
+
+    def build() -> Any:
+        return models.build(spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args))
+
+    size = image_size or models.native_image_size(spec) or 224
+    return [site.describe() for site in discover_unbuilt(build, (2, 3, size, size))]

@@ -1,0 +1,121 @@
+"""Options that several commands share, defined once so that they mean the same everywhere."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["KeyValue", "data_options", "device_option", "format_option", "model_options", "workers_option"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class KeyValue(click.ParamType[tuple[str, Any]]):
+    """``key=value``, the value read as JSON where it is JSON and as text otherwise."""
+
+    name = "KEY=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Parse one ``key=value``."""
+        import json
+
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = str(value).partition("=")
+        if not equals or not key.isidentifier():
+            self.fail(f"{value!r} is not of the form key=value", param, ctx)
+        try:
+            return key, json.loads(text)
+        except json.JSONDecodeError:
+            return key, text
+
+
+def _apply(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command]:
+    def decorate(function: Command) -> Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def model_options(function: Command) -> Command:
+    """``--model``, ``--attention``, ``--num-classes``, ``--pretrained``, ``--model-arg``."""
+    return _apply(
+        [
+            click.option(
+                "--model",
+                "model_spec",
+                metavar="SPEC",
+                help="resnet83 (any depth 9n+2), vgg19, mobilenet, repvgg_a0, resnet56-acnet …; torchvision:NAME, "
+                "timm:NAME or python:package.module:factory.",
+            ),
+            click.option(
+                "--attention",
+                metavar="NAME",
+                help="Attention module to put into the network: none, se, eca, ie, srm, spa, cbam, dia.",
+            ),
+            click.option("--num-classes", type=click.IntRange(1), help="Default: as many as the data has."),
+            click.option("--pretrained", is_flag=True, help="Download published weights (torchvision:, timm:)."),
+            click.option(
+                "--model-arg",
+                "model_args",
+                type=KeyValue(),
+                multiple=True,
+                help="Further argument of the model's constructor; may be repeated.",
+            ),
+        ]
+    )(function)
+
+
+def data_options(function: Command) -> Command:
+    """``--data``, ``--data-root``, ``--download``, ``--image-size``."""
+    return _apply(
+        [
+            click.option(
+                "--data",
+                "data_spec",
+                metavar="SPEC",
+                help="shapes (built in), folder:PATH, cifar10, cifar100, stl10 or imagenet.",
+            ),
+            click.option(
+                "--data-root",
+                type=click.Path(file_okay=False),
+                help="Where torchvision's data sets lie. Default: $STRIPE_DATA, then ./data.",
+            ),
+            click.option("--download", is_flag=True, help="Fetch the data set when it is not there."),
+            click.option(
+                "--image-size",
+                type=click.IntRange(8),
+                help="Side of the images in pixels. Default: what the model expects.",
+            ),
+        ]
+    )(function)
+
+
+def device_option(function: Command) -> Command:
+    """``--device``."""
+    return click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps. Default: a GPU where there is one.")(
+        function
+    )
+
+
+def workers_option(function: Command) -> Command:
+    """``--workers``."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(0),
+        help="Processes that decode images. Default: as many as help, at most 8.",
+    )(function)
+
+
+def format_option(function: Command) -> Command:
+    """``--format``."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="How to print the table.",
+    )(function)

@@ -1,0 +1,102 @@
+"""``stripe plot``: the paper's figures from a capture, from runs or from a table of speeds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stripe.cli.runs import open_runs
+
+__all__ = ["command"]
+
+# Written out, because importing the registry would import matplotlib for `--help`; a test compares the two.
+KINDS = ["stripe", "std", "diff", "spatial", "index"]
+RUN_KINDS = ["training"]
+TABLE_KINDS = ["tradeoff", "speed"]
+
+
+class CountOrList(click.ParamType[int | list[int]]):
+    """``20``: so many, sampled; ``3,17,42``: these; ``3,``: this one."""
+
+    name = "N|LIST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | list[int]:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            if "," not in value:
+                return int(value)
+            return [int(part) for part in value.split(",") if part.strip()]
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor a list such as 3,17,42", param, ctx)
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--kind",
+    type=click.Choice([*KINDS, *RUN_KINDS, *TABLE_KINDS, "all"]),
+    required=True,
+    help="What to draw; all: what a capture can show.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    help="A .png, .pdf or .svg; with --kind all a folder. Default: PATH's name and the kind, here.",
+)
+@click.option("--site", multiple=True, metavar="GLOB", help="Name or glob of the sites to draw; may be repeated.")
+@click.option("--images", type=CountOrList(), help="How many images, or which: 20 or 3,17,42.")
+@click.option("--channels", type=CountOrList(), help="How many channels, or which.")
+@click.option("--epoch", type=int, help="Default: the last.")
+@click.option("--seed", type=click.IntRange(0), help="Of the sample of images and channels. Default: 0.")
+@click.option("--style", default="paper", show_default=True, help="paper, notebook, dark or any matplotlib style.")
+def command(paths: tuple[Path, ...], kind: str, output: str | None, site: tuple[str, ...], **options: Any) -> None:
+    """Draw the paper's figures.
+
+    \b
+    From a capture:
+    stripe    images × channels, before and after attention    (fig. 1a, 23–29)
+    std       how far channels differ between images, by site  (fig. 1b)
+    diff      change from epoch to epoch, channels × epochs    (fig. 1c, 12–19)
+    spatial   maps of spatial attention, images × blocks       (fig. 30)
+    index     stripe index of every site over the epochs
+    \b
+    From the directories of runs, one or several:
+    training  loss and accuracy over the epochs
+    \b
+    From a table of `stripe bench -o`, and runs for the accuracy where the table has none:
+    tradeoff  accuracy against speed and parameters            (fig. 3)
+    speed     throughput, parameters and FLOPs                 (table 1)
+    """
+    from stripe import plots
+    from stripe.plots.save import check_format
+
+    options["site"] = list(site) or None
+    if kind == "all":
+        drawn, left_out = plots.draw_all(_capture(kind, paths), output or ".", **options)
+        for path in drawn.values():
+            click.echo(path)
+        for name, reason in left_out.items():
+            click.secho(f"Left out {name}: {reason}", fg="yellow", err=True)
+        return
+    target = Path(output or f"{paths[0].stem}-{kind}.png")
+    check_format(target)
+    data = open_runs(paths) if kind in RUN_KINDS else _table(paths) if kind in TABLE_KINDS else _capture(kind, paths)
+    click.echo(plots.save(plots.draw(kind, data, **options), target))
+
+
+def _capture(kind: str, paths: Sequence[Path]) -> Path:
+    from stripe.errors import StripeError
+
+    if len(paths) > 1 or paths[0].is_dir():
+        raise StripeError(f"--kind {kind} draws one capture, a file such as capture.h5 in the directory of a run")
+    return paths[0]
+
+
+def _table(paths: Sequence[Path]) -> Any:
+    from stripe import bench
+
+    table, *runs = paths
+    return bench.add_accuracy(bench.read_table(table), open_runs(runs)) if runs else bench.read_table(table)

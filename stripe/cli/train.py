@@ -1,0 +1,204 @@
+"""``stripe train``: a network, its checkpoints and its attention at every epoch, in a run directory."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stripe.cli.options import data_options, device_option, model_options, workers_option
+from stripe.cli.train_options import asr_options, effort_options, recipe_options, schedule_in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stripe.training import EpochMetrics, Recipe, Run, Schedule
+
+__all__ = ["command"]
+
+
+@click.command()
+@model_options
+@asr_options
+@data_options
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Run directory.")
+@recipe_options
+@click.option(
+    "--select",
+    type=click.Choice(["val", "test"]),
+    default="val",
+    show_default=True,
+    help="Choose the best epoch by a tenth of the training images, held out, or by the test split, as the paper does.",
+)
+@click.option(
+    "--capture",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Record the attention for N test images after every epoch, into OUT/capture.h5.",
+)
+@click.option(
+    "--save-every",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Keep a checkpoint every K epochs and at the end; 0: only at the end. The best epoch's is kept besides.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides everything that is random.")
+@click.option(
+    "--seeds", type=click.IntRange(1), metavar="N", help="N runs, into OUT/seed-0 …, and their mean and deviation."
+)
+@effort_options
+@device_option
+@workers_option
+def command(
+    model_spec: str | None,
+    attention: str | None,
+    num_classes: int | None,
+    pretrained: bool,
+    model_args: tuple[tuple[str, Any], ...],
+    data_spec: str | None,
+    data_root: str | None,
+    download: bool,
+    image_size: int | None,
+    out: Path,
+    recipe_name: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    weight_decay: float | None,
+    schedule: "Schedule | None",
+    seed: int,
+    seeds: int | None,
+    device: str | None,
+    **options: Any,
+) -> None:
+    """Train a network and record its attention at every epoch.
+
+    \b
+    stripe train --attention se --epochs 12 --capture 100 --out runs/se29
+    stripe train --model resnet83 --attention cbam --data cifar10 --capture 500 --out runs/cbam83
+    stripe train --model resnet83 --mode asr --attention se --data cifar100 --seeds 3 --out runs/asr83
+    torchrun --nproc-per-node 4 -m stripe train --model timm:resnet50 --data imagenet --out runs/r50
+
+    Without --model and --data it is resnet29 on shapes. An interrupted run goes on when the same command is given
+    again.
+    """
+    from stripe import data as datasets
+    from stripe import models
+    from stripe.provenance import command_line
+    from stripe.training import join, train, train_seeds
+
+    model, data_spec = model_spec or "resnet29", data_spec or "shapes"
+    changes = {"batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "schedule": schedule}
+    recipe = _recipe(recipe_name, model, data_spec, epochs, {k: v for k, v in changes.items() if v is not None})
+    if image_size is None and ":" in model:  # our own networks take any size: there the data keeps its own
+        image_size = models.native_image_size(model, pretrained=pretrained)
+
+    def report(metrics: "EpochMetrics") -> None:
+        val = f"val {metrics.val_loss:.4f} {metrics.val_accuracy:5.1f} %  " if options["select"] == "val" else ""
+        click.echo(
+            f"epoch {metrics.epoch:>{len(str(recipe.epochs))}}/{recipe.epochs}  lr {metrics.learning_rate:<8.3g}"
+            f"train {metrics.train_loss:.4f} {metrics.train_accuracy:5.1f} %  {val}"
+            f"test {metrics.test_loss:.4f} {metrics.test_accuracy:5.1f} %  {metrics.seconds:.1f} s",
+            err=True,
+        )
+
+    settings = {
+        **options,
+        "model": model,
+        "attention": attention or "none",
+        "num_classes": num_classes,
+        "pretrained": pretrained,
+        "args": dict(model_args),
+        "recipe": recipe,
+        "device": device,
+        "on_epoch": report,
+    }
+    with join(device) as world:
+        if recipe_name and world.leads:
+            click.echo(f"recipe {recipe_name}: {_in_words(recipe)}", err=True)
+        try:
+            with world.in_turn():
+                data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
+            if seeds is None:
+                runs = [train(out, data, seed=seed, **settings)]
+            else:
+                chosen = range(seed, seed + seeds)
+                tell = lambda number: click.echo(f"seed {number}", err=True) if world.leads else None  # noqa: E731
+                runs = train_seeds(out, data, chosen, on_seed=tell, **settings)
+        except KeyboardInterrupt:
+            if world.leads:
+                click.echo(f"\nInterrupted. Nothing that was finished is lost; to go on:\n  {command_line()}", err=True)
+            sys.exit(130)
+        if world.leads and seeds is None:
+            _summarise(runs[0])
+        elif world.leads:
+            _summarise_seeds(out, runs)
+
+
+def _recipe(name: str | None, model: str, data_spec: str, epochs: int | None, changes: "dict[str, Any]") -> "Recipe":
+    """The paper's recipe, or the one of that name, with what is said otherwise."""
+    from dataclasses import replace
+
+    from stripe.errors import StripeError
+    from stripe.training import RECIPES, RESNET, recipe_for
+
+    if name is not None and name not in RECIPES:
+        raise StripeError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.")
+    recipe = recipe_for(model, data_spec) if name is None else RECIPES[name].recipe
+    if changes.get("schedule") == "step" and not recipe.milestones:
+        steps = RESNET.scaled(recipe.epochs)
+        recipe = replace(recipe, milestones=steps.milestones, gamma=steps.gamma)
+    return replace(recipe, **changes).scaled(epochs or recipe.epochs)
+
+
+def _in_words(recipe: "Recipe") -> str:
+    return (
+        f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.algorithm}, lr {recipe.lr:g} "
+        f"{schedule_in_words(recipe)}, momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g}"
+    )
+
+
+def _summarise(run: "Run") -> None:
+    """What came out, where it lies and what to type next."""
+    best, last = run.best, run.history[-1]
+    held_out = run.settings["held_out"]
+    by = f"by {held_out['images']:,} held-out training images" if held_out else "on the test split itself"
+    folder = run.path / "checkpoints"
+    click.echo(
+        f"{run.path}: {run.scale}\n"
+        f"  test accuracy  last {last.test_accuracy:.2f} %, best {best.test_accuracy:.2f} % (epoch {best.epoch}, "
+        f"chosen {by})\n"
+        f"  metrics        {run.metrics_file}\n"
+        f"  checkpoints    {len(run.checkpoints)} in {folder}, and {run.best_file}"
+    )
+    if run.settings["capture"]:
+        click.echo(f"  capture        {run.capture_file}\nNext: stripe plot --kind diff {run.capture_file}")
+    elif run.settings["asr"]:
+        click.echo(f"Next: stripe fuse --ckpt {run.best_file} -o fused.safetensors")
+    elif run.settings["attention"] == "none":
+        click.echo(f"Next: stripe evaluate --ckpt {run.best_file}")
+    else:
+        click.echo(f"Next: stripe capture --ckpt {folder}")
+
+
+def _summarise_seeds(out: Path, runs: "Sequence[Run]") -> None:
+    from stripe.cli.tables import print_records
+    from stripe.training.seeds import SUMMARY, summarise
+
+    summary = summarise(runs)
+    keys = {"best": "test_accuracy_best", "last": "test_accuracy_last"}
+    rows = [
+        {"seed": str(row["seed"]), "best_epoch": str(row["best_epoch"])}
+        | {title: f"{row[key]:.2f}" for key, title in keys.items()}
+        for row in summary["runs"]
+    ]
+    spreads = {
+        title: f"{summary[key]['mean']:.2f}" + ("" if summary[key]["std"] is None else f" ± {summary[key]['std']:.2f}")
+        for key, title in keys.items()
+    }
+    print_records([*rows, {"seed": "mean ± std", "best_epoch": "", **spreads}], "table", title=summary["scale"])
+    by = "held-out training images" if summary["select"] == "val" else "the test split itself"
+    click.echo(f"The best epoch is chosen by {by}. Summary: {out / SUMMARY}")

@@ -1,0 +1,8 @@
+"""Names → data sets: two splits of uint8 images, in memory or streamed."""
+
+from stripe.data.base import Batches, Data, Split
+from stripe.data.choose import choose_images
+from stripe.data.load import load
+from stripe.data.train import train_batches
+
+__all__ = ["Batches", "Data", "Split", "choose_images", "load", "train_batches"]

@@ -1,0 +1,134 @@
+"""What every data set is: two splits of uint8 images, and the constants that normalise them."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from stripe.errors import StripeError
+
+__all__ = ["Batches", "Data", "Split"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Batches(ABC):
+    """Some images of a split, batch by batch, in a fixed order; every pass over it gives the same.
+
+    Iterating yields ``(images, labels)``: uint8 ``(B, 3, H, W)`` in 0..255 and int64 ``(B,)``.
+
+    Attributes:
+        indices: Which images of the split, in the order in which they come, int64 ``(num_images,)``.
+        batch_size: Images a batch; the last batch may hold fewer.
+    """
+
+    def __init__(self, indices: npt.ArrayLike, batch_size: int) -> None:
+        if batch_size < 1:
+            raise StripeError(f"The batch size is {batch_size}; it must be at least 1.")
+        self.indices: IntArray = np.asarray(indices, dtype=np.int64)
+        self.batch_size = batch_size
+
+    @property
+    def num_images(self) -> int:
+        """The number of images in one pass."""
+        return len(self.indices)
+
+    def __len__(self) -> int:
+        """The number of batches in one pass."""
+        return math.ceil(self.num_images / self.batch_size)
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
+class Split(ABC):
+    """One half of a data set: labelled square images, by index.
+
+    Attributes:
+        labels: The class of every image, int64 ``(N,)``.
+        paths: A name for every image: its file relative to the data set's folder, or ``test/00017`` where
+            the images are no files.
+        image_size: Height and width in pixels of every image that comes out.
+    """
+
+    def __init__(self, labels: npt.ArrayLike, paths: list[str], image_size: int) -> None:
+        self.labels: IntArray = np.asarray(labels, dtype=np.int64)
+        self.paths = paths
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.labels)
+
+    @abstractmethod
+    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+        """The images as they are, for evaluation and capture, on the CPU.
+
+        Args:
+            batch_size: Images a batch.
+            indices: Which images, in this order; all of them by default.
+            workers: Processes that decode, for images that are streamed; by default one a core, 8 at most.
+        """
+
+    @abstractmethod
+    def augmented(
+        self,
+        batch_size: int,
+        *,
+        indices: IntArray,
+        seed: int,
+        device: torch.device,
+        workers: int | None = None,
+    ) -> Batches:
+        """Randomly cropped and flipped images on ``device``; `seed` alone decides how. See `train_batches`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set by name, made by `stripe.data.load`.
+
+    Attributes:
+        spec: The name that loads it again.
+        classes: Names of the classes; a label is a position in here.
+        image_size: Height and width in pixels of every image.
+        mean: Per-channel mean (R, G, B) that `normalize` subtracts, of images in 0..1.
+        std: Per-channel standard deviation (R, G, B) that `normalize` divides by.
+        train: The images to train on.
+        test: The images to measure on.
+        attrs: Everything that determines the images, ready for JSON. Equal attributes mean equal images.
+    """
+
+    spec: str
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train: Split
+    test: Split
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """What a network of this data set is fed: ``(images / 255 - mean) / std``, per channel.
+
+        Args:
+            images: uint8 ``(N, 3, H, W)`` in 0..255, on any device.
+
+        Returns:
+            float32 ``(N, 3, H, W)`` on the same device.
+        """
+        mean, std = (_column(values, images.device) for values in (self.mean, self.std))
+        return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+@lru_cache(maxsize=64)
+def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
+    # Kept: a new tensor for every batch would make a GPU wait for a copy from the host.
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device).view(-1, 1, 1)

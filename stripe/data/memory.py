@@ -1,0 +1,106 @@
+"""Small data sets: every image decoded once and held in one uint8 tensor."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from stripe.data.augment import crop_and_flip, draw_crops
+from stripe.data.base import Batches, IntArray, Split
+from stripe.data.images import Images, read_all, resize
+
+__all__ = ["MemorySplit"]
+
+
+class MemorySplit(Split):
+    """A split in memory. Nothing is decoded before it is needed, and nothing twice.
+
+    Images are held at the size in which they are stored; where ``image_size`` is another one, each batch is
+    resized as it leaves, so that CIFAR for a network of 224 pixels takes no more memory than CIFAR.
+
+    Args:
+        images: What decodes the images, or all of them, uint8 ``(N, 3, size, size)``.
+        labels: The class of every image, ``(N,)``.
+        paths: A name for every image.
+        image_size: Height and width in pixels of the images that come out.
+    """
+
+    def __init__(self, images: Images | Tensor, labels: npt.ArrayLike, paths: list[str], image_size: int) -> None:
+        super().__init__(labels, paths, image_size)
+        self._source = images
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Every image as it is stored, uint8 ``(N, 3, size, size)``."""
+        return self._source if isinstance(self._source, Tensor) else self._read(np.arange(len(self)))
+
+    def rows(self, indices: IntArray) -> tuple[Tensor, IntArray]:
+        """A tensor that holds these images, and the rows of it in which they are.
+
+        A few images of a split that is not decoded yet are decoded alone.
+        """
+        if "images" in self.__dict__ or isinstance(self._source, Tensor) or 2 * len(indices) >= len(self):
+            return self.images, indices
+        return self._read(indices), np.arange(len(indices))
+
+    def _read(self, indices: IntArray) -> Tensor:
+        assert isinstance(self._source, Images)
+        return read_all(self._source, indices, f"Reading {len(indices):,} images")
+
+    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+        """See `Split.loader`. ``workers`` has no effect: all is in memory."""
+        return _Plain(self, np.arange(len(self)) if indices is None else indices, batch_size)
+
+    def augmented(
+        self,
+        batch_size: int,
+        *,
+        indices: IntArray,
+        seed: int,
+        device: torch.device,
+        workers: int | None = None,
+    ) -> Batches:
+        """See `Split.augmented`: `crop_and_flip` of each batch, on ``device``."""
+        return _Augmented(self, indices, batch_size, seed, device)
+
+
+class _Plain(Batches):
+    def __init__(self, split: MemorySplit, indices: npt.ArrayLike, batch_size: int) -> None:
+        super().__init__(indices, batch_size)
+        self._split = split
+        self._labels = torch.from_numpy(split.labels[self.indices])
+
+    @cached_property
+    def _rows(self) -> tuple[Tensor, Tensor]:
+        images, rows = self._split.rows(self.indices)
+        return images, torch.from_numpy(rows)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        images, rows = self._rows
+        for start in range(0, self.num_images, self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            yield resize(images[rows[batch]], self._split.image_size), self._labels[batch]
+
+
+class _Augmented(Batches):
+    def __init__(self, split: MemorySplit, indices: IntArray, batch_size: int, seed: int, device: torch.device) -> None:
+        super().__init__(indices, batch_size)
+        self._split, self._seed, self._device = split, seed, device
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        images, rows = self._split.images, torch.from_numpy(self.indices)
+        labels = torch.from_numpy(self._split.labels)[rows].to(self._device)
+        offsets, flips = (values.to(self._device) for values in draw_crops(self.num_images, self._seed))
+        for start in range(0, self.num_images, self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            stored = self._to_device(images[rows[batch]])
+            crops = crop_and_flip(stored, offsets[batch], flips[batch])
+            yield resize(crops, self._split.image_size), labels[batch]
+
+    def _to_device(self, images: Tensor) -> Tensor:
+        if self._device.type == "cuda":  # from pinned memory, or the copy would wait for the whole queue
+            images = images.pin_memory()
+        return images.to(self._device, non_blocking=True)

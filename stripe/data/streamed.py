@@ -1,0 +1,131 @@
+"""Large data sets: images decoded when they are needed, by worker processes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from stripe.data.augment import PADDING, mix
+from stripe.data.base import Batches, IntArray, Split
+from stripe.data.images import Images, cpu_count, resize
+from stripe.errors import StripeError
+
+__all__ = ["StreamedSplit"]
+
+MAX_WORKERS = 8
+
+
+class StreamedSplit(Split):
+    """A split of any size: memory holds the batches that are under way, never the set.
+
+    Args:
+        images: What decodes the images.
+        labels: The class of every image, ``(N,)``.
+        paths: A name for every image.
+        image_size: Height and width in pixels of the images that come out.
+    """
+
+    def __init__(self, images: Images, labels: npt.ArrayLike, paths: list[str], image_size: int) -> None:
+        super().__init__(labels, paths, image_size)
+        self._images = images
+
+    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+        """See `Split.loader`."""
+        order = np.arange(len(self)) if indices is None else indices
+        return _Streamed(self, order, batch_size, workers, self._images, transform=None)
+
+    def augmented(
+        self,
+        batch_size: int,
+        *,
+        indices: IntArray,
+        seed: int,
+        device: torch.device,
+        workers: int | None = None,
+    ) -> Batches:
+        """See `Split.augmented`.
+
+        Photos: random resized crop and flip (Szegedy et al. 2015, arXiv 1409.4842, section 6). Images that
+        are all of one size: crop with padding and flip, as in memory.
+        """
+        size = self._images.size
+        crop = v2.RandomResizedCrop(size) if self._images.varied else v2.RandomCrop(size, padding=PADDING)
+        transform = v2.Compose([crop, v2.RandomHorizontalFlip()])
+        return _Streamed(self, indices, batch_size, workers, self._images, transform, seed, device)
+
+
+class _Streamed(Batches):
+    def __init__(
+        self,
+        split: StreamedSplit,
+        indices: npt.ArrayLike,
+        batch_size: int,
+        workers: int | None,
+        images: Images,
+        transform: v2.Transform | None,
+        seed: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__(indices, batch_size)
+        wanted = min(cpu_count(), MAX_WORKERS) if workers is None else workers
+        self._size, self._device = split.image_size, device or torch.device("cpu")
+        self._loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+            _Fetch(images, self.indices, split.labels[self.indices], transform, seed),
+            batch_size=batch_size,
+            num_workers=min(wanted, len(self)),
+            collate_fn=_as_fetched,
+            pin_memory=self._device.type == "cuda",
+            generator=torch.Generator(),  # or each pass would advance the user's own random numbers
+        )
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self._loader:
+            if isinstance(batch, StripeError):
+                raise batch
+            images, labels = (values.to(self._device, non_blocking=True) for values in batch)
+            yield resize(images, self._size), labels
+
+
+class _Fetch(Dataset[tuple[Tensor, Tensor]]):
+    """Whole batches by their positions in the pass; lives in the worker processes."""
+
+    def __init__(
+        self,
+        images: Images,
+        indices: IntArray,
+        labels: IntArray,
+        transform: v2.Transform | None,
+        seed: int,
+    ) -> None:
+        self._images, self._indices, self._labels = images, indices, labels
+        self._transform, self._seed = transform, seed
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor] | StripeError:
+        try:
+            if self._transform is None:
+                images = self._images.read(self._indices[positions])
+            else:
+                with torch.random.fork_rng(devices=[]):
+                    images = torch.stack([self._augment(position) for position in positions])
+        except StripeError as error:
+            return error  # raised in a worker, it would reach the user with the worker's traceback as its text
+        return images, torch.from_numpy(self._labels[positions])
+
+    def _augment(self, position: int) -> Tensor:
+        # Seeded image by image: neither the number of workers nor the batch size changes what is drawn.
+        torch.manual_seed(mix(self._seed, position))
+        assert self._transform is not None
+        image: Tensor = self._transform(self._images.original(int(self._indices[position])))
+        return image
+
+
+def _as_fetched(batch: Any) -> Any:
+    return batch

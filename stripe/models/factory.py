@@ -1,0 +1,188 @@
+"""Names → models.
+
+A plain name is a network for small images (``resnet83``, ``vgg19`` …, see `stripe.models.small`); ``torchvision:NAME``,
+``timm:NAME`` and ``python:package.module:factory`` are networks as others made them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from stripe.attention import attention_factory
+from stripe.errors import StripeError
+from stripe.models import small
+from stripe.models.branches import fuse_branches
+from stripe.models.names import did_you_mean
+
+__all__ = ["build", "from_meta", "native_image_size", "native_normalization"]
+
+SOURCES = ("torchvision", "timm", "python")
+
+
+def build(
+    spec: str,
+    *,
+    num_classes: int | None = None,
+    attention: str = "none",
+    pretrained: bool = False,
+    args: Mapping[str, Any] | None = None,
+    fused: bool = False,
+) -> nn.Module:
+    """Build a model from its name.
+
+    Args:
+        spec: A plain name of `stripe.models.small`, ``torchvision:NAME``, ``timm:NAME`` or
+            ``python:package.module:factory``.
+        num_classes: Outputs of the classifier. None: as many as published, 10 for plain names.
+        attention: Attention module in every block, a name of ``stripe.attention.ATTENTION``; in networks of torchvision
+            and timm as `stripe.models.insertion` says.
+        pretrained: Download published weights (``torchvision:``, ``timm:``).
+        args: Further keyword arguments of the constructor; plain names have none.
+        fused: Have one convolution instead of branches that are added up (RepVGG, ACNet), as after
+            `stripe.models.fuse_branches`. No change for other networks.
+
+    Returns:
+        The model in training mode, on the CPU, images (N, 3, H, W) → logits (N, num_classes).
+
+    Raises:
+        StripeError: Anything about the request that cannot be, with what to write instead.
+
+    Example:
+        >>> model = build("resnet20", num_classes=100, attention="se")
+        >>> sum(p.numel() for p in model.parameters())
+        265964
+    """
+    args = args or {}
+    if num_classes is not None and num_classes < 1:
+        raise StripeError(f"a classifier needs at least one class, not {num_classes}")
+    if small.is_small(spec):
+        if pretrained:
+            raise StripeError(f"there are no published weights of {spec}; load a checkpoint with --ckpt")
+        if args:
+            raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
+        model = small.build(spec, 10 if num_classes is None else num_classes, attention)
+    else:
+        model = _third_party(spec, num_classes, pretrained, args)
+        if attention != "none":
+            _insert(model, spec, attention)
+    if fused:
+        fuse_branches(model)
+    return model
+
+
+def native_image_size(spec: str, *, pretrained: bool = False) -> int | None:
+    """Side in pixels of the images that a model is made for.
+
+    Args:
+        spec: As for :func:`build`.
+        pretrained: Whether the published weights are used, which may want larger images.
+
+    Returns:
+        32 for plain names, what torchvision's or timm's configuration says for theirs, None for
+        ``python:`` models: take the images as they are.
+
+    Raises:
+        StripeError: The name is not known.
+    """
+    if small.is_small(spec):
+        return small.IMAGE_SIZE
+    source, name = _split(spec)
+    if source == "torchvision":
+        from stripe.models import from_torchvision
+
+        return from_torchvision.image_size(name, pretrained)
+    if source == "timm":
+        from stripe.models import from_timm
+
+        return from_timm.image_size(name)
+    return None
+
+
+def native_normalization(spec: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and std, (3,) each, in the range 0..1, of the images that published weights were trained on.
+
+    Args:
+        spec: ``torchvision:NAME`` or ``timm:NAME``.
+
+    Raises:
+        StripeError: The name is not known, or nobody publishes weights of it.
+    """
+    source, name = _split(spec)
+    if source == "torchvision":
+        from stripe.models import from_torchvision
+
+        return from_torchvision.normalization(name)
+    if source == "timm":
+        from stripe.models import from_timm
+
+        return from_timm.normalization(name)
+    raise StripeError(f"there are no published weights of {spec}")
+
+
+def from_meta(meta: Mapping[str, Any]) -> nn.Module:
+    """Build the model that one of our checkpoints is of, without its weights.
+
+    Args:
+        meta: ``Checkpoint.meta`` with the keys ``model``, ``num_classes`` and, where they were used,
+            ``attention``, ``args`` and ``fused``, as for :func:`build`.
+
+    Raises:
+        StripeError: It does not say the model, or the model is the user's own code: a file must not choose
+            which code runs.
+    """
+    spec = meta.get("model")
+    if not isinstance(spec, str):
+        raise StripeError("the checkpoint does not say which model it is of; name it with --model")
+    if spec.startswith("python:"):
+        raise StripeError(
+            f"the checkpoint is of {spec}; code is not run because a file says so: name it yourself with --model {spec}"
+        )
+    num_classes, attention, args = meta.get("num_classes"), meta.get("attention", "none"), meta.get("args")
+    if not (isinstance(num_classes, int | None) and isinstance(attention, str) and isinstance(args, Mapping | None)):
+        raise StripeError(f"the checkpoint's description of its model ({spec}) is damaged; name it with --model")
+    return build(spec, num_classes=num_classes, attention=attention, args=args, fused=meta.get("fused") is True)
+
+
+def _insert(model: nn.Module, spec: str, attention: str) -> None:
+    from stripe.models.insertion import insert_attention
+
+    make = attention_factory(attention)
+    try:
+        insert_attention(model, make)
+    except StripeError as error:
+        raise StripeError(f"--attention {attention} does not go into {spec}: {error}") from None
+
+
+def _third_party(spec: str, num_classes: int | None, pretrained: bool, args: Mapping[str, Any]) -> nn.Module:
+    source, name = _split(spec)
+    # Imported here because timm and torchvision take seconds, and most commands need neither.
+    if source == "torchvision":
+        from stripe.models import from_torchvision
+
+        return from_torchvision.build(name, num_classes=num_classes, pretrained=pretrained, args=args)
+    if source == "timm":
+        from stripe.models import from_timm
+
+        return from_timm.build(name, num_classes=num_classes, pretrained=pretrained, args=args)
+    from stripe.models import from_user
+
+    return from_user.build(name, num_classes=num_classes, pretrained=pretrained, args=args)
+
+
+def _split(spec: str) -> tuple[str, str]:
+    """``"timm:x"`` → ``("timm", "x")``."""
+    source, colon, name = spec.partition(":")
+    if source in SOURCES and name:
+        return source, name
+    if colon:
+        raise StripeError(f"unknown model {spec!r}: write torchvision:NAME, timm:NAME or python:package.module:factory")
+    from stripe.models import from_timm, from_torchvision
+
+    known = [f"torchvision:{n}" for n in from_torchvision.names()] + [f"timm:{n}" for n in from_timm.names()]
+    same = [full for full in known if full.partition(":")[2] == spec]
+    hint = f"; did you mean {' or '.join(same)}?" if same else did_you_mean(spec, [*small.NAMES, *known])
+    raise StripeError(
+        f"unknown model {spec!r}{hint or ':'} there are {', '.join(small.NAMES)}, torchvision:NAME, timm:NAME and "
+        "python:package.module:factory"
+    )

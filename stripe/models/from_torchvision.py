@@ -1,0 +1,100 @@
+"""Models of torchvision: ``torchvision:NAME``, every image classifier it has."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from stripe.errors import StripeError
+from stripe.models.names import did_you_mean
+from stripe.models.third_party import building, refuse_arguments
+
+__all__ = ["build", "image_size", "names", "normalization"]
+
+RESERVED = ("num_classes", "pretrained", "weights")
+
+
+def names() -> list[str]:
+    """All classifiers that torchvision has."""
+    found: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return found
+
+
+def build(name: str, *, num_classes: int | None, pretrained: bool, args: Mapping[str, Any]) -> nn.Module:
+    """Build a classifier of torchvision.
+
+    Args:
+        name: Its name there.
+        num_classes: Outputs; None keeps the published number. Where it differs from the published one,
+            published weights are loaded first and the classifier is then replaced by a fresh one.
+        pretrained: Download the weights that torchvision recommends.
+        args: Further arguments of the constructor.
+
+    Raises:
+        StripeError: Unknown name, unfit arguments, or a failed download.
+    """
+    spec = f"torchvision:{name}"
+    _check(name)
+    refuse_arguments(spec, args, RESERVED)
+    model: nn.Module
+    if not pretrained:
+        chosen = {} if num_classes is None else {"num_classes": num_classes}
+        with building(spec):
+            model = torchvision.models.get_model(name, weights=None, **chosen, **args)
+        return model
+    weights = torchvision.models.get_model_weights(name)
+    if not len(weights):
+        raise StripeError(f"torchvision publishes no weights of {name}")
+    with building(spec, pretrained=True):
+        model = torchvision.models.get_model(name, weights=weights.DEFAULT, **args)
+    published = len(weights.DEFAULT.meta["categories"])
+    if num_classes is not None and num_classes != published:
+        _replace_classifier(model, published, num_classes)
+    return model
+
+
+def normalization(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and std, (3,) each, of the images that the published weights were trained on.
+
+    Raises:
+        StripeError: Unknown name, or there are no weights of it.
+    """
+    _check(name)
+    weights = torchvision.models.get_model_weights(name)
+    if not len(weights):
+        raise StripeError(f"there are no published weights of torchvision:{name}")
+    transforms = weights.DEFAULT.transforms()
+    mean, std = transforms.mean, transforms.std
+    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def image_size(name: str, pretrained: bool = False) -> int:
+    """Side in pixels of the images that the recommended weights were made for; 224 where there are none.
+
+    Raises:
+        StripeError: Unknown name.
+    """
+    _check(name)
+    weights = torchvision.models.get_model_weights(name)
+    if not len(weights):
+        return 224
+    # Without weights a transformer is built for the smallest of the published sizes.
+    chosen = [weights.DEFAULT] if pretrained else list(weights)
+    return min(int(entry.transforms().crop_size[0]) for entry in chosen)
+
+
+def _check(name: str) -> None:
+    if name not in names():
+        raise StripeError(f"torchvision has no classifier {name!r}{did_you_mean(name, names())}")
+
+
+def _replace_classifier(model: nn.Module, published: int, num_classes: int) -> None:
+    """Replace each layer that has one output a class: the classifier, and auxiliary ones."""
+    for path, layer in list(model.named_modules()):
+        parent_path, _, attribute = path.rpartition(".")
+        parent = model.get_submodule(parent_path)
+        if isinstance(layer, nn.Linear) and layer.out_features == published:
+            setattr(parent, attribute, nn.Linear(layer.in_features, num_classes, bias=layer.bias is not None))
+        elif isinstance(layer, nn.Conv2d) and layer.out_channels == published:  # SqueezeNet's 1×1 convolution
+            setattr(parent, attribute, nn.Conv2d(layer.in_channels, num_classes, kernel_size=1))

@@ -1,0 +1,146 @@
+"""Attention in networks of torchvision and timm, at the places of the Stripe Observation paper (appendix B.2).
+
+- ResNet, ResNeXt, Wide ResNet (timm): after the last normalisation of each block, before the addition.
+- VGG with batch normalisation (torchvision, timm): between each normalisation and its ReLU.
+- ShuffleNetV2 (torchvision): between the last normalisation of each residual branch and its ReLU.
+- MobileNetV1 (timm): between normalisation and ReLU of both layers of each block.
+- RepVGG (timm): between the sum of each block's branches and the ReLU.
+- ViT (timm): after the multi-head attention and after the MLP of each block, before the additions.
+
+A module comes where timm has a place prepared for one, else in front of an activation or drop path, which have no
+parameters. So the network's own parameters keep their names.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import timm
+import torchvision
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv
+from timm.models.byobnet import RepVggBlock
+from torch import nn
+
+from stripe.errors import StripeError
+from stripe.models.tokens import TokenAttention
+
+__all__ = ["insert_attention"]
+
+Make = Callable[[int], nn.Module]
+
+KNOWN = (
+    "ResNet, VGG with batch normalisation, MobileNetV1, RepVGG and ViT of timm, and VGG and ShuffleNetV2 of torchvision"
+)
+
+
+def insert_attention(model: nn.Module, make: Make) -> None:
+    """Insert attention modules into a network, in place.
+
+    Args:
+        model: One of those above.
+        make: Makes the attention module for a number of channels; called in the order of the forward pass.
+
+    Raises:
+        StripeError: The network is none of those, or has attention already.
+    """
+    for known, insert in INSERT:
+        if isinstance(model, known):
+            insert(model, make)
+            return
+    if isinstance(model, torchvision.models.ResNet):
+        raise StripeError(
+            "torchvision's ResNet has no place for attention; timm's is the same network, with the same names of its "
+            "parameters, and takes it: timm:resnet34, timm:resnet50, timm:resnet101 …"
+        )
+    raise _unknown(model)
+
+
+def _resnet(model: nn.Module, make: Make) -> None:
+    blocks = _blocks(model, "layer1", "layer2", "layer3", "layer4")
+    _refuse_present(model, [block.se for block in blocks])
+    for block in blocks:
+        last = block.bn3 if hasattr(block, "bn3") else block.bn2
+        if not isinstance(last, nn.BatchNorm2d):
+            raise _unknown(model)
+        block.se = make(last.num_features)
+
+
+def _vgg(model: nn.Module, make: Make) -> None:
+    features = model.get_submodule("features")
+    places = [
+        (norm.num_features, name)
+        for (_, norm), (name, _) in pairwise(features.named_children())
+        if isinstance(norm, nn.BatchNorm2d)
+    ]
+    if not places:
+        raise StripeError(
+            "this VGG has no batch normalisation, after which attention would come; take the one with _bn"
+        )
+    for channels, name in places:
+        _in_front_of(features, name, make(channels))
+
+
+def _shufflenet(model: nn.Module, make: Make) -> None:
+    for block in _blocks(model, "stage2", "stage3", "stage4"):
+        *_, norm, activation = block.branch2.named_children()
+        _in_front_of(block.branch2, activation[0], make(norm[1].num_features))
+
+
+def _mobilenet(model: nn.Module, make: Make) -> None:
+    blocks = _blocks(model.get_submodule("blocks"))
+    if not all(isinstance(block, DepthwiseSeparableConv) for block in blocks):
+        raise _unknown(model)
+    _refuse_present(model, [block.se for block in blocks])
+    for block in blocks:
+        for norm in (block.bn1, block.bn2):
+            _in_front_of(norm, "act", make(norm.num_features))
+
+
+def _repvgg(model: nn.Module, make: Make) -> None:
+    blocks = [model.get_submodule("stem"), *_blocks(model.get_submodule("stages"))]
+    if not all(isinstance(block, RepVggBlock) for block in blocks):
+        raise _unknown(model)
+    _refuse_present(model, [block.attn for block in blocks])
+    for block in blocks:
+        block.attn = make(block.conv_kxk.conv.out_channels)
+
+
+def _vit(model: nn.Module, make: Make) -> None:
+    width: Any = model.embed_dim
+    for block in model.get_submodule("blocks").children():
+        if not isinstance(block, timm.models.vision_transformer.Block):
+            raise _unknown(model)
+        for place in ("drop_path1", "drop_path2"):
+            _in_front_of(block, place, TokenAttention(make(width)))
+
+
+INSERT: tuple[tuple[tuple[type[nn.Module], ...], Callable[[nn.Module, Make], None]], ...] = (
+    ((timm.models.resnet.ResNet,), _resnet),
+    ((torchvision.models.VGG, timm.models.vgg.VGG), _vgg),
+    ((torchvision.models.ShuffleNetV2,), _shufflenet),
+    ((timm.models.efficientnet.EfficientNet,), _mobilenet),
+    ((timm.models.byobnet.ByobNet,), _repvgg),
+    ((timm.models.vision_transformer.VisionTransformer,), _vit),
+)
+
+
+def _in_front_of(parent: nn.Module, name: str, attention: nn.Module) -> None:
+    """Have a child of a module, one without parameters, follow the attention."""
+    follower = parent.get_submodule(name)
+    setattr(parent, name, nn.Sequential(OrderedDict(attention_module=attention, then=follower)))
+
+
+def _blocks(model: nn.Module, *stages: str) -> list[Any]:
+    """The blocks of a network's stages; those of all its children where no names are given."""
+    chosen: Iterator[nn.Module] = (child for name, child in model.named_children() if name in stages or not stages)
+    return [block for stage in chosen for block in stage.children()]
+
+
+def _refuse_present(model: nn.Module, places: list[nn.Module | None]) -> None:
+    if any(place is not None and not isinstance(place, nn.Identity) for place in places):
+        raise StripeError(f"this {type(model).__name__} has attention already, which stands where more would come")
+
+
+def _unknown(model: nn.Module) -> StripeError:
+    return StripeError(f"where attention goes in a {type(model).__name__} is not known, as it is in {KNOWN}")

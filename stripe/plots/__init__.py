@@ -1,0 +1,39 @@
+"""Pictures of captures, runs and tables of speeds: one file a kind of plot, data in, a matplotlib figure out.
+
+Example:
+    >>> from stripe import plots
+    >>> figure = plots.diff("run/capture.h5", images=3)  # doctest: +SKIP
+    >>> plots.save(figure, "diff.pdf")  # doctest: +SKIP
+"""
+
+from stripe.plots.diff import diff
+from stripe.plots.figure import StripeFigure
+from stripe.plots.index import index
+from stripe.plots.registry import KINDS, RUN_KINDS, TABLE_KINDS, draw, draw_all
+from stripe.plots.save import save
+from stripe.plots.select import NothingToDrawError
+from stripe.plots.spatial import spatial
+from stripe.plots.speed import speed
+from stripe.plots.std import std
+from stripe.plots.stripe import stripe
+from stripe.plots.tradeoff import tradeoff
+from stripe.plots.training import training
+
+__all__ = [
+    "KINDS",
+    "RUN_KINDS",
+    "TABLE_KINDS",
+    "NothingToDrawError",
+    "StripeFigure",
+    "diff",
+    "draw",
+    "draw_all",
+    "index",
+    "save",
+    "spatial",
+    "speed",
+    "std",
+    "stripe",
+    "tradeoff",
+    "training",
+]

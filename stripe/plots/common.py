@@ -1,0 +1,176 @@
+"""What the kinds of plot share: values by column, names, thumbnails, the caption."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea
+
+__all__ = [
+    "add_thumbnail_title",
+    "caption",
+    "column_name",
+    "columns",
+    "data_name",
+    "describe",
+    "ending_note",
+    "image_name",
+    "label_epochs",
+    "short_names",
+    "sides_of",
+    "source",
+    "thumbnail",
+]
+
+
+def columns(values: xr.DataArray) -> xr.DataArray:
+    """The values of an image as one vector: what is not epoch or image becomes the dimension ``channel``.
+
+    Args:
+        values: (epoch, image, channel), or (…, branch, channel), (…, channel, height) and the like.
+
+    Returns:
+        (epoch, image, channel); with several axes the last one runs fastest.
+    """
+    axes = [dim for dim in values.dims if dim not in ("epoch", "image")]
+    if axes == ["channel"]:
+        return values
+    flat = values.drop_vars(axes, errors="ignore").rename({dim: f"{dim}_" for dim in axes})
+    return flat.stack(channel=[f"{dim}_" for dim in axes], create_index=False)
+
+
+def column_name(site: xr.Dataset) -> str:
+    """What the columns of a site are, such as ``channel`` or ``branch × channel``."""
+    return " × ".join(str(dim) for dim in site["attention"].dims if dim not in ("epoch", "image"))
+
+
+def sides_of(sites: Mapping[str, xr.Dataset]) -> tuple[str, ...]:
+    """``input`` (before attention), where the capture recorded it, and ``attention`` (after)."""
+    return ("input", "attention") if all("input" in data for data in sites.values()) else ("attention",)
+
+
+def short_names(names: Sequence[str]) -> tuple[list[str], str]:
+    """Names of sites without the last parts that all of them share.
+
+    Returns:
+        The shortened names, and what was taken off (``".attention_module"``, or ``""``).
+
+    Example:
+        >>> short_names(["layer1.0.se", "layer1.1.se"])
+        (['layer1.0', 'layer1.1'], '.se')
+    """
+    parts = [name.split(".") for name in names]
+    shared = 0
+    while len(names) > 1 and all(len(part) > shared + 1 for part in parts):
+        last = {part[-1 - shared] for part in parts}
+        if len(last) > 1 or last.pop().isdigit():  # a number tells which block it is
+            break
+        shared += 1
+    if not shared:
+        return list(names), ""
+    return [".".join(part[:-shared]) for part in parts], "." + ".".join(parts[0][-shared:])
+
+
+def ending_note(ending: str) -> str:
+    """For the caption: what :func:`short_names` took off the names of the sites."""
+    return f"names of sites end in {ending}" if ending else ""
+
+
+def label_epochs(axes: Axes, epochs: npt.NDArray[np.int64], room: int) -> None:
+    """Ticks at round epochs below the columns of a heatmap.
+
+    Args:
+        axes: Its column j is ``epochs[j]``; they may lie any distance apart.
+        epochs: (columns,), ascending.
+        room: How many labels fit at most.
+    """
+    for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
+        places = np.flatnonzero(epochs % step == 0)
+        if len(places) <= room:
+            break
+    if len(places) < 2:
+        places = np.unique([0, len(epochs) - 1])
+    axes.set_xticks(places, [str(epoch) for epoch in epochs[places]])
+
+
+def image_name(capture: xr.DataTree, position: int) -> str:
+    """``image 17 · cat``, or without the class where the capture does not say it."""
+    name = f"image {int(capture.dataset['image'].values[position])}"
+    classes = capture.attrs.get("classes")
+    names = json.loads(classes) if isinstance(classes, str) else list(classes if classes is not None else [])
+    label = int(capture.dataset["label"].values[position])
+    return f"{name} · {names[label]}" if 0 <= label < len(names) else name
+
+
+def thumbnail(capture: xr.DataTree, position: int) -> npt.NDArray[np.uint8]:
+    """The small picture (y, x, rgb) of an image."""
+    return capture.dataset["thumbnail"].isel(image=position).values
+
+
+def add_thumbnail_title(axes: Axes, text: str, picture: npt.NDArray[np.uint8]) -> None:
+    """A title above the left corner of a panel, with a small picture before it.
+
+    Args:
+        axes: The panel.
+        text: The title.
+        picture: (y, x, rgb).
+    """
+    font = axes.title.get_fontproperties()
+    label = TextArea(text, textprops={"fontproperties": font, "color": axes.title.get_color(), "linespacing": 1.25})
+    height = 2.6 * font.get_size_in_points()
+    image = OffsetImage(picture, zoom=height / picture.shape[0], interpolation="nearest")
+    title = AnnotationBbox(
+        HPacker(children=[image, label], align="center", pad=0, sep=4),
+        (0, 1),
+        xybox=(0, 6),
+        xycoords="axes fraction",
+        boxcoords="offset points",
+        box_alignment=(0, 0),
+        frameon=False,
+        pad=0,
+        annotation_clip=False,
+    )
+    axes.add_artist(title)
+    # A long name must not make the layout narrow the panel; two blank lines hold the room above it instead.
+    title.set_in_layout(False)
+    axes.set_title(" \n ", linespacing=1.5, pad=9)
+
+
+def source(capture: xr.DataTree) -> str:
+    """The path of the file that a capture was as_tree from, or ``""`` where it was made in memory."""
+    return str(capture.encoding.get("source", ""))
+
+
+def describe(capture: xr.DataTree, kind: str, **facts: Any) -> dict[str, Any]:
+    """What a picture shows, for the record in the file: JSON types only."""
+    about: dict[str, Any] = {"kind": kind, "capture": source(capture)}
+    for key in ("model", "attention", "data", "scale"):
+        if key in capture.attrs:
+            about[key] = str(capture.attrs[key])
+    return about | facts
+
+
+def caption(capture: xr.DataTree, *notes: str) -> str:
+    """The line at the foot of a figure: model · data · notes · seed · scale, as far as the capture says."""
+    attrs = capture.attrs
+    model = str(attrs.get("model", ""))
+    if str(attrs.get("attention", "none")) not in ("none", ""):
+        model += f" + {attrs['attention']}"
+    if str(attrs.get("weights", "")).startswith("random"):
+        model += " with random weights"
+    parts = [model, data_name(str(attrs.get("data", ""))), *notes]
+    if "seed" in attrs:
+        parts.append(f"capture seed {attrs['seed']}")
+    parts.append(str(attrs.get("scale", "")))
+    return " · ".join(part for part in parts if part)
+
+
+def data_name(spec: str) -> str:
+    """The data set as a reader knows it; where its folder lies on somebody's disk is nobody's business."""
+    kind, colon, path = spec.partition(":")
+    return f"folder {PurePath(path).name}" if kind == "folder" and colon else spec

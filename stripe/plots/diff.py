@@ -1,0 +1,191 @@
+"""How attention settles during training: its change from epoch to epoch."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from stripe.analysis import epoch_diff
+from stripe.plots.common import (
+    add_thumbnail_title,
+    caption,
+    column_name,
+    columns,
+    describe,
+    ending_note,
+    image_name,
+    label_epochs,
+    short_names,
+    thumbnail,
+)
+from stripe.plots.figure import StripeFigure
+from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.select import (
+    CHANNEL_KINDS,
+    Capture,
+    Choice,
+    NothingToDrawError,
+    Patterns,
+    as_tree,
+    choose,
+    choose_sites,
+)
+from stripe.plots.style import DIFFERENCE_MAP, styled
+
+__all__ = ["diff", "learning_rate_drops"]
+
+_TOP = 0.995  # the quantile that gets the brightest colour: the first epochs move far more than all others
+
+
+def diff(
+    capture: Capture,
+    *,
+    site: Patterns = None,
+    images: Choice = 4,
+    channels: Choice = 20,
+    seed: int = 0,
+    style: str = "paper",
+) -> StripeFigure:
+    """Heatmaps, channels × epochs, of |v[t+1] − v[t]|: one panel an image, black where attention has settled.
+
+    Triangles and dotted lines mark where the learning rate drops. The colours reach from 0 (black) to the 99.5 %
+    quantile of what is drawn, the same in every panel. Paper: fig. 1c, 12–19.
+
+    Args:
+        capture: A capture or its path.
+        site: Names or globs; by default the one in the middle of the network.
+        images: How many (a sample, balanced over the classes), or which ones.
+        channels: How many (a sample), or which ones.
+        seed: Of the samples.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Raises:
+        NothingToDrawError: The capture holds one epoch only, or no such attention.
+        StripeError: No such site, image or channel.
+
+    Example:
+        >>> from stripe import plots
+        >>> plots.diff("run/capture.h5", site="layer2.4.*", images=[0, 7, 12])  # doctest: +SKIP
+    """
+    tree = as_tree(capture)
+    epochs = tree.dataset["epoch"].values
+    if len(epochs) < 2:
+        raise NothingToDrawError(
+            f"A difference needs two epochs, and the capture holds {len(epochs)}. Capture several checkpoints of a "
+            "training (`stripe capture --ckpt 'run/checkpoints/*'`) or record while training "
+            "(`stripe train --capture 200`)."
+        )
+    sites = choose_sites(tree, site, CHANNEL_KINDS, 1)
+    ids = tree.dataset["image"].values
+    rows = choose(images, ids, what="image", seed=seed, classes=tree.dataset["label"].values)
+    chosen, matrices = {}, {}
+    for name, data in sites.items():
+        values = columns(data["attention"].isel(image=rows))
+        chosen[name] = choose(channels, np.arange(values.sizes["channel"]), what="channel", seed=seed)
+        change = epoch_diff(values.isel(channel=chosen[name]))
+        matrices[name] = change.transpose("image", "channel", "epoch").values
+    top = robust_limits(np.concatenate([m.ravel() for m in matrices.values()]), high=_TOP)[1]
+    drawn = describe(
+        tree,
+        "diff",
+        seed=seed,
+        epochs=epochs.tolist(),
+        images=ids[rows].tolist(),
+        sites={name: {"channels": part.tolist()} for name, part in chosen.items()},
+        range=[0.0, top],
+    )
+
+    with styled(style) as settings:
+        across, down = _layout(len(sites), len(rows))
+        figure = StripeFigure(settings, max(6.9, 1.7 * across), 2.15 * down + 0.6, drawn)
+        grid = figure.subplots(down, across, squeeze=False)
+        panels = [(name, row) for name in sites for row in range(len(rows))]
+        for axes in grid.flat[len(panels) :]:
+            axes.remove()
+        drops = learning_rate_drops(tree.dataset["learning_rate"].values)
+        names, ending = _row_names(figure, list(sites))
+        for number, (axes, (name, row)) in enumerate(zip(grid.flat, panels, strict=False)):
+            image = heatmap(axes, matrices[name][row], limits=(0.0, top), colormap=DIFFERENCE_MAP)
+            position = int(rows[row])
+            add_thumbnail_title(axes, image_name(tree, position).replace(" · ", "\n"), thumbnail(tree, position))
+            _mark(axes, drops)
+            # Panels of a row share their channels, all panels share their epochs: label the outer ones only.
+            axes.set(xticks=[], yticks=[])
+            if number % across == 0:
+                _label_channels(axes, chosen[name], names[name] + column_name(sites[name]))
+            if number + across >= len(panels):
+                label_epochs(axes, epochs[1:], room=32 // across)
+                axes.set_xlabel("epoch t+1")
+        beyond = any((matrix > top).any() for matrix in matrices.values())
+        colorbar(
+            image,
+            figure.axes,
+            "|v[t+1] − v[t]|  (0 to 99.5 % quantile)",
+            aspect=35,
+            pad=0.015,
+            extend="max" if beyond else "neither",
+        )
+        notes = [f"epochs {epochs[0]} to {epochs[-1]}", f"sampled with seed {seed}", ending_note(ending)]
+        if len(drops):
+            notes.append("dotted lines: the learning rate drops")
+        figure.caption(caption(tree, *notes))
+        return figure
+
+
+def learning_rate_drops(learning_rate: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Where a stepwise schedule lowers the learning rate.
+
+    Args:
+        learning_rate: (epochs,), NaN where unknown.
+
+    Returns:
+        Positions of the first epochs with a rate at least a quarter lower; none for a schedule that falls at most
+        epochs (cosine), because it has no steps to mark.
+
+    Example:
+        >>> learning_rate_drops([0.1, 0.1, 0.01, 0.01]).tolist()
+        [2]
+    """
+    rate = np.asarray(learning_rate, dtype=np.float64)
+    before, after = rate[:-1], rate[1:]
+    if np.mean(after < before) > 0.5:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(after <= 0.75 * before) + 1
+
+
+def _layout(sites: int, images: int) -> tuple[int, int]:
+    """Panels across and down: a row a site, or, for one site, about a square."""
+    across = images if sites > 1 or images <= 3 else math.ceil(math.sqrt(images))
+    return across, math.ceil(sites * images / across)
+
+
+def _row_names(figure: StripeFigure, sites: list[str]) -> tuple[dict[str, str], str]:
+    """Beginnings of the rows' labels, and what the names of the sites end in; a single name becomes the heading."""
+    if len(sites) == 1:
+        figure.suptitle(sites[0], x=0.01, ha="left", fontsize="medium")
+        return {sites[0]: ""}, ""
+    short, ending = short_names(sites)
+    return {site: f"{name}\n" for site, name in zip(sites, short, strict=True)}, ending
+
+
+def _label_channels(axes: Axes, channels: npt.NDArray[np.int64], label: str) -> None:
+    """The channels' ids at the left, where there is room."""
+    axes.set_ylabel(label)
+    if len(channels) <= 24:
+        axes.set_yticks(range(len(channels)), [str(c) for c in channels], fontsize="x-small")
+
+
+def _mark(axes: Axes, drops: npt.NDArray[np.int64]) -> None:
+    """A line before the first difference that a lower learning rate made, and a triangle above it."""
+    for drop in drops:
+        axes.axvline(drop - 1.5, color="white", linewidth=0.9, linestyle=":")
+        axes.plot(
+            drop - 1.5,
+            1.03,
+            marker="v",
+            markersize=3.5,
+            color="0.5",
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+        )

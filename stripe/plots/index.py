@@ -1,0 +1,77 @@
+"""The whole network at a glance: how close to a constant each site is, epoch by epoch."""
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from stripe.analysis import stripe_index
+from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names
+from stripe.plots.figure import StripeFigure
+from stripe.plots.heatmap import colorbar, heatmap
+from stripe.plots.select import CHANNEL_KINDS, Capture, Patterns, as_tree, choose_sites
+from stripe.plots.style import MISSING, styled
+
+__all__ = ["index"]
+
+_NUMBERED = 14  # up to so many epochs a cell has room for its number
+
+
+def index(capture: Capture, *, site: Patterns = None, style: str = "paper") -> StripeFigure:
+    """Heatmap, sites × epochs, of the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v), always over all images.
+
+    1 (bright) is attention that is the same vector for every image, 0 (dark) attention whose channels have the same
+    mean. Grey cells have no index, because v does not vary at all. The colours always span 0 to 1.
+
+    Args:
+        capture: A capture or its path.
+        site: Names or globs; by default all.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Returns:
+        Sites from top to bottom in the order of the forward pass.
+
+    Raises:
+        NothingToDrawError: The capture has no channel attention.
+        StripeError: No such site.
+
+    Example:
+        >>> from stripe import plots
+        >>> plots.index("run/capture.h5")  # doctest: +SKIP
+    """
+    tree = as_tree(capture)
+    with styled(style) as settings:
+        sites = choose_sites(tree, site, [*CHANNEL_KINDS, "spatial"])
+        names, ending = short_names(list(sites))
+        kinds = [data.attrs["kind"] for data in sites.values()]
+        if len(set(kinds)) > 1:
+            names = [n if n.endswith(kind) else f"{n}  {kind}" for n, kind in zip(names, kinds, strict=True)]
+        epochs = tree.dataset["epoch"].values
+        matrix = np.stack([stripe_index(data["attention"]).values for data in sites.values()])
+        drawn = describe(tree, "index", epochs=epochs.tolist(), sites=list(sites), range=[0.0, 1.0])
+
+        pitch = 0.24 if len(sites) <= 20 else 0.15
+        labels = 0.055 * max(map(len, names))
+        width = 6.9 if len(epochs) > _NUMBERED else max(3.4, 1.3 + labels + 0.3 * len(epochs))
+        figure = StripeFigure(settings, width, 1.1 + pitch * max(len(sites), 4), drawn)
+        axes = figure.subplots()
+        image = heatmap(axes, matrix, limits=(0.0, 1.0))
+        axes.set_yticks(range(len(names)), names)
+        label_epochs(axes, epochs, room=_NUMBERED)
+        axes.set(xlabel="epoch", ylabel="site", title="stripe index η²  (1: a constant)")
+        colorbar(image, axes, "", pad=0.02, aspect=25)
+        if len(epochs) <= _NUMBERED:
+            _write_numbers(axes, matrix)
+        if np.isnan(matrix).any():
+            patch = Patch(facecolor=MISSING, label="undefined: v does not vary, one channel, or NaN")
+            figure.legend(handles=[patch], loc="outside upper right")
+        figure.caption(caption(tree, f"{tree.sizes['image']} images", ending_note(ending)))
+        return figure
+
+
+def _write_numbers(axes: Axes, matrix: npt.NDArray[np.float64]) -> None:
+    """Write each cell's number into it, dark on bright colours and bright on dark ones."""
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            color = "black" if value > 0.55 else "white"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize="x-small")

@@ -1,0 +1,48 @@
+"""What the pictures of a table of speeds share: what a network is, colours, the record, the caption."""
+
+from typing import Any
+
+import pandas as pd
+
+__all__ = ["ROLES", "caption_of", "is_unfused", "module_colors", "record_of", "role_of"]
+
+ROLES = {"none": "backbone", "attention": "with attention", "asr": "with ASR", "both": "with attention and ASR"}
+"""What was done to a backbone → its name in a legend."""
+
+
+def role_of(row: Any) -> tuple[str, str]:
+    """A key of `ROLES`, and the module that it was done with (``"none"`` for a backbone).
+
+    Args:
+        row: Of a table from `stripe.bench.measure`, as ``itertuples`` gives it.
+    """
+    if row.asr == "none":
+        return ("none", "none") if row.attention == "none" else ("attention", row.attention)
+    return ("asr" if row.attention == "none" else "both"), row.asr
+
+
+def is_unfused(row: Any) -> bool:
+    """Whether a network has ASR that costs something."""
+    return row.asr != "none" and not row.fused
+
+
+def module_colors(table: pd.DataFrame) -> dict[str, str]:
+    """Attention module → colour, in the order of the table; a backbone is grey."""
+    modules = dict.fromkeys(role_of(row)[1] for row in table.itertuples())
+    modules.pop("none", None)
+    return {"none": "0.5"} | {name: f"C{number}" for number, name in enumerate(modules)}
+
+
+def record_of(table: pd.DataFrame, kind: str) -> dict[str, Any]:
+    """What a picture shows, for the record in the file: JSON types only."""
+    return {"kind": kind, "table": table.to_dict("list"), **{str(k): v for k, v in table.attrs.items()}}
+
+
+def caption_of(table: pd.DataFrame, *notes: str) -> str:
+    """The line at the foot of a figure: machine · images · precision · notes."""
+    about = table.attrs
+    parts = [str(about.get("processor", "")), str(about.get("precision", ""))]
+    if "image_size" in about:
+        parts.append(f"{about['batch_size']} images of {about['image_size']} px a pass")
+        parts.append(f"median and quartiles of {about['repeats']} rounds")
+    return " · ".join(part for part in [*parts, *notes] if part)

@@ -1,0 +1,81 @@
+"""What a picture needs to know of trainings: their names, and which of them differ in nothing but the seed."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pandas as pd
+
+__all__ = ["RunLike", "by_network", "run_name", "selected_by"]
+
+
+class RunLike(Protocol):
+    """A training; `stripe.training.Run` is one."""
+
+    @property
+    def path(self) -> Path:
+        """The run's directory."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What determines the result."""
+
+    @property
+    def scale(self) -> str:
+        """At what scale it was made, in words."""
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """A row an epoch."""
+
+
+Kind = TypeVar("Kind", bound=RunLike)
+
+
+def run_name(settings: Mapping[str, Any]) -> str:
+    """What was trained, as `stripe.bench.Variant` names it, and with what noise.
+
+    Example:
+        >>> run_name({"model": "resnet83", "attention": "se", "asr": {"attention": "ie"}})
+        'resnet83+se+asr(ie)'
+    """
+    attention, asr, noise = (settings.get(key) for key in ("attention", "asr", "noise"))
+    parts = [str(settings["model"])]
+    parts += [attention] if attention and attention != "none" else []
+    parts += [f"asr({asr['attention']})"] if asr else []
+    parts += [f"noise({noise['factor']:g}, {noise['offset']:g})"] if noise else []
+    return "+".join(parts)
+
+
+def by_network(runs: Sequence[Kind]) -> dict[str, list[Kind]]:
+    """Runs of each network; those of one differ in nothing but the seed.
+
+    Args:
+        runs: Any.
+
+    Returns:
+        Name → runs, in the order of the first of each. Networks that are the same but were trained otherwise have the
+        name of the run's directory after theirs.
+    """
+    groups: dict[str, list[Kind]] = {}
+    for run in runs:
+        rest = {key: value for key, value in run.settings.items() if key != "seed"}
+        groups.setdefault(json.dumps(rest, sort_keys=True), []).append(run)
+    names = [run_name(group[0].settings) for group in groups.values()]
+    return {
+        name if names.count(name) == 1 else f"{name} ({_folder(group[0].path)})": group
+        for name, group in zip(names, groups.values(), strict=True)
+    }
+
+
+def selected_by(run: RunLike) -> str:
+    """How the best epoch of a run was chosen, ``val`` or ``test``."""
+    return str(run.settings.get("select", "test"))
+
+
+def _folder(path: Path) -> str:
+    """The name that somebody gave it: ``seed-0`` is ours."""
+    path = path.absolute()
+    return path.parent.name if re.fullmatch(r"seed-\d+", path.name) else path.name

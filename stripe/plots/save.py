@@ -1,0 +1,72 @@
+"""Pictures on disk: whole or not at all, and with what made them inside."""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from stripe.errors import StripeError
+from stripe.provenance import provenance
+
+__all__ = ["FORMATS", "check_format", "save"]
+
+FORMATS = ("png", "pdf", "svg")
+
+
+def save(figure: Figure, path: str | os.PathLike[str], made_by: Mapping[str, str] | None = None) -> Path:
+    """Write a figure as PNG, PDF or SVG, with what it shows and what made it as JSON inside the file.
+
+    The JSON is the text ``Description`` of a PNG, the ``Subject`` of a PDF and the ``dc:description`` of an SVG:
+    the keys of [provenance][stripe.provenance.provenance] and, under ``drawn``, the capture, the kind of plot, sites,
+    images, channels, seed and epoch.
+
+    Args:
+        figure: What a kind of plot returned, or any other matplotlib figure.
+        path: Where to; the ending decides the format. Folders that are missing are made.
+        made_by: Instead of what [provenance][stripe.provenance.provenance] says now.
+
+    Returns:
+        The path.
+
+    Raises:
+        StripeError: An unknown ending, or the file cannot be written.
+    """
+    path = Path(path)
+    extension = check_format(path)
+    made_by = dict(provenance() if made_by is None else made_by)
+    drawn = getattr(figure, "drawn", {})
+    # ASCII, so that it reads the same in every format and by every tool.
+    record = json.dumps({**made_by, "drawn": drawn})
+    title = f"stripe {drawn['kind']}" if "kind" in drawn else "stripe"
+    creator = f"stripe {made_by.get('stripe', '')}".strip()
+    metadata = {
+        "png": {"Title": title, "Software": creator, "Description": record},
+        "pdf": {"Title": title, "Creator": creator, "Subject": record},
+        "svg": {"Title": title, "Creator": creator, "Description": record},
+    }[extension]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(temporary, format=extension, metadata=metadata)
+        temporary.replace(path)
+    except OSError as error:
+        raise StripeError(f"Cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        with contextlib.suppress(OSError):  # there is none where the folder could not be made
+            temporary.unlink()
+    return path
+
+
+def check_format(path: str | os.PathLike[str]) -> str:
+    """The format that the ending of a path asks for, checked before anything is drawn.
+
+    Raises:
+        StripeError: It is none of ours.
+    """
+    extension = Path(path).suffix.lower().lstrip(".")
+    if extension not in FORMATS:
+        raise StripeError(f"Cannot tell the format from {str(path)!r}: end it in .png, .pdf or .svg.")
+    return extension

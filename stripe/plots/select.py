@@ -1,0 +1,188 @@
+"""What of a capture is drawn: sites, images, channels and epoch, each choice repeatable."""
+
+import difflib
+import fnmatch
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from stripe.errors import StripeError
+
+__all__ = [
+    "CHANNEL_KINDS",
+    "Capture",
+    "Choice",
+    "NothingToDrawError",
+    "Patterns",
+    "as_tree",
+    "choose",
+    "choose_epoch",
+    "choose_sites",
+    "sites_of",
+]
+
+Capture = xr.DataTree | str | os.PathLike[str]
+Patterns = str | Sequence[str] | None
+Choice = int | Sequence[int]
+
+# Kinds whose values are a vector an image, so that images × values shows stripes where they are constant.
+CHANNEL_KINDS = ("channel", "branch", "strip")
+
+
+class NothingToDrawError(StripeError):
+    """The capture is fine, but does not hold what this kind of plot shows."""
+
+
+def as_tree(capture: Capture) -> xr.DataTree:
+    """The tree of a capture.
+
+    Args:
+        capture: A tree from :func:`stripe.capture.open_capture`, or the path of a capture.
+    """
+    if isinstance(capture, xr.DataTree):
+        complete = np.flatnonzero(capture.dataset["complete"]) if "complete" in capture.dataset else None
+        # A tree that xarray opened by itself has the epochs that were never written, too.
+        return capture if complete is None or len(complete) == capture.sizes["epoch"] else capture.isel(epoch=complete)
+    from stripe.capture import open_capture  # imports torch, which nothing else of a plot needs
+
+    tree = open_capture(Path(capture))
+    tree.encoding["source"] = os.fspath(capture)
+    return tree
+
+
+def sites_of(capture: xr.DataTree) -> dict[str, xr.Dataset]:
+    """Name → values of every site, in the order of the forward pass.
+
+    Raises:
+        StripeError: The tree is not a capture.
+    """
+    if "sites" not in capture.children:
+        raise StripeError("This is not a capture: it has no group 'sites'. `stripe capture` makes one.")
+    nodes = capture["sites"].children
+    return {name: nodes[name].to_dataset() for name in sorted(nodes, key=lambda n: int(nodes[n].attrs.get("order", 0)))}
+
+
+def choose_sites(
+    capture: xr.DataTree, patterns: Patterns, kinds: Sequence[str], count: int | None = None
+) -> dict[str, xr.Dataset]:
+    """The sites to draw, in the order of the forward pass.
+
+    Args:
+        capture: The tree of a capture.
+        patterns: Names or globs (``layer1.*``); None chooses, and then prefers attention that depends on the image.
+        kinds: The kinds of site that can be drawn.
+        count: How many to choose where `patterns` is None, evenly spread over the depth of the network (the
+            middle one where it is 1); None is all.
+
+    Raises:
+        StripeError: A pattern fits no site.
+        NothingToDrawError: There is no such kind of site, or none among those named.
+    """
+    sites = sites_of(capture)
+    if patterns is None:
+        named = {name: site for name, site in sites.items() if site.attrs.get("input_dependent", 1)} or sites
+    else:
+        named = _named(sites, [patterns] if isinstance(patterns, str) else list(patterns))
+    fitting = {name: site for name, site in named.items() if site.attrs["kind"] in kinds}
+    if not fitting:
+        wanted = " or ".join(kinds)
+        held = ", ".join(sorted({f"{site.attrs['kind']}" for site in named.values()})) or "none"
+        where = "the capture holds" if patterns is None else "those named are"
+        raise NothingToDrawError(
+            f"There is no {wanted} attention site to draw ({where}: {held}). "
+            "`stripe inspect` lists the sites of a capture; another kind of plot may show them."
+        )
+    if patterns is not None or count is None or len(fitting) <= count:
+        return fitting
+    names = list(fitting)
+    spread = [len(names) // 2] if count == 1 else np.linspace(0, len(names) - 1, count).round().astype(int)
+    return {names[i]: fitting[names[i]] for i in spread}
+
+
+def _named(sites: dict[str, xr.Dataset], patterns: Sequence[str]) -> dict[str, xr.Dataset]:
+    """The sites that fit any pattern; each pattern must fit one."""
+    found: set[str] = set()
+    for pattern in patterns:
+        fits = {pattern} & sites.keys() or {name for name in sites if fnmatch.fnmatchcase(name, pattern)}
+        if not fits:
+            close = difflib.get_close_matches(pattern, sites, n=3, cutoff=0.3) or list(sites)[:3]
+            raise StripeError(
+                f"No site of the capture fits {pattern!r}. It holds {len(sites)}, among them {', '.join(close)}. "
+                "A glob fits several: 'layer1.*'."
+            )
+        found |= fits
+    return {name: site for name, site in sites.items() if name in found}
+
+
+def choose(
+    wanted: Choice,
+    available: npt.ArrayLike,
+    *,
+    what: Literal["image", "channel"],
+    seed: int,
+    classes: npt.ArrayLike | None = None,
+) -> npt.NDArray[np.int64]:
+    """Choose images or channels: those listed, or so many of them drawn with a seed.
+
+    Args:
+        wanted: A list of ids, drawn in that order; or a number, and then a sample, in ascending order; all of them
+            where there are no more.
+        available: (n,) the ids that exist.
+        what: What is chosen, for the error. It also keeps the two samples independent of each other.
+        seed: Decides the sample, together with nothing but `what` and the number available.
+        classes: (n,) class of each; a sample is then balanced over the classes.
+
+    Returns:
+        Positions in `available`.
+
+    Raises:
+        StripeError: A listed id does not exist, or the number is below 1.
+    """
+    ids = np.asarray(available)
+    if isinstance(wanted, int | np.integer):
+        if wanted < 1:
+            raise StripeError(f"At least 1 {what} must be drawn, not {wanted}.")
+        if wanted >= len(ids):
+            return np.arange(len(ids))
+        order = np.random.default_rng([seed, int(what == "channel")]).permutation(len(ids))
+        if classes is not None:
+            order = order[np.argsort(_occurrence(np.asarray(classes)[order]), kind="stable")]
+        return np.sort(order[:wanted])
+    positions = {int(value): i for i, value in enumerate(ids)}
+    missing = [value for value in wanted if int(value) not in positions]
+    if missing or not len(wanted):
+        lacking = ", ".join(map(str, missing[:5])) or "none named"
+        raise StripeError(f"No such {what}: {lacking}. There are {len(ids)}, from {ids.min()} to {ids.max()}.")
+    return np.array([positions[int(value)] for value in wanted], dtype=np.int64)
+
+
+def _occurrence(classes: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """How often the class of each element came before it: 0 for the first of every class."""
+    seen: dict[object, int] = {}
+    result = np.empty(len(classes), dtype=np.int64)
+    for i, value in enumerate(classes.tolist()):
+        result[i] = seen.get(value, 0)
+        seen[value] = result[i] + 1
+    return result
+
+
+def choose_epoch(capture: xr.DataTree, epoch: int | None) -> int:
+    """The epoch to draw: the one named, or the last.
+
+    Raises:
+        StripeError: The capture does not hold it.
+    """
+    epochs = [int(value) for value in capture.dataset["epoch"].values]
+    if not epochs:
+        raise StripeError("The capture holds no complete epoch yet. Run the command that made it once more.")
+    if epoch is None:
+        return epochs[-1]
+    if epoch not in epochs:
+        listed = ", ".join(map(str, epochs)) if len(epochs) <= 8 else f"{len(epochs)} from {epochs[0]} to {epochs[-1]}"
+        raise StripeError(f"The capture does not hold epoch {epoch}. It holds {listed}.")
+    return epoch

@@ -1,0 +1,128 @@
+"""Spatial attention, image by image and block by block: it is no stripe."""
+
+import math
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from stripe.plots.common import caption, describe, ending_note, image_name, short_names, thumbnail
+from stripe.plots.figure import StripeFigure
+from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.select import (
+    Capture,
+    Choice,
+    NothingToDrawError,
+    Patterns,
+    as_tree,
+    choose,
+    choose_epoch,
+    choose_sites,
+)
+from stripe.plots.style import styled
+
+__all__ = ["as_maps", "spatial"]
+
+_SITES = 5  # as many blocks as the paper shows
+
+
+def spatial(
+    capture: Capture,
+    *,
+    site: Patterns = None,
+    images: Choice = 6,
+    epoch: int | None = None,
+    seed: int = 0,
+    style: str = "paper",
+) -> StripeFigure:
+    """Maps of spatial attention: a row an image, a column a block, the image itself at the left.
+
+    Were spatial attention a constant, all maps of a column would be the same. The colours of a column span the
+    1–99 % quantiles of its maps, written below it: blocks have different ranges, images of one block are compared.
+    Paper: fig. 30.
+
+    Args:
+        capture: A capture or its path.
+        site: Names or globs; by default five, evenly spread over the network.
+        images: How many (a sample, balanced over the classes), or which ones.
+        epoch: By default the last.
+        seed: Of the sample.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Raises:
+        NothingToDrawError: The capture has no spatial attention.
+        StripeError: No such site, image or epoch.
+
+    Example:
+        >>> from stripe import plots
+        >>> plots.spatial("cbam.h5", images=[3, 14, 15])  # doctest: +SKIP
+    """
+    tree = as_tree(capture)
+    with styled(style) as settings:
+        epoch = choose_epoch(tree, epoch)
+        sites = choose_sites(tree, site, ["spatial"], _SITES)
+        names, ending = short_names(list(sites))
+        ids = tree.dataset["image"].values
+        rows = choose(images, ids, what="image", seed=seed, classes=tree.dataset["label"].values)
+        drawn = describe(tree, "spatial", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
+
+        figure = StripeFigure(settings, max(len(sites) + 1.6, 3.6), 0.95 * len(rows) + 0.85, drawn)
+        figure.set_layout_engine("compressed")  # square panels, close together
+        grid = figure.subplots(len(rows) + 1, len(sites) + 1, squeeze=False, height_ratios=[*[1.0] * len(rows), 0.07])
+        for axes, position in zip(grid[:, 0], rows, strict=False):
+            _picture(axes, thumbnail(tree, int(position)), image_name(tree, int(position)))
+        grid[0, 0].set_title("input", loc="center", fontsize="small")
+        grid[-1, 0].remove()
+        for (*panels, bar), short, (name, data) in zip(grid[:, 1:].T, names, sites.items(), strict=True):
+            maps = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows), name)
+            limits = robust_limits(maps)
+            ends = FuncFormatter(partial(_end, limits[1] - limits[0]))
+            for axes, values in zip(panels, maps, strict=True):
+                image = heatmap(axes, values, limits=limits, aspect="equal")
+                axes.set(xticks=[], yticks=[])
+            panels[0].set_title(f"{short}\n{maps.shape[1]} × {maps.shape[2]}", loc="center", fontsize="small")
+            beyond = "both" if maps.min() < limits[0] and maps.max() > limits[1] else "neither"
+            colorbar(image, None, "", cax=bar, orientation="horizontal", ticks=limits, format=ends, extend=beyond)
+            drawn["sites"][name] = {"range": limits}
+        notes = ["colours of a column: 1–99 % quantiles of its maps", f"sampled with seed {seed}"]
+        figure.caption(caption(tree, f"epoch {epoch}", *notes, ending_note(ending)))
+        return figure
+
+
+def as_maps(values: xr.DataArray, name: str) -> npt.NDArray[np.floating]:
+    """Spatial attention as maps.
+
+    Args:
+        values: (image, height, width), or (image, token) with a square number of tokens.
+        name: Of the site, for the error.
+
+    Returns:
+        (image, height, width).
+
+    Raises:
+        NothingToDrawError: The values are no maps.
+    """
+    array = values.values
+    if array.ndim == 3:
+        return array
+    side = math.isqrt(array.shape[-1])
+    if array.ndim != 2 or side * side != array.shape[1]:
+        shape = " × ".join(f"{size} {dim}" for dim, size in zip(values.dims[1:], values.shape[1:], strict=True))
+        raise NothingToDrawError(f"The attention at {name} ({shape}) makes no map. Choose other sites by name.")
+    return array.reshape(-1, side, side)
+
+
+def _picture(axes: Axes, picture: npt.NDArray[np.uint8], name: str) -> None:
+    """The image itself, with its name at the left."""
+    axes.imshow(picture)
+    axes.grid(False)
+    axes.set(xticks=[], yticks=[])
+    axes.set_ylabel(name.replace(" · ", "\n"), fontsize="small")
+
+
+def _end(span: float, value: float, _position: int | None) -> str:
+    """The end of a colour bar; 7e-08 beside 1 is 0."""
+    return f"{value if abs(value) > span / 1000 else 0:.2g}"

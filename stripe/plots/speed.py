@@ -1,0 +1,57 @@
+"""What attention costs: throughput, parameters and FLOPs of networks side by side."""
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+
+from stripe.plots.figure import StripeFigure
+from stripe.plots.measured import caption_of, is_unfused, module_colors, record_of, role_of
+from stripe.plots.style import styled
+
+__all__ = ["speed"]
+
+
+def speed(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
+    """Bars: images a second, parameters, FLOPs; a row a network, in the order of the table. Paper: table 1.
+
+    A colour is an attention module; a bar that is filled lightly is ASR that was not fused. Whiskers are the
+    quartiles; the number beside them is the speed relative to the first network.
+
+    Args:
+        table: From `stripe.bench.measure`.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Example:
+        >>> from stripe import bench, plots
+        >>> plots.speed(bench.measure(["resnet83", "resnet83+se"]))  # doctest: +SKIP
+    """
+    with styled(style) as settings:
+        figure = StripeFigure(settings, 6.9, 0.9 + 0.24 * max(len(table), 3), record_of(table, "speed"))
+        rate, parameters, flops = figure.subplots(1, 3, sharey=True, width_ratios=[2, 1, 1])
+        _bars(rate, table, table["images_per_second"])
+        _bars(parameters, table, table["parameters"] / 1e6)
+        _bars(flops, table, table["flops"] / 1e9)
+        rows = range(len(table))
+        rate.hlines(
+            rows, table["lower_quartile"], table["upper_quartile"], color=mpl.rcParams["text.color"], linewidth=1.2
+        )
+        for row, (end, relative) in enumerate(zip(table["upper_quartile"], table["relative_speed"], strict=True)):
+            rate.annotate(
+                f"× {relative:.2f}", (end, row), (4, 0), textcoords="offset points", va="center", fontsize="x-small"
+            )
+        rate.set_xlim(right=1.14 * table["upper_quartile"].max())
+        rate.set_yticks(rows, table["model"])
+        rate.invert_yaxis()
+        rate.set_title("images a second (× the first)")
+        parameters.set_title("parameters (million)")
+        flops.set_title("GFLOPs an image")
+        figure.caption(caption_of(table))
+        return figure
+
+
+def _bars(axes: Axes, table: pd.DataFrame, values: "pd.Series[float]") -> None:
+    colors = module_colors(table)
+    for number, (row, value) in enumerate(zip(table.itertuples(), values, strict=True)):
+        axes.barh(number, value, height=0.7, color=colors[role_of(row)[1]], alpha=0.4 if is_unfused(row) else 0.9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)

@@ -1,0 +1,111 @@
+"""How far attention differs between images, channel by channel, before and after."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from stripe.analysis import channel_std
+from stripe.plots.common import caption, columns, describe, ending_note, short_names, sides_of
+from stripe.plots.figure import StripeFigure
+from stripe.plots.select import CHANNEL_KINDS, Capture, Patterns, as_tree, choose_epoch, choose_sites
+from stripe.plots.style import styled
+
+__all__ = ["std"]
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_FLOOR = 1e-6  # a logarithmic axis has no 0, and float32 says nothing below this
+_SIDES = {"input": ("before attention (GAP of the map)", "C1"), "attention": ("after attention", "C0")}
+
+
+def std(capture: Capture, *, site: Patterns = None, epoch: int | None = None, style: str = "paper") -> StripeFigure:
+    """Distribution over the channels of the standard deviation over the images, for every site.
+
+    Left: σ_c = std_i(v_ic), in the units of the values. Right: σ_c / |mean_i v_ic|, which has no unit, so that before
+    and after can be compared. A dot is the median channel, the thick line holds the middle half of the channels, the
+    thin line 90 % of them. Attention that is a constant sits at the left end. Paper: fig. 1b.
+
+    Args:
+        capture: A capture or its path.
+        site: Names or globs; by default all.
+        epoch: By default the last.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Returns:
+        Sites from top to bottom in the order of the forward pass.
+
+    Raises:
+        NothingToDrawError: The capture has no such attention.
+        StripeError: No such site or epoch.
+
+    Example:
+        >>> from stripe import plots
+        >>> plots.std("capture.h5")  # doctest: +SKIP
+    """
+    tree = as_tree(capture)
+    with styled(style) as settings:
+        epoch = choose_epoch(tree, epoch)
+        sites = choose_sites(tree, site, CHANNEL_KINDS)
+        names, ending = short_names(list(sites))
+        drawn = describe(tree, "std", epoch=epoch, sites=list(sites), images=tree.dataset["image"].values.tolist())
+
+        pitch = 0.26 if len(sites) <= 20 else 0.16
+        figure = StripeFigure(settings, 6.9, 1.15 + pitch * max(len(sites), 3), drawn)
+        absolute, relative = figure.subplots(1, 2, sharey=True)
+        sides = sides_of(sites)
+        for axes, is_relative in ((absolute, False), (relative, True)):
+            for side, offset in zip(sides, (-0.17, 0.17) if len(sides) > 1 else (0.0,), strict=True):
+                spread = [_quantiles(data, side, epoch, is_relative) for data in sites.values()]
+                _bars(axes, np.array(spread), side, offset)
+            _finish(axes)
+        absolute.set(title="standard deviation over images", xlabel="σ of a channel (log scale)")
+        relative.set(title="relative to the mean of the channel", xlabel="σ / |mean| of a channel (log scale)")
+        absolute.set_yticks(range(len(names)), names)
+        absolute.set_ylim(len(names) - 0.4, -0.6)
+        handles, labels = absolute.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=2)
+        notes = "dot: median channel, thick: middle 50 %, thin: 90 % of the channels"
+        figure.caption(caption(tree, f"epoch {epoch}", f"{tree.sizes['image']} images", notes, ending_note(ending)))
+        return figure
+
+
+def _quantiles(data: xr.Dataset, side: str, epoch: int, relative: bool) -> npt.NDArray[np.float64]:
+    """(5,) quantiles over the channels; NaN where there is nothing to show."""
+    spread = channel_std(columns(data[side].sel(epoch=epoch)), relative=relative).values
+    finite = spread[np.isfinite(spread)]
+    return np.quantile(finite, _QUANTILES) if finite.size else np.full(len(_QUANTILES), np.nan)
+
+
+def _bars(axes: Axes, spread: npt.NDArray[np.float64], side: str, offset: float) -> None:
+    """Draw (sites, 5) quantiles: thin line, thick line, dot."""
+    label, color = _SIDES[side]
+    rows = np.arange(len(spread)) + offset
+    low, lower, middle, upper, high = np.maximum(spread, _FLOOR).T
+    style: dict[str, Any] = {"color": color, "zorder": 2}
+    axes.hlines(rows, low, high, linewidth=0.7, **style)
+    axes.hlines(rows, lower, upper, linewidth=2.4, **style)
+    axes.plot(
+        middle, rows, "o", markersize=3, label=label, markeredgecolor=axes.get_facecolor(), markeredgewidth=0.4, **style
+    )
+
+
+def _finish(axes: Axes) -> None:
+    """A logarithmic axis with faint guides."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    steps = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="x", linewidth=0.4, alpha=0.4)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    left = axes.dataLim.x0
+    if left <= _FLOOR:  # some channel does not vary at all
+        axes.axvline(_FLOOR, color="0.5", linewidth=0.6, linestyle=":")
+        axes.annotate(
+            " ≤ 10⁻⁶", (_FLOOR, 0), xycoords=("data", "axes fraction"), color="0.5", fontsize="x-small", va="bottom"
+        )

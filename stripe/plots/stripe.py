@@ -1,0 +1,119 @@
+"""Images × channels, before and after attention: the picture that gave the Stripe Observation its name."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from stripe.analysis import stripe_index
+from stripe.plots.common import caption, column_name, columns, describe, sides_of
+from stripe.plots.figure import StripeFigure
+from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.select import (
+    CHANNEL_KINDS,
+    Capture,
+    Choice,
+    Patterns,
+    as_tree,
+    choose,
+    choose_epoch,
+    choose_sites,
+)
+from stripe.plots.style import styled
+
+__all__ = ["stripe"]
+
+_SITES = 3  # drawn by default: first, middle and last, for late stages may differ from early ones
+_TITLES = {"input": "before attention", "attention": "after attention"}
+_QUANTITIES = {"input": "mean of the map (GAP)", "attention": "attention value v"}
+
+
+def stripe(
+    capture: Capture,
+    *,
+    site: Patterns = None,
+    images: Choice = 100,
+    channels: Choice = 128,
+    epoch: int | None = None,
+    seed: int = 0,
+    style: str = "paper",
+) -> StripeFigure:
+    """Heatmaps, images × channels, of the map's global average (before) and of the attention values (after).
+
+    Where attention is a constant, every row of the right panel is the same: it shows vertical stripes. The number
+    above a panel is the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v) of *all* images and channels: 1 for perfect
+    stripes. Colours span the 1–99 % quantiles of what is drawn, each panel on its own, because the two sides have
+    different units. Paper: fig. 1a, 23–29.
+
+    Args:
+        capture: A capture or its path.
+        site: Names or globs; by default the first, the middle and the last site.
+        images: How many (a sample, balanced over the classes), or which ones.
+        channels: How many (a sample), or which ones. Other axes (branches, strips) are laid out as further channels.
+        epoch: By default the last.
+        seed: Of the samples.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Returns:
+        One row of panels a site; the left one is missing where the capture holds no ``input``.
+
+    Raises:
+        NothingToDrawError: The capture has no such attention.
+        StripeError: No such site, image, channel or epoch.
+
+    Example:
+        >>> from stripe import plots
+        >>> plots.stripe("capture.h5", site="layer3.*", channels=64)  # doctest: +SKIP
+    """
+    tree = as_tree(capture)
+    with styled(style) as settings:
+        epoch = choose_epoch(tree, epoch)
+        sites = choose_sites(tree, site, CHANNEL_KINDS, _SITES)
+        ids = tree.dataset["image"].values
+        rows = choose(images, ids, what="image", seed=seed, classes=tree.dataset["label"].values)
+        drawn = describe(tree, "stripe", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
+        sides = sides_of(sites)
+
+        height = 1.75 * len(sites) + 0.45
+        figure = StripeFigure(settings, 3.6 * len(sides) if len(sides) > 1 else 4.4, height, drawn)
+        grid = figure.subplots(len(sites), len(sides), squeeze=False)
+        for panels, (name, data) in zip(grid, sites.items(), strict=True):
+            width = int(np.prod(data["attention"].shape[2:]))
+            chosen = choose(channels, np.arange(width), what="channel", seed=seed)
+            drawn["sites"][name] = {"channels": chosen.tolist()}
+            for side, axes in zip(sides, panels, strict=True):
+                values = columns(data[side].sel(epoch=epoch))
+                first = side == sides[0]
+                limits = _panel(axes, values, rows, chosen, f"{name}\n" if first else "\n", side)
+                drawn["sites"][name][f"{side}_range"] = limits
+                axes.set_xlabel(_axis(column_name(data), len(chosen), width))
+                if first:
+                    axes.set_ylabel(_axis("image", len(rows), len(ids)))
+        figure.caption(caption(tree, f"epoch {epoch}", f"sampled with seed {seed}"))
+        return figure
+
+
+def _panel(
+    axes: Axes, values: xr.DataArray, rows: np.ndarray, chosen: np.ndarray, heading: str, side: str
+) -> tuple[float, float]:
+    """Draw one heatmap, with its title, index and colour bar; return its colour limits."""
+    matrix = values.isel(image=rows, channel=chosen).values
+    limits = robust_limits(matrix)
+    image = heatmap(axes, matrix, limits=limits)
+    axes.set_title(heading + _TITLES[side])
+    index = float(stripe_index(values))
+    axes.set_title(_index_text(index), loc="right")
+    axes.set(xticks=[], yticks=[])
+    colorbar(image, axes, f"{_QUANTITIES[side]}\n(1–99 % quantiles)", aspect=14, pad=0.02)
+    return limits
+
+
+def _axis(what: str, drawn: int, available: int) -> str:
+    """``channel (64 of 256)``: what an axis shows, and how much of it."""
+    return f"{what} ({drawn} of {available})" if drawn < available else f"{what} ({available})"
+
+
+def _index_text(index: float) -> str:
+    """Three digits, and never the number of perfect stripes where they are not."""
+    if np.isnan(index):
+        return "η² undefined"
+    return "η² > 0.999" if 0.9995 <= index < 1 else f"η² = {index:.3f}"

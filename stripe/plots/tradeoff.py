@@ -1,0 +1,114 @@
+"""What accuracy costs: accuracy against speed and against size."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from stripe.plots.figure import StripeFigure
+from stripe.plots.measured import ROLES, caption_of, is_unfused, module_colors, record_of, role_of
+from stripe.plots.select import NothingToDrawError
+from stripe.plots.style import styled
+
+__all__ = ["tradeoff"]
+
+_MARKERS = {"none": ("D", 4.5), "attention": ("o", 5.5), "asr": ("*", 9.0), "both": ("P", 6.5)}  # and their sizes
+
+
+def tradeoff(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
+    """Accuracy against images a second (left) and against parameters (right), a point a network. Paper: fig. 3.
+
+    A colour is an attention module, a marker what it is used for; a hollow marker is ASR that was not fused. An arrow
+    leads from attention to ASR of the same module. Whiskers are the quartiles of the speed
+    and, where there were several seeds, the standard deviation of the accuracy.
+
+    Args:
+        table: From `stripe.bench.measure`, with what `stripe.bench.add_accuracy` adds. Networks without an accuracy
+            are left out.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Returns:
+        A row of panels a backbone.
+
+    Raises:
+        NothingToDrawError: No network in the table has an accuracy.
+
+    Example:
+        >>> from stripe import bench, plots
+        >>> plots.tradeoff(bench.read_table("bench.csv"))  # doctest: +SKIP
+    """
+    if "accuracy" not in table or table["accuracy"].isna().all():
+        raise NothingToDrawError(
+            "The table has no accuracies. Name the runs that trained its networks: `stripe bench --runs RUN`, or after "
+            "the table in `stripe plot --kind tradeoff TABLE RUN`."
+        )
+    table = table[table["accuracy"].notna()]
+    colors = module_colors(table)
+    backbones = list(dict.fromkeys(table["backbone"]))
+    with styled(style) as settings:
+        figure = StripeFigure(settings, 6.9, 1.1 + 2.2 * len(backbones), record_of(table, "tradeoff"))
+        grid = figure.subplots(len(backbones), 2, sharey="row", sharex="col", squeeze=False)
+        for (speed, size), backbone in zip(grid, backbones, strict=True):
+            rows = list(table[table["backbone"] == backbone].itertuples())
+            speed.hlines(**_whiskers(rows), color="0.6", linewidth=0.8, zorder=1)
+            _points(speed, rows, lambda row: float(row.images_per_second), colors)
+            _arrows(speed, rows, colors)
+            _points(size, rows, lambda row: row.parameters / 1e6, colors)
+            speed.set(ylabel="accuracy (%)", title=backbone)
+        speed.set_xlabel("images a second")
+        size.set_xlabel("parameters (million)")
+        figure.legend(handles=_legend(table, colors), loc="outside upper left", ncols=5)
+        figure.caption(caption_of(table, *map(str, table.attrs.get("accuracy_of", ()))))
+        return figure
+
+
+def _points(axes: Axes, rows: Sequence[Any], place: Callable[[Any], float], colors: Mapping[str, str]) -> None:
+    """A marker a network."""
+    for row in rows:
+        role, module = role_of(row)
+        x, spread = place(row), row.accuracy_std
+        if spread == spread:  # NaN with one seed
+            axes.vlines(x, row.accuracy - spread, row.accuracy + spread, color="0.6", linewidth=0.8, zorder=1)
+        marker, size = _MARKERS[role]
+        color, ground = colors[module], axes.get_facecolor()
+        face, edge, width = (ground, color, 1.0) if is_unfused(row) else (color, ground, 0.4)
+        style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": width}
+        axes.plot(x, row.accuracy, marker, markersize=size, **style)
+    axes.grid(color="0.5", linewidth=0.4, alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(0.08, 0.12)
+
+
+def _arrows(axes: Axes, rows: Sequence[Any], colors: Mapping[str, str]) -> None:
+    """From attention to ASR of the same module, the fused one where there is one."""
+    order = sorted(rows, key=is_unfused, reverse=True)
+    ends = {module: row for row in order for role, module in [role_of(row)] if role == "asr"}
+    for row in rows:
+        role, module = role_of(row)
+        if role == "attention" and module in ends:
+            start, end = ((point.images_per_second, point.accuracy) for point in (row, ends[module]))
+            arrow = {"arrowstyle": "->", "color": colors[module], "alpha": 0.6, "shrinkA": 5, "shrinkB": 6}
+            axes.annotate("", end, start, arrowprops=arrow)
+
+
+def _whiskers(rows: Sequence[Any]) -> dict[str, list[float]]:
+    """Quartiles of the speed, as ``hlines`` takes them."""
+    return {
+        "y": [row.accuracy for row in rows],
+        "xmin": [row.lower_quartile for row in rows],
+        "xmax": [row.upper_quartile for row in rows],
+    }
+
+
+def _legend(table: pd.DataFrame, colors: Mapping[str, str]) -> list[Line2D]:
+    """What the markers mean, then what the colours mean."""
+    roles = {role_of(row)[0] for row in table.itertuples()}
+    shapes = [(_MARKERS[role], label, colors["none"]) for role, label in ROLES.items() if role in roles]
+    patches = [(("s", 6.0), name.upper(), color) for name, color in colors.items() if name != "none"]
+    return [
+        Line2D([], [], linestyle="", marker=marker, markersize=size, color=color, label=label)
+        for (marker, size), label, color in [*shapes, *patches]
+    ]

@@ -1,0 +1,131 @@
+"""How trainings went: loss and accuracy over the epochs, several runs in one picture."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from stripe.errors import StripeError
+from stripe.plots.common import data_name
+from stripe.plots.diff import learning_rate_drops
+from stripe.plots.figure import StripeFigure
+from stripe.plots.runs import RunLike, by_network, selected_by
+from stripe.plots.select import NothingToDrawError
+from stripe.plots.style import styled
+
+__all__ = ["training"]
+
+_PANELS = {"loss": "cross-entropy", "accuracy": "accuracy (%)"}
+_SPLITS: dict[str, dict[str, Any]] = {
+    "train": {"linestyle": "--", "linewidth": 0.7},
+    "test": {"linestyle": "-", "linewidth": 1.0},
+}
+_MOST = 6  # as many colours as a style has
+
+
+def training(runs: Sequence[RunLike], *, style: str = "paper") -> StripeFigure:
+    """Curves over the epochs: left the loss, right the accuracy; a colour a network, dashed on the training images.
+
+    Runs that differ in nothing but the seed are one network: the line is their mean, the shade reaches from the lowest
+    to the highest. The legend says the test accuracies after the last and after the best epoch, mean ± standard
+    deviation over the seeds. Dotted lines mark where the learning rate drops.
+
+    Args:
+        runs: `stripe.training.Run`, finished or not.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Raises:
+        NothingToDrawError: A run has not finished an epoch.
+        StripeError: There is no run, or more networks than can be told apart.
+
+    Example:
+        >>> from stripe import plots
+        >>> from stripe.training import Run
+        >>> plots.training([Run(Path("runs/plain")), Run(Path("runs/se"))])  # doctest: +SKIP
+    """
+    groups = by_network(runs)
+    if not 1 <= len(groups) <= _MOST:
+        raise StripeError(f"{len(groups)} networks in one picture: draw 1 to {_MOST}, which can be told apart.")
+    tables = {name: [_metrics(run) for run in group] for name, group in groups.items()}
+    with styled(style) as settings:
+        drawn = {"kind": "training", "runs": {name: [str(run.path) for run in group] for name, group in groups.items()}}
+        figure = StripeFigure(settings, 6.9, 2.7 + 0.16 * len(groups), drawn)
+        panels = dict(zip(_PANELS, figure.subplots(1, 2), strict=True))
+        for (quantity, unit), axes in zip(_PANELS.items(), panels.values(), strict=True):
+            for number, group in enumerate(tables.values()):
+                for split, line in _SPLITS.items():
+                    values = pd.concat([table[f"{split}_{quantity}"] for table in group], axis=1)
+                    _curve(axes, values, f"C{number}", line)
+            for drop in _drops(tables):
+                axes.axvline(drop, color="0.5", linewidth=0.6, linestyle=":", zorder=0)
+            axes.set(xlabel="epoch", ylabel=unit, title=quantity)
+            axes.spines[["top", "right"]].set_visible(False)
+        splits = [Line2D([], [], color="0.5", label=split, **line) for split, line in _SPLITS.items()]
+        panels["loss"].legend(handles=splits)
+        panels["loss"].set_ylim(0, _top_loss(tables))
+        networks = [
+            Line2D([], [], color=f"C{number}", label=f"{name}:  {_accuracies(groups[name], group)}")
+            for number, (name, group) in enumerate(tables.items())
+        ]
+        heading: dict[str, Any] = {"title": "test accuracy after the last and the best epoch", "alignment": "left"}
+        figure.legend(handles=networks, loc="outside upper left", **heading)
+        figure.caption(_caption(runs, len(runs) > len(groups), bool(_drops(tables))))
+        return figure
+
+
+def _metrics(run: RunLike) -> pd.DataFrame:
+    table = run.metrics
+    if table.empty:
+        raise NothingToDrawError(f"{run.path} has not finished an epoch, so there is no curve to draw yet.")
+    return table.set_index("epoch")
+
+
+def _curve(axes: Axes, values: pd.DataFrame, color: str, line: Mapping[str, Any]) -> None:
+    """The mean over the columns, one a seed, and their range."""
+    point = "." if len(values) == 1 else ""  # one epoch makes no line
+    axes.plot(values.index, values.mean(axis=1), color=color, marker=point, **line)
+    if values.shape[1] > 1:
+        axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), color=color, alpha=0.2, linewidth=0)
+
+
+def _top_loss(tables: Mapping[str, Sequence[pd.DataFrame]]) -> float:
+    """Above all curves, but not above the few epochs of a high rate after which the test loss explodes."""
+    each = [table for group in tables.values() for table in group]
+    return 1.15 * float(max(max(table["train_loss"].max(), table["test_loss"].quantile(0.9)) for table in each))
+
+
+def _drops(tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[float]:
+    """Between which epochs a learning rate drops, in any run."""
+    found = set()
+    for table in (table for group in tables.values() for table in group if len(table) > 1):
+        found |= {float(table.index[drop]) - 0.5 for drop in learning_rate_drops(table["learning_rate"].to_numpy())}
+    return sorted(found)
+
+
+def _accuracies(runs: Sequence[RunLike], tables: Sequence[pd.DataFrame]) -> str:
+    """``73.54 %, best 74.10 %``, over the seeds."""
+    last = [float(table["test_accuracy"].iloc[-1]) for table in tables]
+    best = [
+        float(table["test_accuracy"].iloc[int(table[f"{selected_by(run)}_accuracy"].to_numpy().argmax())])
+        for run, table in zip(runs, tables, strict=True)
+    ]
+    return f"{_spread(last)} %, best {_spread(best)} %"
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = f"{statistics.fmean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def _caption(runs: Sequence[RunLike], seeds: bool, drops: bool) -> str:
+    """Data · scales · what the lines mean."""
+    data = dict.fromkeys(data_name(str(run.settings.get("data", ""))) for run in runs)
+    scales = dict.fromkeys(run.scale for run in runs)
+    select = {"val": "held-out training images", "test": "the test split itself"}
+    notes = ["best epoch by " + ", ".join(dict.fromkeys(select[selected_by(run)] for run in runs))]
+    notes += ["line and shade: mean and range over seeds"] if seeds else []
+    notes += ["dotted lines: the learning rate drops"] if drops else []
+    return " · ".join([", ".join(data), "; ".join(scales), *notes])

@@ -1,0 +1,29 @@
+"""Training: recipes, the loop, run directories."""
+
+from stripe.training.by_name import train
+from stripe.training.compute import Compute
+from stripe.training.fitting import fit
+from stripe.training.loop import Score, evaluate
+from stripe.training.recipe import RESNET, Recipe, Schedule
+from stripe.training.recipes import RECIPES, recipe_for
+from stripe.training.run import EpochMetrics, Run
+from stripe.training.seeds import train_seeds
+from stripe.training.world import World, join
+
+__all__ = [
+    "RECIPES",
+    "RESNET",
+    "Compute",
+    "EpochMetrics",
+    "Recipe",
+    "Run",
+    "Schedule",
+    "Score",
+    "World",
+    "evaluate",
+    "fit",
+    "join",
+    "recipe_for",
+    "train",
+    "train_seeds",
+]

@@ -1,0 +1,190 @@
+"""The training loop: epochs, and what is written after each."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from stripe.asr import cached
+from stripe.capture import CaptureSession
+from stripe.data import Data, Split, train_batches
+from stripe.data.augment import mix
+from stripe.models import checkpoint
+from stripe.progress import progress_bar
+from stripe.training.compute import Compute
+from stripe.training.loop import Score, diverged, evaluate, train_epoch
+from stripe.training.recipe import Recipe
+from stripe.training.run import EpochMetrics, Run, best_of
+from stripe.training.state import load_state, save_state
+from stripe.training.world import World
+
+__all__ = ["fit"]
+
+logger = logging.getLogger(__name__)
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    run: Run,
+    *,
+    compute: Compute,
+    seed: int,
+    meta: Mapping[str, Any],
+    validation: Split | None = None,
+    images_per_epoch: int | None = None,
+    accumulate: int = 1,
+    average: AveragedModel | None = None,
+    compiled: bool = False,
+    world: World | None = None,
+    workers: int | None = None,
+    save_every: int = 1,
+    capture: CaptureSession | None = None,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+) -> list[EpochMetrics]:
+    """Train a model from where the run stands to the recipe's last epoch.
+
+    After each epoch the capture, the checkpoints, the metrics and the state are written in this order, each as a whole.
+    So a process that is killed at any moment leaves a run that goes on after the last epoch of the state, and repeats
+    what it had begun; the numbers are those of an uninterrupted run, as every epoch draws from (seed, epoch) alone
+    (exactly on a CPU with the same number of threads).
+
+    Args:
+        model: Placed by ``compute``.
+        data: Trained on its train split, scored on its test split.
+        recipe: How. Its batches are those of all processes together.
+        run: Where; claimed by the caller.
+        compute: Device and precision.
+        seed: Decides order, augmentation, and what layers like dropout draw.
+        meta: Description of the model for its checkpoints, see `stripe.models.checkpoint.save`.
+        validation: Images that the best epoch is chosen by; None: the test split.
+        images_per_epoch: Training images an epoch, others in each; default all.
+        accumulate: In how many parts a batch is computed, see `stripe.training.loop.train_epoch`.
+        average: The moving average of the model. It is what is scored, captured and saved then.
+        compiled: Whether to train the model through ``torch.compile``.
+        world: The processes that train together; the first one alone writes, captures and reports.
+        workers: Processes that decode.
+        save_every: Epochs between two checkpoints. The last epoch has one in any case; 0: it alone. The best epoch's
+            weights are kept besides.
+        capture: Records the model's attention after each epoch.
+        on_epoch: Called after each epoch.
+
+    Returns:
+        All epochs of the run, those before an interruption included.
+
+    Raises:
+        StripeError: The training diverged, an image cannot be read or a file not be written.
+    """
+    world = world or World(compute.device)
+    scored: nn.Module = model if average is None else average.module
+    optimizer = recipe.optimizer(model.parameters())
+    history = load_state(run.state_file, model, optimizer, average, world)
+    if capture and (lost := set(range(1, len(history) + 1)) - capture.completed):
+        logger.warning("%s no longer holds the epochs %s; they stay missing", run.capture_file, sorted(lost))
+    select = "test" if validation is None else "val"
+    unseen = {"test": data.test} if validation is None else {"test": data.test, "validation": validation}
+    for split in (data.train, *unseen.values()):
+        _decode(split)
+
+    def score(split: Split) -> Score:
+        """Of the images, each process takes its share."""
+        share = np.arange(world.rank, len(split), world.size)
+        batches = split.loader(recipe.batch_size, indices=share, workers=workers)
+        return evaluate(scored, batches, data, compute, world=world)
+
+    to_train: Any = torch.compile(model) if compiled else model
+    trained = world.parallel(to_train)
+    after_step = None if average is None else partial(average.update_parameters, model)
+    with progress_bar() as progress:
+        progress.disable |= not world.leads
+        epochs = progress.add_task("epochs", total=recipe.epochs, completed=len(history), note="")
+        steps = progress.add_task("", total=None, note="")
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            started = time.perf_counter()
+            # The processes draw differently, or dropout would fall on the same places of different images.
+            torch.manual_seed(mix(seed, epoch, *([world.rank] if world.rank else [])))
+            learning_rate = recipe.learning_rate(epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            batches = train_batches(
+                data.train,
+                recipe.batch_size,
+                seed=seed,
+                epoch=epoch,
+                images_per_epoch=images_per_epoch,
+                device=compute.device,
+                workers=workers,
+            )
+            progress.reset(steps, description=f"epoch {epoch}", total=len(batches), note="")
+
+            def advance(score: Score | None) -> None:
+                note = {"note": f"loss {score.loss:.3f}, {score.accuracy:.1f} %"} if score else {}
+                progress.update(steps, advance=1, **note)  # type: ignore[arg-type]
+
+            train = train_epoch(
+                trained,
+                batches,
+                optimizer,
+                data,
+                compute,
+                epoch=epoch,
+                world=world,
+                accumulate=accumulate,
+                after_step=after_step,
+                advance=advance,
+            )
+            training = time.perf_counter() - started
+            progress.update(steps, description="test")
+            scores = {name: score(split) for name, split in unseen.items()}
+            for name, found in scores.items():
+                if not math.isfinite(found.loss):
+                    raise diverged(f"The {name} loss is {found.loss} after epoch {epoch}")
+            test, val = scores["test"], scores.get("validation", Score(math.nan, math.nan))
+            if capture:
+                progress.update(steps, description="capture")
+                with cached():
+                    capture.record(epoch, learning_rate=learning_rate)
+            metrics = EpochMetrics(
+                epoch,
+                learning_rate,
+                train.loss,
+                train.accuracy,
+                test.loss,
+                test.accuracy,
+                seconds=round(time.perf_counter() - started, 3),
+                images_per_second=round(batches.num_images / training, 1),
+                val_loss=val.loss,
+                val_accuracy=val.accuracy,
+            )
+            history.append(metrics)
+            if not world.leads:
+                continue
+            description = {**meta, "epoch": epoch, "learning_rate": learning_rate}
+            if epoch == recipe.epochs or (save_every and epoch % save_every == 0):
+                checkpoint.save(run.checkpoint(epoch), scored, description)
+            if best_of(history, select) is metrics:
+                checkpoint.save(run.best_file, scored, description)
+            run.write_metrics(history)
+            save_state(run.state_file, model, optimizer, history, average)
+            progress.update(epochs, advance=1, note=_note(history, select))
+            if on_epoch:
+                on_epoch(metrics)
+    return history
+
+
+def _decode(split: Split) -> None:
+    """Have a split that is held in memory decoded now: under a bar of its own, outside the first epoch's time."""
+    next(iter(split.loader(1, workers=0)), None)
+
+
+def _note(history: list[EpochMetrics], select: str) -> str:
+    last, best = history[-1], best_of(history, select)
+    return f"test {last.test_accuracy:.1f} % (best {best.test_accuracy:.1f} %)"

@@ -1,0 +1,67 @@
+"""Images that are held out of the training set, to choose the best epoch by them and not by the test set."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from stripe.data import Split
+from stripe.data.base import Batches, IntArray
+from stripe.errors import StripeError
+
+__all__ = ["EVERY", "SEED", "Part", "hold_out"]
+
+EVERY = 10
+"""One image in so many is held out."""
+
+SEED = 0
+"""Decides which. The same for every run, whatever its own seed, so that runs can be compared."""
+
+
+class Part(Split):
+    """Some of the images of a split.
+
+    Args:
+        whole: The split.
+        chosen: Indices of the images in it, (n,).
+    """
+
+    def __init__(self, whole: Split, chosen: IntArray) -> None:
+        super().__init__(whole.labels[chosen], [whole.paths[index] for index in chosen], whole.image_size)
+        self.chosen = chosen
+        self._whole = whole
+
+    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+        """See `Split.loader`."""
+        inside = self.chosen if indices is None else self.chosen[np.asarray(indices, dtype=np.int64)]
+        return self._whole.loader(batch_size, indices=inside, workers=workers)
+
+    def augmented(
+        self, batch_size: int, *, indices: IntArray, seed: int, device: torch.device, workers: int | None = None
+    ) -> Batches:
+        """See `Split.augmented`."""
+        return self._whole.augmented(
+            batch_size, indices=self.chosen[indices], seed=seed, device=device, workers=workers
+        )
+
+
+def hold_out(split: Split) -> tuple[Part, Part]:
+    """Hold a tenth of the images out, of each class a tenth of its images, give or take one.
+
+    Args:
+        split: The training images.
+
+    Returns:
+        What is left to train on, and what is held out; both in the order of the split.
+
+    Raises:
+        StripeError: There are too few images.
+    """
+    shuffled = np.random.default_rng(SEED).permutation(len(split))
+    by_class = shuffled[np.argsort(split.labels[shuffled], kind="stable")]
+    held = np.sort(by_class[EVERY // 2 :: EVERY])
+    if not held.size:
+        raise StripeError(
+            f"{len(split)} training images are too few to hold some out and choose the best epoch by them; "
+            "choose it by the test set (--select test)"
+        )
+    return Part(split, np.setdiff1d(np.arange(len(split)), held)), Part(split, held)

@@ -1,0 +1,235 @@
+"""A run: one training in one directory.
+
+====================================  ======================================================================
+``run.json``                          what determines the result (``settings``), and what computed it (``sessions``)
+``metrics.csv``                       a row an epoch, see `EpochMetrics`
+``checkpoints/epoch-0001.safetensors``  the weights after that epoch
+``best.safetensors``                  those of the best epoch so far
+``capture.h5``                        attention after every epoch, where it was asked for
+``state.pt``                          from where the training goes on
+====================================  ======================================================================
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+import pandas as pd
+
+from stripe.errors import StripeError
+from stripe.training.files import write_whole
+
+__all__ = ["EpochMetrics", "Run", "best_of"]
+
+FORMAT = "stripe-run"
+
+
+class EpochMetrics(NamedTuple):
+    """How an epoch went.
+
+    Attributes:
+        epoch: Which, from 1.
+        learning_rate: The rate that it was trained with.
+        train_loss: Mean cross-entropy of the augmented images, as they were seen.
+        train_accuracy: Per cent of those that were classified rightly.
+        test_loss: Mean cross-entropy of the test split after the epoch.
+        test_accuracy: Per cent of the test split classified rightly after the epoch.
+        seconds: Duration: training, test and capture.
+        images_per_second: Training images a second, without test and capture.
+        val_loss: Mean cross-entropy of the images that were held out of the training split; NaN where none were.
+        val_accuracy: Per cent of those classified rightly.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+    images_per_second: float
+    val_loss: float = math.nan
+    val_accuracy: float = math.nan
+
+
+def best_of(history: Sequence[EpochMetrics], select: str) -> EpochMetrics:
+    """The epoch with the highest accuracy, the first where there are several.
+
+    Args:
+        history: At least one epoch.
+        select: Which accuracy: ``val`` or ``test``.
+    """
+    return max(history, key=lambda metrics: float(getattr(metrics, f"{select}_accuracy")))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory.
+
+    Attributes:
+        path: The directory.
+
+    Example:
+        >>> run = Run(Path("runs/se29"))                          # doctest: +SKIP
+        >>> run.metrics.test_accuracy.max()                       # doctest: +SKIP
+    """
+
+    path: Path
+
+    @property
+    def metrics_file(self) -> Path:
+        """``metrics.csv``."""
+        return self.path / "metrics.csv"
+
+    @property
+    def capture_file(self) -> Path:
+        """``capture.h5``, whether there is one or not."""
+        return self.path / "capture.h5"
+
+    @property
+    def state_file(self) -> Path:
+        """``state.pt``."""
+        return self.path / "state.pt"
+
+    @property
+    def best_file(self) -> Path:
+        """``best.safetensors``, the weights of the best epoch."""
+        return self.path / "best.safetensors"
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints that were kept, by epoch."""
+        return sorted((self.path / "checkpoints").glob("epoch-*.safetensors"))
+
+    def checkpoint(self, epoch: int) -> Path:
+        """Where the checkpoint of an epoch lies, if it was kept."""
+        return self.path / "checkpoints" / f"epoch-{epoch:04d}.safetensors"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What determines the result: model, data, recipe, seed and so on.
+
+        Raises:
+            StripeError: This is no run directory.
+        """
+        settings: dict[str, Any] = self._read()["settings"]
+        return settings
+
+    @property
+    def scale(self) -> str:
+        """At what scale the run is made, in words, to be said beside its results.
+
+        Raises:
+            StripeError: This is no run directory.
+        """
+        return str(self._read()["scale"])
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """A row an epoch, the fields of `EpochMetrics` as columns; empty before the first epoch has ended."""
+        if not self.metrics_file.exists():
+            return pd.DataFrame(columns=list(EpochMetrics._fields))
+        return pd.read_csv(self.metrics_file, engine="python")  # whose floats are exact
+
+    @property
+    def history(self) -> list[EpochMetrics]:
+        """The same as records."""
+        return [EpochMetrics(*row) for row in self.metrics.itertuples(index=False)]
+
+    @property
+    def best(self) -> EpochMetrics:
+        """The best epoch, chosen by the held-out images or, with ``select="test"``, by the test split itself.
+
+        Raises:
+            StripeError: No epoch has ended yet.
+        """
+        history = self.history
+        if not history:
+            raise StripeError(f"{self.path}: no epoch has ended yet.")
+        return best_of(history, str(self.settings.get("select", "test")))
+
+    def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
+        """Write ``metrics.csv`` anew."""
+        table = pd.DataFrame(history, columns=list(EpochMetrics._fields)).to_csv(index=False, lineterminator="\n")
+        write_whole(self.metrics_file, table.encode())
+
+    @contextmanager
+    def claim(self, settings: Mapping[str, Any], session: Mapping[str, Any], *, scale: str) -> Iterator[None]:
+        """Make the directory, or take up the run in it, and keep others from training there meanwhile.
+
+        Args:
+            settings: What determines the result, ready for JSON; those of a run that is taken up must be equal.
+            session: What does not, but explains it (versions, device, threads, command); added to the list.
+            scale: See `scale`.
+
+        Raises:
+            StripeError: The directory holds something else or a run with other settings (and at least one finished
+                epoch), another training is under way in it, or it cannot be written.
+        """
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except filelock.Timeout:
+            raise StripeError(f"Another training is under way in {self.path}; give this one another folder.") from None
+        except OSError as error:
+            raise StripeError(f"{self.path} cannot be used as a folder: {error.strerror or error}.") from error
+        try:
+            self._begin(json.loads(json.dumps(settings)), session, scale)
+            yield
+        finally:
+            lock.release()
+
+    def _begin(self, settings: dict[str, Any], session: Mapping[str, Any], scale: str) -> None:
+        sessions: list[Any] = []
+        if (self.path / "run.json").exists():
+            record = self._read()
+            changed = _differences(record["settings"], settings)
+            if changed and (self.state_file.exists() or self.checkpoints or len(self.metrics)):
+                raise StripeError(
+                    f"{self.path} holds a run with other settings: {'; '.join(changed)}. Give this one another folder, "
+                    "or the same settings to go on with that one."
+                )
+            if changed:  # no epoch of it was finished, so nothing is lost
+                for stale in (self.capture_file, self.metrics_file, self.best_file):
+                    stale.unlink(missing_ok=True)
+            else:
+                sessions = record["sessions"]
+        elif foreign := [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")]:
+            raise StripeError(f"{self.path} is no run: it holds {foreign[0]} and no run.json. Give a new folder.")
+        record = {"format": FORMAT, "scale": scale, "settings": settings, "sessions": [*sessions, session]}
+        write_whole(self.path / "run.json", f"{json.dumps(record, indent=2, ensure_ascii=False)}\n".encode())
+
+    def _read(self) -> dict[str, Any]:
+        path = self.path / "run.json"
+        try:
+            record = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise StripeError(f"{self.path} is no run: it has no run.json.") from None
+        except (OSError, ValueError) as error:
+            raise StripeError(f"{path} cannot be read: {error}.") from error
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise StripeError(f"{path} is not the description of a run.")
+        return record
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested dictionaries, one phrase each."""
+    found = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key} is {_short(a)} there and {_short(b)} here")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:59]}…"

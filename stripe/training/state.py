@@ -1,0 +1,88 @@
+"""From where a training goes on after it was interrupted."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from stripe.errors import StripeError
+from stripe.training.files import write_whole
+from stripe.training.run import EpochMetrics
+from stripe.training.world import World
+
+__all__ = ["load_state", "save_state"]
+
+
+def save_state(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: Sequence[EpochMetrics],
+    average: nn.Module | None = None,
+) -> None:
+    """Write down the weights, the optimiser's memory and the epochs so far.
+
+    No random state is needed: every epoch draws from (seed, epoch).
+
+    Args:
+        path: The file.
+        model: In training.
+        optimizer: Of that model.
+        history: The epochs that were finished.
+        average: The moving average of the model, where there is one.
+
+    Raises:
+        StripeError: The file cannot be written.
+    """
+    content = io.BytesIO()
+    torch.save(
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "history": [tuple(metrics) for metrics in history],
+            "average": None if average is None else average.state_dict(),
+        },
+        content,
+    )
+    write_whole(path, content.getvalue())
+
+
+def load_state(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None = None,
+    world: World | None = None,
+) -> list[EpochMetrics]:
+    """Put model and optimiser into the state that `save_state` wrote down.
+
+    Args:
+        path: The file; where there is none, nothing is changed.
+        model: On the device where it is trained; changed in place.
+        optimizer: Of that model; changed in place.
+        average: The moving average of the model, where there is one; changed in place.
+        world: The processes that go on together; the first one reads the file for all.
+
+    Returns:
+        The epochs that were finished.
+
+    Raises:
+        StripeError: The file is damaged or is of another model.
+    """
+    try:
+        content = path.read_bytes() if path.exists() else None
+        if world:
+            content = world.told(content)
+        if content is None:
+            return []
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
+        return [EpochMetrics(*metrics) for metrics in state["history"]]
+    except Exception as error:  # a damaged file fails in many ways
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise StripeError(f"{path} is damaged: {reason}. Delete it to begin this run anew.") from error

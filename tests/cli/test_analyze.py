@@ -1,0 +1,72 @@
+import json
+
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from stripe.capture import CaptureSession
+
+
+@pytest.fixture
+def capture(se_net, images, tmp_path):
+    """Two epochs of a tiny network on a few images."""
+    path = tmp_path / "run.h5"
+    with CaptureSession(se_net, DataLoader(TensorDataset(images), batch_size=3), path, epochs=[1, 2]) as session:
+        for epoch in (1, 2):
+            session.record(epoch, learning_rate=0.1)
+            with torch.no_grad():
+                se_net.att.fc.weight.add_(0.5)
+    return path
+
+
+def test_prints_a_verdict_a_site(run, capture):
+    output = run("analyze", str(capture)).stdout
+    assert "run.h5" in output
+    assert "att" in output
+    assert "1 channel sites: 1 " in output
+
+
+def test_json_is_a_list_of_verdicts(run, capture):
+    found = json.loads(run("analyze", str(capture), "--format", "json").stdout)
+    assert [verdict["site"] for verdict in found] == ["att"]
+    assert found[0].keys() == {
+        *("site", "kind", "epoch", "category"),
+        *("constant_error", "stripe_index", "settled_by", "verdict"),
+    }
+    assert found[0]["epoch"] == 2
+
+
+def test_writes_the_numbers(run, capture, tmp_path):
+    result = run("analyze", str(capture), "-o", "metrics.csv", "--tolerance", "0.5")
+    table = pd.read_csv(tmp_path / "metrics.csv")
+    assert table["epoch"].tolist() == [1, 2]
+    assert table["learning_rate"].tolist() == [0.1, 0.1]
+    assert json.loads((tmp_path / "metrics.csv.json").read_text())["tolerance"] == 0.5
+    assert "Wrote metrics.csv" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sites", "layer9.*"], "No site matches 'layer9.*'. The capture has: att."),
+        (["-o", "metrics.xlsx"], "A table is written as .csv, .parquet or .json"),
+    ],
+)
+def test_errors_are_one_sentence(run, capture, arguments, message):
+    assert message in run("analyze", str(capture), *arguments, code=1).stderr
+
+
+def test_not_a_capture(run, tmp_path):
+    (tmp_path / "notes.h5").write_text("hello")
+    assert "notes.h5" in run("analyze", str(tmp_path / "notes.h5"), code=1).stderr
+    assert "does not exist" in run("analyze", "nothing.h5", code=2).stderr
+
+
+def test_nan_is_not_kept_quiet(run, se_net, images):
+    torch.nn.init.constant_(se_net.att.fc.bias, float("nan"))
+    with CaptureSession(se_net, DataLoader(TensorDataset(images), batch_size=3), "nan.h5") as session:
+        session.record(0)
+    output = run("analyze", "nan.h5").stdout
+    assert "unknown" in output
+    assert "Beware: NaN or infinite values in 1 sites: att" in output

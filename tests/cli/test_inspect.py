@@ -1,0 +1,61 @@
+import json
+
+
+def test_model(run) -> None:
+    sites = json.loads(run("inspect", "--model", "timm:seresnet18", "--format", "json", "--image-size", "64").stdout)
+    assert len(sites) == 8
+    assert sites[0] == {
+        "name": "layer1.0.se",
+        "kind": "channel",
+        "shape": [64, 16, 16],
+        "input_dependent": True,
+        "owner": "SEModule",
+    }
+
+
+def test_own_model_with_attention(run) -> None:
+    arguments = ["inspect", "--model", "resnet11", "--attention", "cbam"]
+    sites = json.loads(run(*arguments, "--format", "json").stdout)
+    assert [(site["name"], site["kind"], site["shape"]) for site in sites[:2]] == [
+        ("layer1.0.attention_module.channel", "channel", [64, 32, 32]),
+        ("layer1.0.attention_module.spatial", "spatial", [64, 32, 32]),
+    ]
+    assert "ChannelGate" in run(*arguments).output
+
+
+def test_users_own_model(run, tmp_path) -> None:
+    (tmp_path / "mymodel.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Block(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        gate = torch.sigmoid(x.mean((2, 3), keepdim=True))\n"
+        "        return x * gate.expand_as(x)\n"
+        "def make(width=4):\n"
+        "    return nn.Sequential(nn.Conv2d(3, width, 3), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    arguments = ["inspect", "--model", "python:mymodel:make", "--model-arg", "width=6", "--image-size", "16"]
+    assert json.loads(run(*arguments, "--format", "json").stdout) == [
+        {"name": "1", "kind": "channel", "shape": [6, 14, 14], "input_dependent": True, "owner": "Block"}
+    ]
+
+
+def test_model_without_attention(run) -> None:
+    result = run("inspect", "--model", "torchvision:resnet18", code=1)
+    assert "torchvision:resnet18 has no attention site" in result.stderr
+    assert result.stdout == ""
+    assert json.loads(run("inspect", "--model", "torchvision:resnet18", "--format", "json", code=1).stdout) == []
+
+
+def test_constant_factors_are_listed(run) -> None:
+    result = run("inspect", "--model", "timm:convnext_atto", "--format", "json", code=1)
+    sites = json.loads(result.stdout)
+    assert sites
+    assert not any(site["input_dependent"] for site in sites)
+    assert "constant factors" in result.stderr
+
+
+def test_wrong_use(run) -> None:
+    assert "Give either a capture file or --model" in run("inspect", code=2).output
+    assert "nowhere.h5" in run("inspect", "nowhere.h5", code=1).stderr
+    assert "seresnet50" in run("inspect", "--model", "timm:seresnet5O", code=1).stderr

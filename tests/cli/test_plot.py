@@ -1,0 +1,103 @@
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from stripe.cli import main
+from stripe.cli.plot import KINDS, RUN_KINDS, TABLE_KINDS
+
+
+@pytest.fixture
+def capture(se_net, images, tmp_path):
+    """Two epochs of a tiny network on six images."""
+    from torch.utils.data import DataLoader, TensorDataset
+
+    from stripe.capture import CaptureSession
+
+    loader = DataLoader(TensorDataset(images, torch.arange(6)), batch_size=6)
+    path = tmp_path / "run.h5"
+    with CaptureSession(se_net, loader, path, epochs=[1, 2]) as session:
+        for epoch in (1, 2):
+            session.record(epoch)
+            with torch.no_grad():
+                se_net.att.fc.weight.add_(0.5)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(main, ["plot", *map(str, arguments)])
+
+
+def test_a_picture_is_written_and_named(run, capture, tmp_path):
+    result = run("--kind", "stripe", capture)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "run-stripe.png\n"
+    with Image.open(tmp_path / "run-stripe.png") as image:
+        drawn = json.loads(image.text["Description"])["drawn"]
+    assert drawn["capture"] == str(capture)
+    assert drawn["epoch"] == 2
+
+
+def test_options_reach_the_plot(run, capture, tmp_path):
+    result = run(
+        *("--kind", "diff", capture, "-o", "out/d.png", "--site", "a*", "--site", "att"),
+        *("--images", "4,1", "--channels", "2", "--seed", "5", "--style", "dark"),
+    )
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "out" / "d.png") as image:
+        drawn = json.loads(image.text["Description"])["drawn"]
+    assert drawn["images"] == [4, 1]
+    assert len(drawn["sites"]["att"]["channels"]) == 2
+    assert drawn["seed"] == 5
+
+
+def test_all_kinds_into_a_folder(run, capture):
+    result = run("--kind", "all", capture, "-o", "pictures", "--images", "3")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == [f"pictures/run-{kind}.png" for kind in ("stripe", "std", "diff", "index")]
+    assert "Left out spatial: There is no spatial attention site" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kind", "spatial"], "no spatial attention site"),
+        (["--kind", "stripe", "-o", "a.bmp"], "end it in .png, .pdf or .svg"),
+        (["--kind", "stripe", "--epoch", "9"], "does not hold epoch 9"),
+        (["--kind", "stripe", "--site", "layer"], "No site of the capture fits 'layer'"),
+        (["--kind", "index", "--channels", "3"], "has no channels to choose"),
+        (["--kind", "stripe", "--style", "fancy"], "no style 'fancy'"),
+    ],
+)
+def test_mistakes_are_one_sentence(run, capture, arguments, message):
+    result = run(capture, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("value", ["a", "1,b", "1.5"])
+def test_a_choice_that_is_no_number(run, capture, value):
+    result = run(capture, "--kind", "stripe", "--images", value)
+    assert result.exit_code == 2
+    assert "neither a number nor a list" in result.stderr
+
+
+def test_a_file_that_is_no_capture(run, tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"not HDF5")
+    result = run("a.h5", "--kind", "stripe")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+
+
+def test_the_commands_kinds_are_the_registrys():
+    from stripe import plots
+
+    assert list(plots.KINDS) == KINDS
+    assert list(plots.RUN_KINDS) == RUN_KINDS
+    assert list(plots.TABLE_KINDS) == TABLE_KINDS
