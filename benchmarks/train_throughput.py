@@ -1,7 +1,7 @@
 """Images a second that our training loop trains on, against the usual loop.
 
     python benchmarks/train_throughput.py [--model resnet83] [--attention se] [--data shapes] [--images 1024]
-        [--batch-size 128] [--repeats 3] [--device cpu]
+        [--batch-size 128] [--repeats 3] [--device cpu] [--precision bfloat16]
 
 Prints one JSON line. Both loops train the same network, from the same initial weights, on the same images with the same
 augmentation (crop with padding 4, flip), loss and optimiser, and take turns; ``ratio`` is that of the medians.
@@ -89,7 +89,7 @@ def usual_loop(network: nn.Module, data: Data, args: argparse.Namespace, device:
 
 
 def our_loop(network: nn.Module, data: Data, args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
-    compute = Compute.on(device)
+    compute = Compute.on(device, args.precision)
     network = compute.place(network)
     optimizer = RESNET.optimizer(network.parameters())
     number = 0
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="of the usual loop")
     parser.add_argument("--repeats", type=int, default=3, help="epochs of each side")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], help="of our loop; default: the device's")
     args = parser.parse_args()
     device = torch.device(args.device)
     torch.backends.cudnn.benchmark = True
@@ -155,7 +156,7 @@ def main() -> None:
                 "usual_images_per_second": round(median["usual"], 1),
                 "ratio": round(median["ours"] / median["usual"], 3),
                 "target": "> 1 on a CPU, >= 5 on a GPU",
-                "precision": str(Compute.on(device).dtype).removeprefix("torch."),
+                "precision": str(Compute.on(device, args.precision).dtype).removeprefix("torch."),
                 "workers": args.workers,
                 "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
                 "cores": os.cpu_count(),

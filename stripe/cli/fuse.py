@@ -1,11 +1,14 @@
 """``stripe fuse``: from a checkpoint with ASR to one of the plain network."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from stripe.cli.options import format_option, model_options
+from stripe.cli.options import data_options, format_option, model_options
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["command"]
 
@@ -16,11 +19,11 @@ __all__ = ["command"]
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file, ….safetensors."
 )
 @model_options
-@click.option("--image-size", type=click.IntRange(8), help="Side of the test images. Default: what the model expects.")
+@data_options
 @click.option(
     "--images", "num_images", type=click.IntRange(1), default=8, show_default=True, help="How many to compare."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the test images, which are noise.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the images.")
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
@@ -39,6 +42,9 @@ __all__ = ["command"]
 def command(
     checkpoint: Path,
     output: Path,
+    data_spec: str | None,
+    data_root: str | None,
+    download: bool,
     image_size: int | None,
     num_images: int,
     seed: int,
@@ -49,15 +55,15 @@ def command(
 ) -> None:
     """Fold ASR into the weights: the same outputs, with the plain network's keys, size and speed.
 
-    Branches that are added up (RepVGG, ACNet) become one convolution as well.
+    So is noise that was trained with. Branches that are added up (RepVGG, ACNet) become one convolution as well.
 
     \b
     stripe fuse --ckpt run/checkpoints/epoch-0164.safetensors -o fused.safetensors
     stripe fuse --ckpt official/checkpoint.pth.tar -o fused.safetensors --export onnx
 
-    Both networks are run on the same images before anything is written: in the network's own precision, and in
-    float64, where the difference is what rounding the folded weights costs. An export is run and compared, too; it
-    takes any number of normalised images.
+    Both networks are run on the same images, test images of --data or else random numbers, before anything is written:
+    in the network's own precision, and in float64, where the difference is what rounding the folded weights costs. An
+    export is run and compared, too; it takes any number of normalised images.
     """
     import torch
 
@@ -65,7 +71,7 @@ def command(
     from stripe.cli.tables import print_records
     from stripe.errors import StripeError
     from stripe.models import checkpoint as checkpoints
-    from stripe.models import fuse_branches, native_image_size
+    from stripe.models import fuse_branches
 
     if output.exists() and output.resolve() == checkpoint.resolve():
         raise StripeError(f"{output} is the checkpoint itself, and what was trained would be lost; name another file")
@@ -74,11 +80,10 @@ def command(
     network = asr.restore(read, plain).eval()
     fused = asr.fuse(network)
     branches = fuse_branches(fused)
-    if not branches and not asr.values(network):
-        raise StripeError(f"{checkpoint} has neither ASR nor branches in it, so there is nothing to fuse")
+    if fused.state_dict().keys() == network.state_dict().keys():
+        raise StripeError(f"{checkpoint} has neither ASR nor noise nor branches in it, so there is nothing to fuse")
 
-    size = image_size or meta.get("image_size") or native_image_size(meta["model"]) or 224
-    images = torch.randn(num_images, 3, size, size, generator=torch.Generator().manual_seed(seed))
+    images = _images(meta, data_spec, data_root, download, image_size, num_images, seed)
     differences = [asr.compare(network, fused, images, dtype) for dtype in (torch.float32, torch.float64)]
     print_records([_row(difference) for difference in differences], output_format)
     worst = max(difference.relative for difference in differences)
@@ -86,7 +91,8 @@ def command(
         raise StripeError(
             f"the outputs differ by {worst:.1e} (relative), more than {tolerance:.1e}; nothing is written"
         )
-    origin = {"asr_before": read.meta.get("asr"), "fused_from": checkpoint.name, "epoch": read.epoch}
+    before_fusing = {f"{key}_before": read.meta[key] for key in ("asr", "noise") if read.meta.get(key)}
+    origin = {**before_fusing, "fused_from": checkpoint.name, "epoch": read.epoch}
     checkpoints.save(output, fused, {**meta, **origin, "fused": bool(branches) or meta.get("fused", False)})
     before, after = (sum(parameter.numel() for parameter in net.parameters()) for net in (network, fused))
     click.echo(f"{output}: {after:,} parameters, {before - after:,} fewer than in training", err=True)
@@ -94,6 +100,30 @@ def command(
         path = output.with_suffix(asr.EXPORTS[kind])
         difference = asr.export(fused, images, path, kind=kind, meta=meta)
         click.echo(f"{path}: outputs differ by {difference.relative:.1e} (relative) from the fused network's", err=True)
+
+
+def _images(
+    meta: dict[str, Any],
+    data_spec: str | None,
+    data_root: str | None,
+    download: bool,
+    image_size: int | None,
+    count: int,
+    seed: int,
+) -> "Tensor":
+    """What both networks are fed: normalised test images of the data that is named, or random numbers."""
+    import torch
+
+    from stripe import data as datasets
+    from stripe.models import native_image_size
+
+    size = image_size or meta.get("image_size") or native_image_size(meta["model"])
+    if data_spec is None:
+        size = size or 224
+        return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+    data = datasets.load(data_spec, root=data_root, download=download, image_size=size)
+    chosen = datasets.choose_images(data.test.labels, count, seed)
+    return torch.cat([data.normalize(images) for images, _ in data.test.loader(128, indices=chosen)])
 
 
 def _plain_model(
@@ -110,7 +140,7 @@ def _plain_model(
 
     if pretrained:
         raise StripeError("the weights come from --ckpt; leave --pretrained away")
-    described = {key: value for key, value in meta.items() if key not in ("asr", "provenance")}
+    described = {key: value for key, value in meta.items() if key not in ("asr", "noise", "provenance")}
     given = {"model": model_spec, "attention": attention, "num_classes": num_classes, "args": dict(model_args)}
     described |= {key: value for key, value in given.items() if value}
     if model_spec is None:

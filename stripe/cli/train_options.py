@@ -161,6 +161,11 @@ def effort_options(function: Command) -> Command:
             help="Compute each batch in K parts, for want of memory.",
         ),
         click.option("--compile", "compiled", is_flag=True, help="Use torch.compile."),
+        click.option(
+            "--precision",
+            type=click.Choice(["float32", "bfloat16"]),
+            help="Default: bfloat16 on GPUs that have it, else float32; newer CPUs are twice as fast in bfloat16.",
+        ),
     )
 
 

@@ -17,7 +17,7 @@ from stripe.data.augment import mix
 from stripe.errors import StripeError
 from stripe.provenance import provenance
 from stripe.training import holdout, network
-from stripe.training.compute import Compute
+from stripe.training.compute import Compute, Precision
 from stripe.training.fitting import fit
 from stripe.training.recipe import RESNET, Recipe
 from stripe.training.recipes import recipe_for
@@ -54,6 +54,7 @@ def train(
     capture: int = 0,
     save_every: int = 1,
     compiled: bool = False,
+    precision: Precision | None = None,
     device: str | None = None,
     workers: int | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
@@ -90,6 +91,7 @@ def train(
         capture: Record the attention for so many test images after each epoch, into ``capture.h5``; 0: none.
         save_every: Epochs between two checkpoints. The last epoch has one in any case; 0: it alone.
         compiled: Whether to use ``torch.compile``.
+        precision: Of convolutions and matrix products; default bfloat16 on GPUs that have it, else float32.
         device: Where to compute; default a GPU where there is one.
         workers: Processes that decode images that are not held in memory.
         on_epoch: Called after each epoch.
@@ -150,13 +152,14 @@ def train(
         "held_out": None if validation is None else {"images": len(validation), "seed": holdout.SEED},
         "accumulate": accumulate,
         "ema": ema,
+        "precision": precision,
         "images_per_epoch": images_per_epoch,
         "capture": capture,
     }
 
     with ExitStack() as stack:
         world = stack.enter_context(join(device))
-        compute = Compute.on(world.device)
+        compute = Compute.on(world.device, precision)
         _check(world, compiled, min(recipe.batch_size, images_per_epoch or len(data.train)))
         torch.manual_seed(mix(seed, 0))
         with world.in_turn():

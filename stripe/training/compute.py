@@ -2,14 +2,16 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from stripe.data import Data
 
-__all__ = ["Compute"]
+__all__ = ["Compute", "Precision"]
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,20 @@ class Compute:
     Attributes:
         device: Where to compute.
         dtype: Precision of convolutions and matrix products; parameters, their gradients and the loss stay float32.
-            bfloat16 on a GPU that has it, which needs no loss scaling.
     """
 
     device: torch.device
     dtype: torch.dtype
 
     @classmethod
-    def on(cls, device: torch.device) -> Self:
-        """What suits a device."""
+    def on(cls, device: torch.device, precision: Precision | None = None) -> Self:
+        """A device with the given precision, or with the one that suits it.
+
+        That is bfloat16 on a GPU that has it, which needs no loss scaling, and float32 elsewhere: of the CPUs only
+        those with instructions for bfloat16 gain by it (2.2 × the training speed of ResNet29 + SE), others lose.
+        """
+        if precision is not None:
+            return cls(device, torch.bfloat16 if precision == "bfloat16" else torch.float32)
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return cls(device, torch.bfloat16 if fast else torch.float32)
 

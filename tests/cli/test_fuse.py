@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from stripe import asr
+from stripe import data as datasets
+from stripe.asr.noise import add_noise
 from stripe.models import build, checkpoint, from_meta
 
 META = {"model": "resnet11", "num_classes": 4, "attention": "se", "image_size": 16, "epoch": 7, "classes": list("abcd")}
@@ -96,11 +98,47 @@ def test_a_users_own_model_has_to_be_named(run, tmp_path: Path) -> None:
     assert list(checkpoint.read("b.safetensors").state_dict) == sorted(asr.fuse(model).state_dict())
 
 
+@pytest.mark.parametrize("with_asr", [False, True])
+def test_noise_is_fused_and_does_not_come_back(run, tmp_path: Path, with_asr: bool) -> None:
+    torch.manual_seed(0)
+    model = build("resnet11", num_classes=4).eval()
+    settings = {"psi": "N1"} if with_asr else None
+    if settings:
+        asr.reparameterize(model, **settings)
+    noise = {"factor": 0.8, "offset": 0.5, "std": 0.0}
+    add_noise(model, **noise)
+    meta = {**META, "attention": "none", "asr": settings, "noise": noise}
+    checkpoint.save(tmp_path / "noisy.safetensors", model, meta)
+    run("fuse", "--ckpt", "noisy.safetensors", "-o", "fused.safetensors")
+    fused = checkpoint.read("fused.safetensors")
+    assert fused.meta["noise_before"] == noise
+    again = asr.restore(fused).eval()
+    assert again.state_dict().keys() == build("resnet11").state_dict().keys()
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(again(images), model(images))
+
+
+def test_compared_on_real_images(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the networks are fed are the data's own images, normalised as in training."""
+    path, _ = trained(tmp_path)
+    fed = []
+    compare = asr.compare
+    monkeypatch.setattr(
+        asr, "compare", lambda net, fused, images, dtype: fed.append(images) or compare(net, fused, images, dtype)
+    )
+    run("fuse", "--ckpt", str(path), "-o", "f.safetensors", "--data", "shapes:train=20,test=12", "--images", "5")
+    data = datasets.load("shapes:train=20,test=12", image_size=16)
+    chosen = datasets.choose_images(data.test.labels, 5, 0)
+    ((images, _),) = data.test.loader(5, indices=chosen)
+    assert torch.equal(fed[0], data.normalize(images))
+
+
 def test_what_cannot_be(run, tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "plain.safetensors", build("resnet11"), {"model": "resnet11", "num_classes": 10})
     path, _ = trained(tmp_path)
     for arguments, message in [
-        (["--ckpt", "plain.safetensors", "-o", "x.safetensors"], "neither ASR nor branches in it"),
+        (["--ckpt", "plain.safetensors", "-o", "x.safetensors"], "neither ASR nor noise nor branches in it"),
         (["--ckpt", "no.safetensors", "-o", "x.safetensors"], "no.safetensors"),
         (["--ckpt", str(path), "-o", str(path)], "is the checkpoint itself"),
         (["--ckpt", str(path), "-o", "x.pth"], "is written as .safetensors"),

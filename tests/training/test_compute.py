@@ -14,7 +14,7 @@ def test_a_cpu_computes_in_float32():
 
 
 def test_autocast_computes_in_the_asked_precision():
-    with Compute(torch.device("cpu"), torch.bfloat16).autocast():
+    with Compute.on(torch.device("cpu"), "bfloat16").autocast():
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.bfloat16
 
 

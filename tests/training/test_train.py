@@ -9,7 +9,7 @@ from stripe.capture import open_capture
 from stripe.data import choose_images
 from stripe.errors import StripeError
 from stripe.models import checkpoint, from_meta
-from stripe.training import Compute, EpochMetrics, Run, fitting, train
+from stripe.training import EpochMetrics, Run, fitting, train
 
 
 @pytest.fixture(scope="module")
@@ -209,12 +209,14 @@ def test_bad_requests_are_said_and_the_folder_stays_usable(tmp_path, tiny_data, 
     train(tmp_path / "run", tiny_data, model="resnet11", recipe=recipe)
 
 
-def test_the_precision_is_that_of_the_device(tmp_path, tiny_data, tiny_recipe, monkeypatch):
-    """On the CPU bfloat16 stands in for what a GPU does: parameters and checkpoints stay float32."""
-    monkeypatch.setattr(Compute, "on", classmethod(lambda cls, device: cls(device, torch.bfloat16)))
-    run = train(tmp_path / "run", tiny_data, model="resnet11", attention="se", recipe=tiny_recipe.scaled(1), capture=2)
+def test_in_bfloat16_parameters_and_checkpoints_stay_float32(tmp_path, tiny_data, tiny_recipe):
+    recipe = tiny_recipe.scaled(1)
+    run = train(
+        tmp_path / "run", tiny_data, model="resnet11", attention="se", recipe=recipe, capture=2, precision="bfloat16"
+    )
     state = checkpoint.read(run.checkpoints[0]).state_dict
     assert all(value.dtype == torch.float32 for value in state.values() if value.is_floating_point())
+    assert run.settings["precision"] == "bfloat16"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
