@@ -1,6 +1,7 @@
 """Progress bars: one look for everything that takes long."""
 
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import TypeVar
 
 from rich.console import Console
@@ -19,8 +20,12 @@ T = TypeVar("T")
 
 
 def progress_bar() -> Progress:
-    """A bar on standard error, so that a table on standard output stays a table; silent when not a terminal."""
+    """A bar on standard error, so that a table on standard output stays a table; silent where nobody looks.
+
+    That is where there is neither a terminal nor Jupyter with ipywidgets, without which a bar leaves warnings behind.
+    """
     console = Console(stderr=True)
+    shown = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -30,7 +35,7 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
-        disable=not (console.is_terminal or console.is_jupyter),
+        disable=not shown,
     )
 
 

@@ -141,7 +141,9 @@ def _passes(network: nn.Module, images: Tensor) -> Callable[[], None]:
 
 def _take_turns(passes: Sequence[Callable[[], None]], repeats: int) -> npt.NDArray[np.float64]:
     """Seconds a pass, (repeats, networks)."""
-    from torch.utils.benchmark import Timer  # here, for it brings a C++ builder that may log its complaints
+    # It brings a C++ builder, which would complain where there is a CUDA compiler and no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
 
     # Torch's timer waits for the device, and runs twice before it measures; it would take one thread if not told.
     threads = torch.get_num_threads()

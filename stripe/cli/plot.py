@@ -46,13 +46,18 @@ class CountOrList(click.ParamType[int | list[int]]):
     type=click.Path(),
     help="A .png, .pdf or .svg; with --kind all a folder. Default: PATH's name and the kind, here.",
 )
-@click.option("--site", multiple=True, metavar="GLOB", help="Name or glob of the sites to draw; may be repeated.")
+@click.option(
+    "--sites",
+    multiple=True,
+    metavar="GLOB",
+    help="Which sites to draw, as `layer3.*`; may be repeated. Default: as many as fit.",
+)
 @click.option("--images", type=CountOrList(), help="How many images, or which: 20 or 3,17,42.")
 @click.option("--channels", type=CountOrList(), help="How many channels, or which.")
 @click.option("--epoch", type=int, help="Default: the last.")
 @click.option("--seed", type=click.IntRange(0), help="Of the sample of images and channels. Default: 0.")
 @click.option("--style", default="paper", show_default=True, help="paper, notebook, dark or any matplotlib style.")
-def command(paths: tuple[Path, ...], kind: str, output: str | None, site: tuple[str, ...], **options: Any) -> None:
+def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple[str, ...], **options: Any) -> None:
     """Draw the paper's figures.
 
     \b
@@ -71,10 +76,13 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, site: tuple[
     speed     throughput, parameters and FLOPs                 (table 1)
     """
     from stripe import plots
+    from stripe.errors import StripeError
     from stripe.plots.save import check_format
 
-    options["site"] = list(site) or None
+    options["site"] = list(sites) or None
     if kind == "all":
+        if output and Path(output).suffix:
+            raise StripeError(f"--kind all draws several pictures; -o is their folder, and {output} looks like a file")
         drawn, left_out = plots.draw_all(_capture(kind, paths), output or ".", **options)
         for path in drawn.values():
             click.echo(path)

@@ -175,7 +175,8 @@ def _summarise(run: "Run") -> None:
         f"  checkpoints    {len(run.checkpoints)} in {folder}, and {run.best_file}"
     )
     if run.settings["capture"]:
-        click.echo(f"  capture        {run.capture_file}\nNext: stripe plot --kind diff {run.capture_file}")
+        kind = "diff" if len(run.history) > 1 else "stripe"
+        click.echo(f"  capture        {run.capture_file}\nNext: stripe plot --kind {kind} {run.capture_file}")
     elif run.settings["asr"]:
         click.echo(f"Next: stripe fuse --ckpt {run.best_file} -o fused.safetensors")
     elif run.settings["attention"] == "none":

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -14,9 +14,12 @@ from torch import Tensor
 
 from stripe.errors import StripeError
 
-__all__ = ["Batches", "Data", "Split"]
+__all__ = ["Batches", "Data", "Share", "Split"]
 
 IntArray = npt.NDArray[np.int64]
+
+Share = Callable[[int], IntArray]
+"""Size of a batch → positions in it of the images that are wanted here, where several processes share the work."""
 
 
 class Batches(ABC):
@@ -43,6 +46,12 @@ class Batches(ABC):
     def __len__(self) -> int:
         """The number of batches in one pass."""
         return math.ceil(self.num_images / self.batch_size)
+
+    def shared(self, share: Share) -> Iterator[tuple[IntArray, slice]]:
+        """Of each batch, the positions in the pass of the images that are wanted here, and those of all its images."""
+        for start in range(0, self.num_images, self.batch_size):
+            stop = min(start + self.batch_size, self.num_images)
+            yield start + share(stop - start), slice(start, stop)
 
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
@@ -86,6 +95,7 @@ class Split(ABC):
         seed: int,
         device: torch.device,
         workers: int | None = None,
+        share: Share = np.arange,
     ) -> Batches:
         """Randomly cropped and flipped images on ``device``; `seed` alone decides how. See `train_batches`."""
 

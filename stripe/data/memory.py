@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stripe.data.augment import crop_and_flip, draw_crops
-from stripe.data.base import Batches, IntArray, Split
+from stripe.data.base import Batches, IntArray, Share, Split
 from stripe.data.images import Images, read_all, resize
 
 __all__ = ["MemorySplit"]
@@ -62,9 +62,10 @@ class MemorySplit(Split):
         seed: int,
         device: torch.device,
         workers: int | None = None,
+        share: Share = np.arange,
     ) -> Batches:
         """See `Split.augmented`: `crop_and_flip` of each batch, on ``device``."""
-        return _Augmented(self, indices, batch_size, seed, device)
+        return _Augmented(self, indices, batch_size, seed, device, share)
 
 
 class _Plain(Batches):
@@ -86,21 +87,29 @@ class _Plain(Batches):
 
 
 class _Augmented(Batches):
-    def __init__(self, split: MemorySplit, indices: IntArray, batch_size: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        split: MemorySplit,
+        indices: IntArray,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        share: Share,
+    ) -> None:
         super().__init__(indices, batch_size)
-        self._split, self._seed, self._device = split, seed, device
+        self._split, self._seed, self._device, self._share = split, seed, device, share
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         images, rows = self._split.images, torch.from_numpy(self.indices)
         labels = torch.from_numpy(self._split.labels)[rows].to(self._device)
-        offsets, flips = (values.to(self._device) for values in draw_crops(self.num_images, self._seed))
-        for start in range(0, self.num_images, self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            stored = self._to_device(images[rows[batch]])
-            crops = crop_and_flip(stored, offsets[batch], flips[batch])
-            yield resize(crops, self._split.image_size), labels[batch]
+        offsets, flips = draw_crops(self.num_images, self._seed)
+        for own, batch in self.shared(self._share):
+            stored, where, flipped = (
+                self._to_device(values) for values in (images[rows[own]], offsets[own], flips[own])
+            )
+            yield resize(crop_and_flip(stored, where, flipped), self._split.image_size), labels[batch]
 
-    def _to_device(self, images: Tensor) -> Tensor:
+    def _to_device(self, values: Tensor) -> Tensor:
         if self._device.type == "cuda":  # from pinned memory, or the copy would wait for the whole queue
-            images = images.pin_memory()
-        return images.to(self._device, non_blocking=True)
+            values = values.pin_memory()
+        return values.to(self._device, non_blocking=True)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from stripe.data.augment import PADDING, mix
-from stripe.data.base import Batches, IntArray, Split
+from stripe.data.base import Batches, IntArray, Share, Split
 from stripe.data.images import Images, cpu_count, resize
 from stripe.errors import StripeError
 
@@ -47,6 +47,7 @@ class StreamedSplit(Split):
         seed: int,
         device: torch.device,
         workers: int | None = None,
+        share: Share = np.arange,
     ) -> Batches:
         """See `Split.augmented`.
 
@@ -56,7 +57,7 @@ class StreamedSplit(Split):
         size = self._images.size
         crop = v2.RandomResizedCrop(size) if self._images.varied else v2.RandomCrop(size, padding=PADDING)
         transform = v2.Compose([crop, v2.RandomHorizontalFlip()])
-        return _Streamed(self, indices, batch_size, workers, self._images, transform, seed, device)
+        return _Streamed(self, indices, batch_size, workers, self._images, transform, seed, device, share)
 
 
 class _Streamed(Batches):
@@ -70,13 +71,15 @@ class _Streamed(Batches):
         transform: v2.Transform | None,
         seed: int = 0,
         device: torch.device | None = None,
+        share: Share = np.arange,
     ) -> None:
         super().__init__(indices, batch_size)
         wanted = min(cpu_count(), MAX_WORKERS) if workers is None else workers
         self._size, self._device = split.image_size, device or torch.device("cpu")
-        self._loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-            _Fetch(images, self.indices, split.labels[self.indices], transform, seed),
-            batch_size=batch_size,
+        self._labels, self._share = torch.from_numpy(split.labels[self.indices]), share
+        self._loader: DataLoader[Tensor] = DataLoader(
+            _Fetch(images, self.indices, transform, seed),
+            batch_sampler=[own.tolist() for own, _ in self.shared(share)],
             num_workers=min(wanted, len(self)),
             collate_fn=_as_fetched,
             pin_memory=self._device.type == "cuda",
@@ -84,40 +87,31 @@ class _Streamed(Batches):
         )
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self._loader:
-            if isinstance(batch, StripeError):
-                raise batch
-            images, labels = (values.to(self._device, non_blocking=True) for values in batch)
-            yield resize(images, self._size), labels
+        labels = self._labels.to(self._device)
+        for images, (_, batch) in zip(self._loader, self.shared(self._share), strict=True):
+            if isinstance(images, StripeError):
+                raise images
+            yield resize(images.to(self._device, non_blocking=True), self._size), labels[batch]
 
 
-class _Fetch(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches by their positions in the pass; lives in the worker processes."""
+class _Fetch(Dataset[Tensor]):
+    """Whole batches of images by their positions in the pass; lives in the worker processes."""
 
-    def __init__(
-        self,
-        images: Images,
-        indices: IntArray,
-        labels: IntArray,
-        transform: v2.Transform | None,
-        seed: int,
-    ) -> None:
-        self._images, self._indices, self._labels = images, indices, labels
+    def __init__(self, images: Images, indices: IntArray, transform: v2.Transform | None, seed: int) -> None:
+        self._images, self._indices = images, indices
         self._transform, self._seed = transform, seed
 
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor] | StripeError:
+    def __getitems__(self, positions: list[int]) -> Tensor | StripeError:
         try:
             if self._transform is None:
-                images = self._images.read(self._indices[positions])
-            else:
-                with torch.random.fork_rng(devices=[]):
-                    images = torch.stack([self._augment(position) for position in positions])
+                return self._images.read(self._indices[positions])
+            with torch.random.fork_rng(devices=[]):
+                return torch.stack([self._augment(position) for position in positions])
         except StripeError as error:
             return error  # raised in a worker, it would reach the user with the worker's traceback as its text
-        return images, torch.from_numpy(self._labels[positions])
 
     def _augment(self, position: int) -> Tensor:
         # Seeded image by image: neither the number of workers nor the batch size changes what is drawn.

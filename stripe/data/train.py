@@ -1,9 +1,10 @@
 """The batches of one training epoch."""
 
+import numpy as np
 import torch
 
 from stripe.data.augment import mix
-from stripe.data.base import Batches, Split
+from stripe.data.base import Batches, Share, Split
 from stripe.errors import StripeError
 
 __all__ = ["train_batches"]
@@ -18,6 +19,7 @@ def train_batches(
     images_per_epoch: int | None = None,
     device: torch.device | str = "cpu",
     workers: int | None = None,
+    share: Share = np.arange,
 ) -> Batches:
     """One epoch of shuffled, randomly cropped and flipped images.
 
@@ -36,9 +38,11 @@ def train_batches(
         images_per_epoch: Take only so many images, others in each epoch; all by default.
         device: Where the batches are wanted.
         workers: Processes that decode, for images that are streamed; by default one a core, 8 at most.
+        share: Which images of a batch this process needs, where several train together; the others are not decoded.
 
     Returns:
-        An iterable with a length; yields uint8 ``(B, 3, H, W)`` and int64 ``(B,)`` on ``device``.
+        An iterable with a length; yields uint8 ``(B, 3, H, W)`` and int64 ``(B,)`` on ``device``; with a ``share``
+        the images of that alone, in its order, and the labels of the whole batch.
 
     Raises:
         StripeError: ``images_per_epoch`` is below 1.
@@ -56,5 +60,5 @@ def train_batches(
     if len(order) > 1 and len(order) % batch_size == 1:
         order = order[:-1]
     return split.augmented(
-        batch_size, indices=order, seed=mix(seed, epoch, 1), device=torch.device(device), workers=workers
+        batch_size, indices=order, seed=mix(seed, epoch, 1), device=torch.device(device), workers=workers, share=share
     )

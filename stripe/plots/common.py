@@ -142,7 +142,7 @@ def add_thumbnail_title(axes: Axes, text: str, picture: npt.NDArray[np.uint8]) -
 
 
 def source(capture: xr.DataTree) -> str:
-    """The path of the file that a capture was as_tree from, or ``""`` where it was made in memory."""
+    """The path of the file that a capture was read from, or ``""`` where it was made in memory."""
     return str(capture.encoding.get("source", ""))
 
 

@@ -68,8 +68,11 @@ def parameters(style: str) -> dict[str, Any]:
         return {**_BASE, **STYLES[style]}
     if style in mpl.style.library:
         return {**_BASE, **cast(Any, mpl.style.library[style])}
-    if Path(style).is_file():
-        return {**_BASE, **cast(Any, mpl.rc_params_from_file(style, use_default_template=False))}
+    if Path(style).suffix == ".mplstyle" and Path(style).is_file():
+        try:
+            return {**_BASE, **cast(Any, mpl.rc_params_from_file(style, use_default_template=False))}
+        except (OSError, UnicodeError) as error:
+            raise StripeError(f"{style} cannot be read as a matplotlib style: {error}.") from error
     names = [*STYLES, *mpl.style.available]
     close = difflib.get_close_matches(style, names, n=3) or list(STYLES)
     raise StripeError(f"There is no style {style!r}. Did you mean {', '.join(close)}?")

@@ -122,6 +122,7 @@ def fit(
                 images_per_epoch=images_per_epoch,
                 device=compute.device,
                 workers=workers,
+                share=partial(world.share, accumulate=accumulate),
             )
             progress.reset(steps, description=f"epoch {epoch}", total=len(batches), note="")
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 
 from stripe.data import Split
-from stripe.data.base import Batches, IntArray
+from stripe.data.base import Batches, IntArray, Share
 from stripe.errors import StripeError
 
 __all__ = ["EVERY", "SEED", "Part", "hold_out"]
@@ -36,11 +36,18 @@ class Part(Split):
         return self._whole.loader(batch_size, indices=inside, workers=workers)
 
     def augmented(
-        self, batch_size: int, *, indices: IntArray, seed: int, device: torch.device, workers: int | None = None
+        self,
+        batch_size: int,
+        *,
+        indices: IntArray,
+        seed: int,
+        device: torch.device,
+        workers: int | None = None,
+        share: Share = np.arange,
     ) -> Batches:
         """See `Split.augmented`."""
         return self._whole.augmented(
-            batch_size, indices=self.chosen[indices], seed=seed, device=device, workers=workers
+            batch_size, indices=self.chosen[indices], seed=seed, device=device, workers=workers, share=share
         )
 
 

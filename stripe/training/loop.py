@@ -85,8 +85,8 @@ def train_epoch(
     Args:
         model: Placed by ``compute``; left in training mode. In a world of several processes, what
             `World.parallel` gave.
-        batches: uint8 images (N, 3, H, W) and labels int64 (N,), already on the device; the same in all processes, of
-            which each computes its share.
+        batches: uint8 images (N, 3, H, W) and labels int64 (N,), already on the device. Where several processes train
+            together, the same labels in each, and of the images those alone of its `World.parts`, in that order.
         optimizer: Its learning rate is set.
         data: Knows how the images are normalised.
         compute: Device and precision.
@@ -116,17 +116,16 @@ def train_epoch(
         return score
 
     for step, (images, labels) in enumerate(batches, 1):
-        if len(labels) < world.size:  # the last batch; a process without an image would have no batch statistics
+        parts = world.parts(len(labels), accumulate)
+        if not parts:  # the last batch; a process without an image would have no batch statistics
             continue
-        # At least two images a part, for batch statistics of one say nothing, and one of them for each process.
-        parts = max(1, min(accumulate, len(labels) // max(2, world.size)))
         optimizer.zero_grad(set_to_none=True)
         sums = []
-        for part in range(parts):
-            own_images, own_labels = (
-                values.tensor_split(parts)[part].tensor_split(world.size)[world.rank] for values in (images, labels)
-            )
-            with world.step(model, last=part == parts - 1):
+        for number, (part, own_images) in enumerate(
+            zip(parts, images.split([part.stop - part.start for part in parts]), strict=True), 1
+        ):
+            own_labels = labels[part]
+            with world.step(model, last=number == len(parts)):
                 with cached():
                     logits = _logits(model, own_images, data, compute)
                 loss = F.cross_entropy(logits, own_labels)

@@ -6,11 +6,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from stripe.data.base import IntArray
 from stripe.devices import pick_device
 from stripe.errors import StripeError
 from stripe.training.batchnorm import CommonBatchNorm
@@ -33,6 +35,28 @@ class World:
     device: torch.device
     rank: int = 0
     size: int = 1
+
+    def parts(self, count: int, accumulate: int) -> list[slice]:
+        """Which images of a batch this process computes, part by part.
+
+        Args:
+            count: Images in the batch.
+            accumulate: In how many parts it is computed, one after the other; fewer, where a part of a process would
+                be without an image or a part be a single one, whose batch statistics say nothing.
+
+        Returns:
+            Positions in the batch for each part; none at all where there are fewer images than processes.
+        """
+        if count < self.size:
+            return []
+        parts = max(1, min(accumulate, count // max(2, self.size)))
+        shares = [np.array_split(part, self.size)[self.rank] for part in np.array_split(np.arange(count), parts)]
+        return [slice(int(share[0]), int(share[-1]) + 1) for share in shares]
+
+    def share(self, count: int, accumulate: int) -> IntArray:
+        """All images of a batch that this process computes, positions, int64; see `parts`."""
+        # Of a batch that is too small one image, for a loader yields no batch without any.
+        return np.concatenate([np.arange(count)[part] for part in self.parts(count, accumulate) or [slice(1)]])
 
     @property
     def leads(self) -> bool:

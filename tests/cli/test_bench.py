@@ -86,7 +86,7 @@ def test_curves_of_runs(run) -> None:
     assert result.stdout == "curves.png\n"
     assert drawn("curves.png")["runs"] == {"resnet11": ["plain"], "resnet11+se": ["se/seed-0", "se/seed-1"]}
     assert run("plot", "--kind", "training", "plain").stdout == "plain-training.png\n"
-    assert "has no site to choose" in run("plot", "--kind", "training", "plain", "--site", "x", code=1).stderr
+    assert "has no site to choose" in run("plot", "--kind", "training", "plain", "--sites", "x", code=1).stderr
     assert "draws one capture" in run("plot", "--kind", "diff", "plain", code=1).stderr
 
 

@@ -44,7 +44,7 @@ def test_a_picture_is_written_and_named(run, capture, tmp_path):
 
 def test_options_reach_the_plot(run, capture, tmp_path):
     result = run(
-        *("--kind", "diff", capture, "-o", "out/d.png", "--site", "a*", "--site", "att"),
+        *("--kind", "diff", capture, "-o", "out/d.png", "--sites", "a*", "--sites", "att"),
         *("--images", "4,1", "--channels", "2", "--seed", "5", "--style", "dark"),
     )
     assert result.exit_code == 0, result.output
@@ -68,9 +68,11 @@ def test_all_kinds_into_a_folder(run, capture):
         (["--kind", "spatial"], "no spatial attention site"),
         (["--kind", "stripe", "-o", "a.bmp"], "end it in .png, .pdf or .svg"),
         (["--kind", "stripe", "--epoch", "9"], "does not hold epoch 9"),
-        (["--kind", "stripe", "--site", "layer"], "No site of the capture fits 'layer'"),
+        (["--kind", "stripe", "--sites", "layer"], "No site of the capture fits 'layer'"),
         (["--kind", "index", "--channels", "3"], "has no channels to choose"),
         (["--kind", "stripe", "--style", "fancy"], "no style 'fancy'"),
+        (["--kind", "stripe", "--style", "photo.jpg"], "no style 'photo.jpg'"),
+        (["--kind", "all", "-o", "x.png"], "-o is their folder, and x.png looks like a file"),
     ],
 )
 def test_mistakes_are_one_sentence(run, capture, arguments, message):

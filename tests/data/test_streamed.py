@@ -96,3 +96,25 @@ def test_only_the_batches_that_are_needed_are_read() -> None:
     split._images.read = lambda indices: (read.extend(np.asarray(indices)), plain(indices))[1]  # type: ignore[attr-defined]
     next(iter(split.loader(5, workers=0)))
     assert read == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("limit", [0, None], ids=["streamed", "in memory"])
+def test_a_share_of_each_batch_is_what_the_whole_batch_has_there(limit: int | None) -> None:
+    split = load("shapes:train=20,test=10", **({} if limit is None else {"memory_limit": limit})).train
+    settings = {"seed": 3, "epoch": 1, "workers": 0}
+    whole = list(train_batches(split, 8, **settings))
+    shared = list(train_batches(split, 8, **settings, share=lambda count: np.arange(1, count, 3)))
+    assert [len(images) for images, _ in shared] == [3, 3, 1]
+    for (images, labels), (own, all_labels) in zip(whole, shared, strict=True):
+        assert torch.equal(own, images[1::3])
+        assert torch.equal(all_labels, labels)
+
+
+def test_the_share_of_others_is_not_decoded() -> None:
+    split = load("shapes:train=30,test=10", memory_limit=0).train
+    read: list[int] = []
+    plain = split._images.original  # type: ignore[attr-defined]
+    split._images.original = lambda index: (read.append(index), plain(index))[1]  # type: ignore[attr-defined]
+    batches = train_batches(split, 10, seed=0, epoch=0, workers=0, share=lambda count: np.arange(count // 2))
+    list(batches)
+    assert read == [*batches.indices[0:5], *batches.indices[10:15], *batches.indices[20:25]]

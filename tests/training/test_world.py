@@ -75,6 +75,17 @@ def test_one_process_is_a_world(tmp_path):
     assert not torch.distributed.is_initialized()
 
 
+def test_a_batch_is_shared_by_parts_and_processes():
+    """Eleven images in two parts, 0–5 and 6–10, of which each of two processes takes about a half."""
+    first, second = (World(torch.device("cpu"), rank, 2) for rank in (0, 1))
+    assert first.parts(11, accumulate=2) == [slice(0, 3), slice(6, 9)]
+    assert second.parts(11, accumulate=2) == [slice(3, 6), slice(9, 11)]
+    assert second.share(11, accumulate=2).tolist() == [3, 4, 5, 9, 10]
+    assert first.parts(3, accumulate=8) == [slice(0, 2)]  # a part of less than two images has no batch statistics
+    assert first.parts(1, accumulate=1) == []
+    assert World(torch.device("cpu")).share(5, accumulate=1).tolist() == [0, 1, 2, 3, 4]
+
+
 def test_more_processes_than_gpus(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -35,6 +36,21 @@ class Checkpoint:
     state_dict: dict[str, Tensor]
     epoch: int | None
     meta: dict[str, Any]
+
+
+# What the entries of a description are, where it has them; null is as good as none.
+META_TYPES: dict[str, tuple[type, ...]] = {
+    "model": (str,),
+    "attention": (str,),
+    "num_classes": (int,),
+    "image_size": (int,),
+    "args": (dict,),
+    "data": (str,),
+    "classes": (list,),
+    "fused": (bool,),
+    "epoch": (int,),
+    "learning_rate": (int, float),
+}
 
 
 def read(path: str | Path) -> Checkpoint:
@@ -85,6 +101,11 @@ def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Any],
         raise StripeError(f"{path} cannot be read: {error.strerror or error}") from error
     if not isinstance(meta, dict):
         raise StripeError(f"{path}: its description (header entry {META_KEY!r}) is damaged")
+    for key, types in META_TYPES.items():
+        # JSON's true is an int in Python, and no size.
+        value = meta.get(key)
+        if not isinstance(value, (*types, NoneType)) or (isinstance(value, bool) and bool not in types):
+            raise StripeError(f"{path}: its description (header entry {META_KEY!r}) is damaged: {key} is {value!r}")
     return meta, state
 
 

@@ -117,7 +117,13 @@ def test_missing_files_and_folders(tmp_path: Path, suffix: str) -> None:
         checkpoint.read(path)
 
 
-@pytest.mark.parametrize("meta", ["{not json", "[1, 2]", '"text"'])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        *("{not json", "[1, 2]", '"text"', '{"image_size": "big"}', '{"image_size": true}', '{"args": [1]}'),
+        *('{"learning_rate": "fast"}', '{"model": 3}', '{"num_classes": 2.5}', '{"fused": 1}'),
+    ],
+)
 def test_a_damaged_description(tmp_path: Path, meta: str) -> None:
     safetensors.torch.save_file({"w": torch.zeros(1)}, tmp_path / "a.safetensors", {"stripe": meta})
     assert_refused(tmp_path / "a.safetensors")
