@@ -1,13 +1,13 @@
 """Writing a table of metrics, with what made it."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from stripe.errors import StripeError
+from stripe.files import replacing, write_whole
 from stripe.provenance import provenance
 
 __all__ = ["save_table"]
@@ -36,30 +36,20 @@ def save_table(table: pd.DataFrame, path: str | Path) -> list[Path]:
     made_by: dict[str, Any] = {**provenance(), **{str(key): value for key, value in table.attrs.items()}}
     if path.suffix == ".csv":
         sidecar = path.with_name(f"{path.name}.json")
-        _write(sidecar, lambda file: file.write_text(_json(made_by)))
-        _write(path, lambda file: table.to_csv(file, index=False))
+        write_whole(sidecar, _json(made_by).encode())
+        write_whole(path, table.to_csv(index=False).encode())
         return [path, sidecar]
     if path.suffix == ".parquet":
         described = table.copy()
         described.attrs.update(made_by)
-        _write(path, lambda file: described.to_parquet(file, index=False))
+        with replacing(path) as unfinished:
+            described.to_parquet(unfinished, index=False)
     elif path.suffix == ".json":
         records = json.loads(table.to_json(orient="records", double_precision=15))
-        _write(path, lambda file: file.write_text(_json({"provenance": made_by, "metrics": records})))
+        write_whole(path, _json({"provenance": made_by, "metrics": records}).encode())
     else:
         raise StripeError(f"A table is written as .csv, .parquet or .json, not as '{path.name}'.")
     return [path]
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the path, then rename: there is never half a file."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StripeError(f"Cannot write '{path}': {error.strerror or error}.") from error
 
 
 def _json(content: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """Pictures on disk: whole or not at all, and with what made them inside."""
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from stripe.errors import StripeError
+from stripe.files import replacing
 from stripe.provenance import provenance
 
 __all__ = ["FORMATS", "check_format", "save"]
@@ -47,16 +47,8 @@ def save(figure: Figure, path: str | os.PathLike[str], made_by: Mapping[str, str
         "pdf": {"Title": title, "Creator": creator, "Subject": record},
         "svg": {"Title": title, "Creator": creator, "Description": record},
     }[extension]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, format=extension, metadata=metadata)
-        temporary.replace(path)
-    except OSError as error:
-        raise StripeError(f"Cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        with contextlib.suppress(OSError):  # there is none where the folder could not be made
-            temporary.unlink()
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, format=extension, metadata=metadata)
     return path
 
 

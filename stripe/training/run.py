@@ -22,7 +22,7 @@ import filelock
 import pandas as pd
 
 from stripe.errors import StripeError
-from stripe.training.files import write_whole
+from stripe.files import write_whole
 
 __all__ = ["EpochMetrics", "Run", "best_of"]
 

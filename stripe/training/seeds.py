@@ -10,7 +10,7 @@ from stripe.data import Data
 from stripe.errors import StripeError
 from stripe.provenance import provenance
 from stripe.training.by_name import train
-from stripe.training.files import write_whole
+from stripe.files import write_whole
 from stripe.training.run import Run
 from stripe.training.world import join
 

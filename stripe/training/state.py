@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stripe.errors import StripeError
-from stripe.training.files import write_whole
+from stripe.files import write_whole
 from stripe.training.run import EpochMetrics
 from stripe.training.world import World
 

@@ -74,7 +74,7 @@ def test_a_failure_leaves_the_old_picture_and_nothing_half_written(figure, tmp_p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(type(figure), "savefig", full)
-    with pytest.raises(StripeError, match=r"Cannot write .*a\.png: No space left"):
+    with pytest.raises(StripeError, match=r"a\.png cannot be written: No space left"):
         plots.save(figure, path)
     assert path.read_bytes() == old
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
@@ -82,5 +82,5 @@ def test_a_failure_leaves_the_old_picture_and_nothing_half_written(figure, tmp_p
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StripeError, match="Cannot write"):
+    with pytest.raises(StripeError, match="cannot be written"):
         plots.save(Figure(), tmp_path / "file" / "a.png")

@@ -1,8 +1,6 @@
 """Writing our own checkpoints."""
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stripe.errors import StripeError
+from stripe.files import write_whole
 from stripe.models.checkpoint.keys import without_wrappers
 from stripe.models.checkpoint.reading import META_KEY
 from stripe.provenance import provenance
@@ -51,18 +50,7 @@ def save(path: str | Path, model: nn.Module, meta: Mapping[str, Any]) -> None:
     tensors = {name: _copy(path, name, value) for name, value in state.items()}
     header = {"format": "pt", META_KEY: json.dumps({**meta, "provenance": provenance()})}
     content = safetensors.torch.save(tensors, header)
-    unfinished = path.with_name(f"{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise StripeError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_whole(path, content)
 
 
 def _copy(path: Path, name: str, value: Any) -> Tensor:

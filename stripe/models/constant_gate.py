@@ -1,0 +1,67 @@
+"""What is left of attention that became a constant: one multiplication a channel, or nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stripe.errors import StripeError
+
+__all__ = ["ConstantGate", "replace_module", "restructure"]
+
+
+class ConstantGate(nn.Module):
+    """``y = x ⊙ v`` with a constant v, a number a channel.
+
+    Args:
+        value: v, (C,).
+        axis: Which axis of the maps holds the channels, counted from the end: -3 of (N, C, H, W), -1 of (N, T, C).
+    """
+
+    def __init__(self, value: Tensor, axis: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(value)
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) or tokens (N, T, C), of the same shape."""
+        return x * self.weight.view(-1, *[1] * (-1 - self.axis))
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows."""
+        return f"{self.weight.numel()}, axis={self.axis}"
+
+
+def replace_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    """Put a module in another's place, under every name that it has there, and return the one that was there."""
+    old = model.get_submodule(path)
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child is old:
+                parent._modules[name] = module
+    return old
+
+
+def restructure(model: nn.Module, folded: Any, source: str) -> None:
+    """Take attention out of a network as a description says, in place; the weights are loaded afterwards.
+
+    Args:
+        model: As it was built, with attention.
+        folded: A site's module → None where the constant is in the weights around it, else the ``channels`` and the
+            ``axis`` of the multiplication that is left, see `ConstantGate`.
+        source: The file that it stands in, for the error.
+
+    Raises:
+        StripeError: The description is damaged, or is one of another network.
+    """
+    try:
+        assert isinstance(folded, Mapping)
+        for path, left in folded.items():
+            gate = nn.Identity() if left is None else ConstantGate(torch.ones(left["channels"]), left["axis"])
+            replace_module(model, path, gate.train(model.training))
+    except (AssertionError, AttributeError, KeyError, TypeError, RuntimeError) as error:
+        raise StripeError(
+            f"{source}: what was folded in it does not fit the model ({error or type(folded).__name__}); "
+            "name the model that it was folded from with --model"
+        ) from error
