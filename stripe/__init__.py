@@ -3,13 +3,42 @@
 import importlib
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
 
 try:
     __version__ = version("stripe-observation")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0.0.0"
 
-_LAYERS = ("analysis", "attention", "capture", "data", "models", "plots", "training")
+_LAYERS = ("analysis", "attention", "capture", "data", "fold", "gradcam", "models", "plots", "report", "training")
+
+
+def load(path: "str | Path", model: "nn.Module | None" = None) -> "nn.Module":
+    """The network of a checkpoint of ours, with ASR or without its folded attention as it was saved.
+
+    Args:
+        path: Trained, fused or folded, ``….safetensors``; nothing in it is unpickled or run.
+        model: What it was built from, where that was code of yours (``python:``), which a file must not choose.
+
+    Returns:
+        The network in evaluation mode, on the CPU.
+
+    Raises:
+        StripeError: The file is damaged, does not say its model, or does not fit it.
+
+    Example:
+        >>> import stripe
+        >>> model = stripe.load("folded.safetensors")  # doctest: +SKIP
+    """
+    from stripe import asr
+    from stripe.models import checkpoint
+
+    return asr.restore(checkpoint.read(path), model).eval()
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -12,15 +12,20 @@ PACKAGE = Path(stripe.__file__).parent
 # From the lowest to the highest; layers in one row don't know each other.
 LAYERS = [
     {"errors", "provenance", "progress"},
+    {"files"},
     {"devices"},
     {"data", "attention"},
     {"models"},
     {"asr"},
     {"capture"},
+    {"gradcam"},
     {"analysis"},
     {"plots"},
     {"training"},
     {"bench"},
+    {"fold"},
+    {"report"},
+    {"reproduce"},
     {"cli"},
 ]
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
@@ -28,8 +33,10 @@ LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 # Third-party packages that a layer has no business with.
 FORBIDDEN = {
     "capture": {"stripe.models", "stripe.data", "stripe.attention", "stripe.asr"},
+    "gradcam": {"stripe.models", "stripe.data", "stripe.attention", "stripe.asr"},
     "analysis": {"torch"},
     "plots": {"torch"},
+    "report": {"torch"},
     "attention": {"timm", "torchvision"},
 }
 

@@ -14,6 +14,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "analyses").glob("*.ipynb"))
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIPE_EPOCHS", "3")
     monkeypatch.setenv("STRIPE_IMAGES_PER_EPOCH", "160")
+    monkeypatch.setenv("STRIPE_SEEDS", "1")
     monkeypatch.delenv("STRIPE_CAPTURE", raising=False)
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -5,6 +5,7 @@ definitions in a few lines of xarray; they stay lazy on dask-backed arrays. `met
 pass over the file, `verdicts` says in a sentence a site what the numbers mean.
 """
 
+from stripe.analysis.center_bias import CenterBias, center_bias
 from stripe.analysis.channel_std import channel_std
 from stripe.analysis.epoch_diff import epoch_diff, settled_fraction, settling_epoch
 from stripe.analysis.metrics import metrics
@@ -14,6 +15,8 @@ from stripe.analysis.table import save_table
 from stripe.analysis.verdict import verdicts
 
 __all__ = [
+    "CenterBias",
+    "center_bias",
     "channel_std",
     "epoch_diff",
     "map_correlation",

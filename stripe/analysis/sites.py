@@ -25,6 +25,10 @@ def select_sites(capture: xr.DataTree, pattern: str = "*") -> dict[str, xr.Datas
         StripeError: The capture has no sites, or none that matches.
     """
     if "sites" not in capture.children or not capture["sites"].children:
+        if "gradcam" in capture.children:
+            raise StripeError(
+                "The capture holds Grad-CAM maps and no attention; `stripe plot --kind gradcam` draws it."
+            )
         raise StripeError("This is not a capture with attention sites: it has no group 'sites' with a site in it.")
     nodes = sorted(capture["sites"].children.items(), key=lambda item: int(item[1].attrs["order"]))
     root = capture.dataset

@@ -12,6 +12,7 @@ from stripe.errors import StripeError
 from stripe.models import checkpoint as checkpoints
 from stripe.models import from_meta
 from stripe.models.checkpoint import Checkpoint
+from stripe.models.constant_gate import restructure
 
 __all__ = ["prepare", "restore"]
 
@@ -42,10 +43,10 @@ def restore(checkpoint: Checkpoint, model: nn.Module | None = None) -> nn.Module
 
 
 def prepare(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Put ASR, and noise, into a plain network as a checkpoint says; no weights are loaded.
+    """Give a network the structure that a checkpoint is of: ASR, noise, folded attention. No weights are loaded.
 
     Args:
-        model: The plain network, changed in place; left as it is where the checkpoint has neither.
+        model: The plain network, changed in place; left as it is where the checkpoint has none of them.
         checkpoint: As `translate` gives it.
 
     Raises:
@@ -56,6 +57,8 @@ def prepare(model: nn.Module, checkpoint: Checkpoint) -> None:
         _reparameterize(model, settings, checkpoint)
     if noise is not None:
         _disturb(model, noise, checkpoint)
+    if "folded" in checkpoint.meta:
+        restructure(model, checkpoint.meta["folded"], str(checkpoint.path))
     if settings is None and noise is None and any(".parametrizations." in key for key in checkpoint.state_dict):
         raise StripeError(
             f"{checkpoint.path} holds parametrized weights but does not say how ASR was put in; do that with "

@@ -10,20 +10,31 @@ from stripe.errors import StripeError
 
 __all__ = ["read_table"]
 
-COLUMNS = {"model", "backbone", "attention", "asr", "fused", "parameters", "images_per_second", "relative_speed"}
+# what → the columns that it must have, and the command that makes it
+TABLES = {
+    "speeds": (
+        {"model", "backbone", "attention", "asr", "fused", "parameters", "images_per_second", "relative_speed"},
+        "stripe bench -o table.csv",
+    ),
+    "accuracy against speed": (
+        {"sites", "accuracy", "error", "relative_speed"},
+        "stripe fold --frontier table.csv",
+    ),
+}
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """Read what `stripe.analysis.save_table` wrote of a table from `measure`.
+def read_table(path: str | Path, what: str = "speeds") -> pd.DataFrame:
+    """Read what `stripe.analysis.save_table` wrote of a table from `measure`, or of another.
 
     Args:
         path: The ``.csv`` (what made it is in ``<path>.json``), ``.parquet`` or ``.json`` file.
+        what: What it is a table of, a key of `TABLES`.
 
     Returns:
         The table, and in its ``attrs`` what made it; those are empty where a ``.csv`` came without its second file.
 
     Raises:
-        StripeError: There is no such file, or it is no table of speeds.
+        StripeError: There is no such file, or it is no such table.
     """
     path = Path(path)
     try:
@@ -32,10 +43,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise StripeError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:  # pandas' and json's errors are ValueErrors
         raise StripeError(f"{path} is no table, or is damaged ({str(error).partition(chr(10))[0]})") from error
-    if missing := COLUMNS - set(table.columns):
-        raise StripeError(
-            f"{path} is no table of speeds (it has no {sorted(missing)[0]}); `stripe bench -o table.csv` makes one"
-        )
+    columns, command = TABLES[what]
+    if missing := columns - set(table.columns):
+        raise StripeError(f"{path} is no table of {what} (it has no {sorted(missing)[0]}); `{command}` makes one")
     table.attrs.update(made_by)
     return table
 

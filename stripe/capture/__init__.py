@@ -4,6 +4,7 @@ Knows nothing of our models, our data or ASR; works on any ``torch.nn.Module``.
 """
 
 from stripe.capture.layout import Epoch
+from stripe.capture.loading import Loader
 from stripe.capture.reader import open_capture, site_names
 from stripe.capture.recorder import Recorded, Recorder
 from stripe.capture.session import CaptureSession, capture, select_sites
@@ -12,6 +13,7 @@ from stripe.capture.sites import Site, discover, discover_unbuilt
 __all__ = [
     "CaptureSession",
     "Epoch",
+    "Loader",
     "Recorded",
     "Recorder",
     "Site",

@@ -12,11 +12,12 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
-from stripe.capture.layout import FORMAT, FORMAT_VERSION, Epoch, Layout, attribute, create
+from stripe.capture.groups import carry_over
+from stripe.capture.layout import FORMAT, FORMAT_VERSION, LIBVER, Epoch, Layout, attribute, create
 from stripe.capture.slab import SlabWriter, slabs
 from stripe.errors import StripeError
 
-__all__ = ["CaptureFile", "check_format"]
+__all__ = ["CaptureFile", "check_format", "open_for_writing"]
 
 
 class CaptureFile:
@@ -37,7 +38,7 @@ class CaptureFile:
         self.path = path
         if not path.exists():
             _create(path, layout)
-        self._lock = _open_for_writing(path)
+        self._lock = open_for_writing(path)
         try:
             check_format(self._lock, path)
             if not self._lock["complete"][:].any():
@@ -132,7 +133,7 @@ class CaptureFile:
         """Begin anew."""
         _explained_creation(self.path, layout, replace=True)
         self._lock.close()
-        self._lock = _open_for_writing(self.path)
+        self._lock = open_for_writing(self.path)
 
     def _grow(self, layout: Layout) -> None:
         """Add epochs: a copy with room for them, and with what else the file says, replaces it."""
@@ -150,13 +151,16 @@ class CaptureFile:
         try:
             _create(grown, replace(layout, epochs=epochs))
             _copy(self.path, grown, self._lock, places)
+            if "gradcam" in self._lock:
+                with h5py.File(grown, "r+", libver=LIBVER) as file:
+                    carry_over(self._lock["gradcam"], file.create_group("gradcam"))
             grown.replace(self.path)
         except OSError as error:
             raise StripeError(f"Can't add epochs to {self.path}: {error.strerror or error}.") from error
         finally:
             grown.unlink(missing_ok=True)
         self._lock.close()
-        self._lock = _open_for_writing(self.path)
+        self._lock = open_for_writing(self.path)
 
 
 def check_format(file: h5py.File, path: Path) -> None:
@@ -193,7 +197,7 @@ def _explained_creation(path: Path, layout: Layout, *, replace: bool = False) ->
         raise StripeError(f"Can't create {path}: {error}.") from error
 
 
-def _open_for_writing(path: Path) -> h5py.File:
+def open_for_writing(path: Path) -> h5py.File:
     """Open through HDF5, which holds the lock that keeps a second writer out."""
     if path.is_dir():
         raise StripeError(f"{path} is a folder; the output is a file, such as {path / 'capture.h5'}.")

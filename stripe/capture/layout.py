@@ -15,6 +15,7 @@ A capture is an HDF5 file that is also a valid netCDF-4 file: every axis is a di
 ``/thumbnail``               (image, y, x, rgb)                uint8
 ``/sites/<name>/attention``  (epoch, image, *dims of site)     the gate
 ``/sites/<name>/input``      (epoch, image, *dims of site)     mean of the map over the axes that the gate lacks
+``/gradcam/<layer>/…``       (height, width), (image) …        where `stripe gradcam` added it
 ===========================  ================================  ====================================================
 
 Written with old object headers, datasets allocated at creation and contiguous: afterwards only raw data changes, so
@@ -25,7 +26,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,22 @@ from torch import Tensor, nn
 
 from stripe.capture.sites import Site
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "NOT_A_VARIABLE", "Epoch", "Layout", "attribute", "create", "weights_digest"]
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "LIBVER",
+    "NOT_A_VARIABLE",
+    "Epoch",
+    "Layout",
+    "add_dimension",
+    "add_scale",
+    "add_variable",
+    "appearing",
+    "attribute",
+    "create",
+    "fill",
+    "weights_digest",
+]
 
 FORMAT = "stripe-capture"
 FORMAT_VERSION = 1
@@ -88,7 +105,7 @@ class Layout:
         epochs: The epochs that there will be, ascending by number.
         num_images: How many images.
         paths: File of each image, or empty.
-        thumbnail_shape: (y, x, 3).
+        thumbnail_shape: (y, x, 3); None where no thumbnails are kept.
         sites: What is recorded.
         record_input: Whether ``input`` is recorded, too.
         dtype: ``float16`` or ``float32``.
@@ -99,7 +116,7 @@ class Layout:
     epochs: tuple[Epoch, ...]
     num_images: int
     paths: tuple[str, ...]
-    thumbnail_shape: tuple[int, int, int]
+    thumbnail_shape: tuple[int, int, int] | None
     sites: tuple[Site, ...]
     record_input: bool
     dtype: str
@@ -118,12 +135,12 @@ class Layout:
         return len(self.epochs) * self.num_images * values * np.dtype(self.dtype).itemsize
 
 
-def create(path: Path, layout: Layout, *, replace: bool = False) -> None:
-    """Create the file with all its metadata, no epoch complete; it appears under its name whole or not at all.
+@contextmanager
+def appearing(path: Path, *, replace: bool = False) -> Iterator[h5py.File]:
+    """A new file that appears under its name when the context ends without an error, whole or not at all.
 
     Args:
         path: Where.
-        layout: What it will hold.
         replace: Whether a file that is there may be replaced.
 
     Raises:
@@ -135,13 +152,28 @@ def create(path: Path, layout: Layout, *, replace: bool = False) -> None:
     try:
         temporary.chmod(0o666 & ~_umask())
         with h5py.File(temporary, "w", libver=LIBVER) as file:
-            fill(file, layout)
+            yield file
         if replace:
             temporary.replace(path)
         else:
             os.link(temporary, path)  # unlike a rename, refuses to overwrite
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def create(path: Path, layout: Layout, *, replace: bool = False) -> None:
+    """Create the file with all its metadata, no epoch complete.
+
+    Args:
+        path: Where.
+        layout: What it will hold.
+        replace: Whether a file that is there may be replaced.
+
+    Raises:
+        FileExistsError: A file is there already and ``replace`` is False.
+    """
+    with appearing(path, replace=replace) as file:
+        fill(file, layout)
 
 
 def fill(file: h5py.File, layout: Layout) -> None:
@@ -153,17 +185,17 @@ def fill(file: h5py.File, layout: Layout) -> None:
         **layout.provenance,
     }.items():
         file.attrs[key] = attribute(value)
-    epoch = _scale(file, "epoch", np.asarray([e.number for e in layout.epochs], np.int64))
-    image = _scale(file, "image", np.arange(layout.num_images))
-    height, width, colours = layout.thumbnail_shape
-    y, x, rgb = (_dimension(file, n, s) for n, s in (("y", height), ("x", width), ("rgb", colours)))
-    _variable(file, "complete", (epoch,), np.uint8)[:] = 0
-    _variable(file, "learning_rate", (epoch,), np.float64)[:] = np.nan
-    _variable(file, "label", (image,), np.int64)[:] = -1
-    _variable(file, "thumbnail", (image, y, x, rgb), np.uint8)
-    _variable(file, "checkpoint", (epoch,), h5py.string_dtype())[:] = [e.checkpoint for e in layout.epochs]
-    _variable(file, "digest", (epoch,), h5py.string_dtype())[:] = [e.digest for e in layout.epochs]
-    _variable(file, "path", (image,), h5py.string_dtype())[:] = list(layout.paths or [""] * layout.num_images)
+    epoch = add_scale(file, "epoch", np.asarray([e.number for e in layout.epochs], np.int64))
+    image = add_scale(file, "image", np.arange(layout.num_images))
+    add_variable(file, "complete", (epoch,), np.uint8)[:] = 0
+    add_variable(file, "learning_rate", (epoch,), np.float64)[:] = np.nan
+    add_variable(file, "label", (image,), np.int64)[:] = -1
+    if layout.thumbnail_shape:
+        sides = [add_dimension(file, *side) for side in zip(("y", "x", "rgb"), layout.thumbnail_shape, strict=True)]
+        add_variable(file, "thumbnail", (image, *sides), np.uint8)
+    add_variable(file, "checkpoint", (epoch,), h5py.string_dtype())[:] = [e.checkpoint for e in layout.epochs]
+    add_variable(file, "digest", (epoch,), h5py.string_dtype())[:] = [e.digest for e in layout.epochs]
+    add_variable(file, "path", (image,), h5py.string_dtype())[:] = list(layout.paths or [""] * layout.num_images)
     sites = file.create_group("sites")
     for order, site in enumerate(layout.sites):
         group = sites.create_group(site.name)
@@ -176,25 +208,27 @@ def fill(file: h5py.File, layout: Layout) -> None:
                 "order": order,
             }
         )
-        scales = [_scale(group, dim, np.arange(size)) for dim, size in zip(site.dims, site.shape, strict=True)]
+        scales = [add_scale(group, dim, np.arange(size)) for dim, size in zip(site.dims, site.shape, strict=True)]
         for name in layout.variables:
-            _variable(group, name, (epoch, image, *scales), np.dtype(layout.dtype))
+            add_variable(group, name, (epoch, image, *scales), np.dtype(layout.dtype))
 
 
-def _scale(group: h5py.Group, name: str, values: np.ndarray[Any, Any]) -> h5py.Dataset:
+def add_scale(group: h5py.Group, name: str, values: np.ndarray[Any, Any]) -> h5py.Dataset:
+    """An axis with coordinates."""
     scale = group.create_dataset(name, data=values)
     scale.make_scale(name)
     return scale
 
 
-def _dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
+def add_dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
     """An axis without coordinates, as netCDF-4 marks it; xarray would hand coordinates at the root on to every site."""
     scale = group.create_dataset(name, shape=(size,), dtype=">f4")
     scale.make_scale(f"{NOT_A_VARIABLE}{size:10d}")
     return scale
 
 
-def _variable(group: h5py.Group, name: str, scales: Sequence[h5py.Dataset], dtype: Any) -> h5py.Dataset:
+def add_variable(group: h5py.Group, name: str, scales: Sequence[h5py.Dataset], dtype: Any) -> h5py.Dataset:
+    """Values along axes: allocated at once and in one piece, numbers not yet set."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     if h5py.check_string_dtype(np.dtype(dtype)) is None:

@@ -30,7 +30,7 @@ def open_capture(path: str | Path) -> xr.DataTree:
 
     Returns:
         A tree with ``epoch``, ``image``, ``label``, ``path``, ``thumbnail`` … at its root, and ``attention`` (epoch,
-        image, …) and ``input`` in ``/sites/<name>``.
+        image, …) and ``input`` in ``/sites/<name>``, and average Grad-CAM maps in ``/gradcam/<layer>``.
 
     Raises:
         StripeError: There is no such file, it is damaged, no capture, or has no complete epoch yet.
@@ -49,7 +49,11 @@ def open_capture(path: str | Path) -> xr.DataTree:
             tree = xr.DataTree.from_dict(
                 {
                     "/": _dataset(file, in_one_piece),
-                    **{f"/sites/{name}": _dataset(group, in_one_piece) for name, group in file["sites"].items()},
+                    **{
+                        f"/{part}/{name}": _dataset(group, in_one_piece)
+                        for part in ("sites", "gradcam")
+                        for name, group in file.get(part, {}).items()
+                    },
                 }
             )
     except (OSError, KeyError) as error:

@@ -1,12 +1,12 @@
 """Capturing: the same images through a model at one or many epochs, into one file."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from stripe.capture.file import CaptureFile
 from stripe.capture.layout import Epoch, Layout, weights_digest
+from stripe.capture.loading import Loader, count_images, images_and_labels
 from stripe.capture.modes import as_input, evaluating, foreign_forward
 from stripe.capture.recorder import Recorder
 from stripe.capture.sites import Site, discover
@@ -24,23 +25,13 @@ from stripe.errors import StripeError
 from stripe.progress import progress_bar
 from stripe.provenance import provenance
 
-__all__ = ["CaptureSession", "Loader", "capture", "select_sites"]
+__all__ = ["CaptureSession", "capture", "select_sites"]
 
 logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "float16")
 # Grey levels by which a thumbnail may differ from that of the same image, decoded by another version of a library.
 TOLERANCE = 4
-
-
-class Loader(Protocol):
-    """What images come from: iterated once an epoch, always in the same order.
-
-    A ``torch.utils.data.DataLoader`` (not shuffled) is one. Each item is a batch of images or a tuple of images and
-    labels. An attribute ``num_images`` says how many images there are where a ``DataLoader`` would say it by itself.
-    """
-
-    def __iter__(self) -> Iterator[Any]: ...
 
 
 class CaptureSession:
@@ -93,9 +84,9 @@ class CaptureSession:
         self._preprocess = preprocess or _identity
         if dtype not in DTYPES:
             raise StripeError(f"Values are recorded as {' or '.join(DTYPES)}, not as {dtype}.")
-        first, labels = _images_and_labels(next(iter(loader), None))
+        first, labels = images_and_labels(next(iter(loader), None))
         self.sites = select_sites(discover(self.model, self._input(first[:2])), sites)
-        self._num_images = _count(loader)
+        self._num_images = count_images(loader)
         if paths and len(paths) != self._num_images:
             raise StripeError(f"There are {len(paths)} paths for {self._num_images} images.")
         self._recorder = Recorder(self.model, self.sites, record_input=record_input, dtype=getattr(torch, dtype))
@@ -154,7 +145,7 @@ class CaptureSession:
         start = 0
         with evaluating(self.model), self._recorder, BackgroundWriter() as writer:
             for batch in self._loader:
-                images, labels = _images_and_labels(batch)
+                images, labels = images_and_labels(batch)
                 stop = start + len(images)
                 if stop > self._num_images:
                     raise StripeError(f"The loader gave more than the {self._num_images} images that it announced.")
@@ -283,29 +274,3 @@ def _some(sites: Sequence[Site]) -> str:
 
 def _identity(images: Tensor) -> Tensor:
     return images
-
-
-def _images_and_labels(batch: Any) -> tuple[Tensor, Tensor]:
-    """Take a loader's batch apart; label −1 where there is none."""
-    if isinstance(batch, Tensor):
-        batch = (batch,)
-    if not isinstance(batch, tuple | list) or not batch or not isinstance(batch[0], Tensor):
-        if batch is None:
-            raise StripeError("The loader gives no images.")
-        raise StripeError(f"The loader gives {type(batch).__name__}; it must give images or (images, labels).")
-    images = batch[0]
-    unlabelled = len(batch) < 2 or not isinstance(batch[1], Tensor) or batch[1].shape != (len(images),)
-    return images, torch.full((len(images),), -1) if unlabelled else batch[1].long()
-
-
-def _count(loader: Any) -> int:
-    """How many images a loader gives."""
-    for count in (lambda: loader.num_images, lambda: len(loader.sampler), lambda: len(loader.dataset)):
-        try:
-            return int(count())
-        except (AttributeError, TypeError):
-            continue
-    raise StripeError(
-        "The loader does not say how many images it gives: use a DataLoader over a data set with a length, or give it "
-        "an attribute num_images."
-    )

@@ -16,12 +16,16 @@ COMMANDS = {
     "demo": "The whole story in three minutes: train, capture, analyse, plot. No data needed.",
     "inspect": "List the attention sites of a model or of a capture.",
     "capture": "Record attention values of checkpoints over a fixed set of images.",
+    "gradcam": "Average Grad-CAM over images: where does a network look?",
     "analyze": "Measure how constant the attention in a capture is.",
     "plot": "Draw the paper's figures from a capture.",
+    "report": "Write one HTML page about a run or a capture, to zoom into and to hand on.",
     "train": "Train a network and record its attention at every epoch.",
     "evaluate": "Top-1 and top-5 accuracy and loss of a checkpoint on a data set.",
     "fuse": "Fold a network's ASR into its weights: the same outputs at the plain network's cost.",
+    "fold": "Make a trained network's attention constants, and fold these into its weights.",
     "bench": "Measure parameters, FLOPs and speed of networks, with attention, with ASR, fused.",
+    "reproduce": "Draw the paper's figures and tables, and train what they need.",
 }
 
 

@@ -56,7 +56,7 @@ def command(
     """
     from stripe import asr
     from stripe.capture import Epoch, capture
-    from stripe.cli.resolve import resolve
+    from stripe.cli.resolve import resolve, weights_without_checkpoint
     from stripe.data import choose_images
     from stripe.devices import pick_device
     from stripe.models import checkpoint as ckpt
@@ -76,20 +76,7 @@ def command(
             click.echo(f"{epoch.checkpoint}: skipped {line}", err=True)
         return float(checkpoint.meta.get("learning_rate", "nan"))
 
-    own_code = resolved.attrs["model"].startswith("python:")
-    weights = (
-        "checkpoints"
-        if paths
-        else "published"
-        if names["pretrained"]
-        else "as the factory made them"
-        if own_code
-        else f"random, seed {seed}"
-    )
-    if weights.startswith("random"):
-        click.echo(
-            "The weights are random: --ckpt or --pretrained shows what a trained network's attention does.", err=True
-        )
+    weights = "checkpoints" if paths else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
     capture(
         model,
         images.loader(batch_size, indices=chosen, workers=workers),

@@ -36,7 +36,7 @@ def command(out: Path, seed: int) -> None:
     attention. Takes under three minutes on two cores.
     """
     from stripe import data as datasets
-    from stripe import plots
+    from stripe import plots, report
     from stripe.analysis import metrics, save_table
     from stripe.capture import open_capture
     from stripe.cli.verdicts import print_verdicts
@@ -52,7 +52,8 @@ def command(out: Path, seed: int) -> None:
         print_verdicts(table, "table", title=f"{MODEL} + {attention}, {run.scale}")
         for kind in kinds:
             pictures.append(plots.save(plots.draw(kind, capture), out / f"{attention}-{kind}.png"))
-    click.echo("\nPictures:")
+        pictures.append(report.save(out / f"{attention}-report.html", capture, [run]))
+    click.echo("\nPictures, and all of it as pages for a browser:")
     for picture in pictures:
         click.echo(f"  {picture}")
     click.echo(

@@ -33,7 +33,11 @@ def command(
     if (capture is None) == (model_spec is None):
         raise click.UsageError("Give either a capture file or --model.")
     if capture is not None:
-        print_records(_of_capture(capture), output_format, title=str(capture))
+        held = _of_capture(capture)
+        if held or output_format == "json":
+            print_records(held, output_format, title=str(capture))
+        else:
+            click.echo(f"{capture} holds no attention, but Grad-CAM maps: stripe plot --kind gradcam {capture}")
         return
     assert model_spec is not None
     sites = _of_model(model_spec, image_size, **model)

@@ -11,9 +11,9 @@ from stripe.cli.runs import open_runs
 __all__ = ["command"]
 
 # Written out, because importing the registry would import matplotlib for `--help`; a test compares the two.
-KINDS = ["stripe", "std", "diff", "spatial", "index"]
+KINDS = ["stripe", "std", "diff", "spatial", "index", "gradcam"]
 RUN_KINDS = ["training"]
-TABLE_KINDS = ["tradeoff", "speed"]
+TABLE_KINDS = ["tradeoff", "speed", "frontier"]
 
 
 class CountOrList(click.ParamType[int | list[int]]):
@@ -56,6 +56,7 @@ class CountOrList(click.ParamType[int | list[int]]):
 @click.option("--channels", type=CountOrList(), help="How many channels, or which.")
 @click.option("--epoch", type=int, help="Default: the last.")
 @click.option("--seed", type=click.IntRange(0), help="Of the sample of images and channels. Default: 0.")
+@click.option("--over-image", is_flag=True, default=None, help="gradcam: lay the map over the mean of the images.")
 @click.option("--style", default="paper", show_default=True, help="paper, notebook, dark or any matplotlib style.")
 def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple[str, ...], **options: Any) -> None:
     """Draw the paper's figures.
@@ -67,6 +68,7 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple
     diff      change from epoch to epoch, channels × epochs    (fig. 1c, 12–19)
     spatial   maps of spatial attention, images × blocks       (fig. 30)
     index     stripe index of every site over the epochs
+    gradcam   mean Grad-CAM; of several captures side by side  (fig. 6)
     \b
     From the directories of runs, one or several:
     training  loss and accuracy over the epochs
@@ -74,6 +76,9 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple
     From a table of `stripe bench -o`, and runs for the accuracy where the table has none:
     tradeoff  accuracy against speed and parameters            (fig. 3)
     speed     throughput, parameters and FLOPs                 (table 1)
+    \b
+    From a table of `stripe fold --frontier`:
+    frontier  accuracy against speed, site by site
     """
     from stripe import plots
     from stripe.errors import StripeError
@@ -91,8 +96,15 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple
         return
     target = Path(output or f"{paths[0].stem}-{kind}.png")
     check_format(target)
-    data = open_runs(paths) if kind in RUN_KINDS else _table(paths) if kind in TABLE_KINDS else _capture(kind, paths)
-    click.echo(plots.save(plots.draw(kind, data, **options), target))
+    click.echo(plots.save(plots.draw(kind, _data(kind, paths), **options), target))
+
+
+def _data(kind: str, paths: Sequence[Path]) -> Any:
+    if kind in RUN_KINDS:
+        return open_runs(paths)
+    if kind in TABLE_KINDS:
+        return _table(kind, paths)
+    return list(paths) if kind == "gradcam" else _capture(kind, paths)
 
 
 def _capture(kind: str, paths: Sequence[Path]) -> Path:
@@ -103,8 +115,10 @@ def _capture(kind: str, paths: Sequence[Path]) -> Path:
     return paths[0]
 
 
-def _table(paths: Sequence[Path]) -> Any:
+def _table(kind: str, paths: Sequence[Path]) -> Any:
     from stripe import bench
 
+    if kind == "frontier":
+        return bench.read_table(paths[0], "accuracy against speed")
     table, *runs = paths
     return bench.add_accuracy(bench.read_table(table), open_runs(runs)) if runs else bench.read_table(table)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from stripe.data import Data
     from stripe.models.checkpoint import Checkpoint
 
-__all__ = ["Resolved", "resolve"]
+__all__ = ["Resolved", "resolve", "weights_without_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,8 @@ def resolve(
         model = models.build(spec, num_classes=num_classes, attention=attention, pretrained=pretrained, args=args)
     if checkpoint:
         asr.prepare(model, checkpoint)
-    if pretrained:
-        mean, std = models.native_normalization(spec)
-        data = replace(data, mean=mean, std=std)
+    if normalization := models.native_normalization(spec) if pretrained else _normalization(described):
+        data = replace(data, mean=normalization[0], std=normalization[1])
     return Resolved(
         model,
         data,
@@ -103,7 +104,24 @@ def resolve(
             "data": data.spec,
             **{f"data_{key}": value for key, value in data.attrs.items() if key != "spec"},
             "classes": list(data.classes),
-            **({"mean": list(data.mean), "std": list(data.std)} if pretrained else {}),
+            **({"mean": list(data.mean), "std": list(data.std)} if normalization else {}),
         },
         data.normalize,
     )
+
+
+def weights_without_checkpoint(model_spec: str, pretrained: bool, seed: int) -> str:
+    """Which weights a model has that no checkpoint was loaded into, for a file's attributes; warns of random ones."""
+    if pretrained:
+        return "published"
+    if model_spec.startswith("python:"):
+        return "as the factory made them"
+    click.echo("The weights are random: --ckpt or --pretrained shows what a trained network does.", err=True)
+    return f"random, seed {seed}"
+
+
+def _normalization(described: dict[str, Any]) -> Any:
+    """Mean and std of images, where a checkpoint says that its weights were not trained with the data set's own."""
+    mean, std = (described.get(name) for name in ("mean", "std"))
+    fine = all(isinstance(v, list) and len(v) == 3 and all(isinstance(x, float) for x in v) for v in (mean, std))
+    return (tuple(mean), tuple(std)) if fine and mean and std else None

@@ -8,6 +8,8 @@ Example:
 
 from stripe.plots.diff import diff
 from stripe.plots.figure import StripeFigure
+from stripe.plots.frontier import frontier
+from stripe.plots.gradcam import gradcam
 from stripe.plots.index import index
 from stripe.plots.registry import KINDS, RUN_KINDS, TABLE_KINDS, draw, draw_all
 from stripe.plots.save import save
@@ -28,6 +30,8 @@ __all__ = [
     "diff",
     "draw",
     "draw_all",
+    "frontier",
+    "gradcam",
     "index",
     "save",
     "spatial",

@@ -10,6 +10,8 @@ from stripe.errors import StripeError
 from stripe.plots.common import source
 from stripe.plots.diff import diff
 from stripe.plots.figure import StripeFigure
+from stripe.plots.frontier import frontier
+from stripe.plots.gradcam import gradcam
 from stripe.plots.index import index
 from stripe.plots.save import check_format, save
 from stripe.plots.select import Capture, NothingToDrawError, as_tree
@@ -28,14 +30,15 @@ KINDS: dict[str, Callable[..., StripeFigure]] = {
     "diff": diff,
     "spatial": spatial,
     "index": index,
+    "gradcam": gradcam,
 }
-"""Of a capture or its path."""
+"""Of a capture or its path; ``gradcam`` of several, too."""
 
 RUN_KINDS: dict[str, Callable[..., StripeFigure]] = {"training": training}
 """Of several runs."""
 
-TABLE_KINDS: dict[str, Callable[..., StripeFigure]] = {"tradeoff": tradeoff, "speed": speed}
-"""Of a table of speeds."""
+TABLE_KINDS: dict[str, Callable[..., StripeFigure]] = {"tradeoff": tradeoff, "speed": speed, "frontier": frontier}
+"""Of a table: of speeds, or of what folding costs."""
 
 _ALL = KINDS | RUN_KINDS | TABLE_KINDS
 

@@ -61,7 +61,9 @@ def sites_of(capture: xr.DataTree) -> dict[str, xr.Dataset]:
     Raises:
         StripeError: The tree is not a capture.
     """
-    if "sites" not in capture.children:
+    if "sites" not in capture.children or not capture["sites"].children:
+        if "gradcam" in capture.children:
+            raise NothingToDrawError("The capture holds Grad-CAM maps and no attention; draw it with --kind gradcam.")
         raise StripeError("This is not a capture: it has no group 'sites'. `stripe capture` makes one.")
     nodes = capture["sites"].children
     return {name: nodes[name].to_dataset() for name in sorted(nodes, key=lambda n: int(nodes[n].attrs.get("order", 0)))}

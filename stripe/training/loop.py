@@ -119,10 +119,11 @@ def train_epoch(
         parts = world.parts(len(labels), accumulate)
         if not parts:  # the last batch; a process without an image would have no batch statistics
             continue
+        own = torch.split(images, [part.stop - part.start for part in parts])
         optimizer.zero_grad(set_to_none=True)
         sums = []
         for number, (part, own_images) in enumerate(
-            zip(parts, images.split([part.stop - part.start for part in parts]), strict=True), 1
+            zip(parts, own, strict=True), 1
         ):
             own_labels = labels[part]
             with world.step(model, last=number == len(parts)):

@@ -1,0 +1,53 @@
+"""Adding groups to a capture that is there, whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from stripe.capture.file import check_format, open_for_writing
+from stripe.capture.layout import LIBVER
+from stripe.errors import StripeError
+
+__all__ = ["extending"]
+
+
+@contextmanager
+def extending(path: Path) -> Iterator[h5py.File]:
+    """A copy of a capture, to add groups to; it replaces the capture if the context ends without an error.
+
+    Nobody else can write the capture meanwhile.
+
+    Args:
+        path: The capture.
+
+    Yields:
+        The copy, open for writing.
+
+    Raises:
+        StripeError: The file is damaged, no capture, without a complete epoch, open for writing elsewhere, or the copy
+            can't be written.
+    """
+    with open_for_writing(path) as lock:
+        check_format(lock, path)
+        if not lock["complete"][:].any():
+            raise StripeError(f"{path} has no complete epoch yet. Give the command that was writing it again first.")
+        copy = path
+        try:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+            os.close(handle)
+            copy = Path(name)
+            shutil.copyfile(path, copy)
+            shutil.copymode(path, copy)
+            with h5py.File(copy, "r+", libver=LIBVER) as file:
+                yield file
+            copy.replace(path)
+        except (OSError, RuntimeError) as error:  # h5py raises either
+            raise StripeError(f"Can't add to {path}, which is as it was: {error}.") from error
+        finally:
+            if copy != path:
+                copy.unlink(missing_ok=True)

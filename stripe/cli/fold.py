@@ -1,0 +1,189 @@
+"""``stripe fold``: from a trained network with attention to one without."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stripe.cli.options import data_options, device_option, format_option, model_options, workers_option
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.option("--ckpt", "checkpoint", type=click.Path(path_type=Path), help="The trained network.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file, ….safetensors."
+)
+@model_options
+@data_options
+@click.option(
+    "--images", "num_images", type=click.IntRange(2), default=2048, show_default=True, help="To take the means over."
+)
+@click.option("--sites", default="all", show_default=True, metavar="GLOB", help="Which sites to fold.")
+@click.option("--budget", type=click.FloatRange(min=0), help="Points of accuracy that may be lost.")
+@click.option("--target-speed", type=click.FloatRange(min=1), help="Fold until it is so many times as fast.")
+@click.option("--sequential", is_flag=True, help="Take the means site by site, those before it already folded.")
+@click.option(
+    "--win-back",
+    type=click.Choice(["batchnorm", "bias"]),
+    multiple=True,
+    help="Afterwards estimate batch statistics anew, correct the next layers' biases. May be repeated.",
+)
+@click.option("--finetune", "epochs", type=click.IntRange(0), default=0, help="Epochs of training afterwards.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True, help="Of these.")
+@click.option("--images-per-epoch", type=click.IntRange(2), help="Others in each epoch. Default: all.")
+@click.option("--free", is_flag=True, help="Train the constants as free vectors, not as ASR.")
+@click.option(
+    "--frontier",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write accuracy against speed for every number of sites: FILE.csv, and a picture, FILE.png.",
+)
+@click.option(
+    "--export",
+    "exports",
+    type=click.Choice(["onnx", "torch"]),
+    multiple=True,
+    help="Write it for other runtimes, too: FILE.onnx, or FILE.pt2 (torch.export). May be repeated.",
+)
+@click.option("--batch-size", type=click.IntRange(2), default=128, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of images.")
+@device_option
+@workers_option
+@format_option
+def command(
+    checkpoint: Path | None,
+    output: Path,
+    num_images: int,
+    frontier: Path | None,
+    exports: tuple[str, ...],
+    epochs: int,
+    lr: float,
+    images_per_epoch: int | None,
+    free: bool,
+    batch_size: int,
+    seed: int,
+    device: str | None,
+    workers: int | None,
+    output_format: str,
+    sites: str,
+    budget: float | None,
+    target_speed: float | None,
+    sequential: bool,
+    win_back: tuple[str, ...],
+    **names: Any,
+) -> None:
+    """Make the attention of a trained network a constant, and fold that into the weights.
+
+    \b
+    stripe fold --ckpt run/best.safetensors -o folded.safetensors
+    stripe fold --model timm:seresnet50 --pretrained --data folder:photos --budget 0.5 -o folded.safetensors
+
+    A site's constant is its mean over images of the training set; accuracy is measured on others of it, the tenth that
+    `stripe train` holds out. A budget or a speed is reached by folding those sites first that cost the least error for
+    the time that they free. A step of --win-back that makes things worse is undone.
+
+    `stripe evaluate --ckpt folded.safetensors` measures on the test set; `stripe.load` gives the network.
+    """
+    import torch
+
+    from stripe import asr, fold, plots
+    from stripe.analysis import save_table
+    from stripe.bench import describe_machine
+    from stripe.cli.resolve import resolve
+    from stripe.data import choose_images
+    from stripe.devices import pick_device
+    from stripe.errors import StripeError
+    from stripe.fold.feeding import Augmented, Fed
+    from stripe.models import checkpoint as checkpoints
+    from stripe.training import Compute
+    from stripe.training.holdout import hold_out
+
+    if checkpoint and output.exists() and output.resolve() == checkpoint.resolve():
+        raise StripeError(f"{output} is the checkpoint itself; name another file")
+    if frontier and frontier.suffix not in (".csv", ".parquet", ".json"):
+        raise StripeError(f"{frontier}: the table is written as .csv, .parquet or .json")
+    read = asr.translate(checkpoints.read(checkpoint)) if checkpoint else None
+    if read and "folded" in read.meta:
+        raise StripeError(f"{checkpoint} is folded already; fold the checkpoint that it was made from")
+    if read and names["data_spec"] is None and "data" not in read.meta:
+        raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
+    resolved = resolve(checkpoint=read, seed=seed, **names)
+    if read:
+        checkpoints.load_into(resolved.model, read)
+    elif not names["pretrained"]:
+        click.echo("The weights are random, so there is no accuracy to keep: --ckpt or --pretrained.", err=True)
+    compute = Compute(pick_device(device), torch.float32)
+    model = compute.place(resolved.model)
+
+    rest, held = hold_out(resolved.data.train)
+    chosen, judged = (
+        choose_images(split.labels, min(num_images, len(split)), seed).astype("int64") for split in (rest, held)
+    )
+    calibration = Fed(rest.loader(batch_size, indices=chosen, workers=workers), resolved.data, compute)
+    judges = Fed(held.loader(batch_size, indices=judged, workers=workers), resolved.data, compute)
+    trained = Augmented(rest, batch_size, seed, resolved.data, compute, workers, images_per_epoch)
+    result = fold.fold(
+        model,
+        calibration,
+        held_out=judges,
+        sites=sites,
+        sequential=sequential,
+        budget=budget,
+        target_speed=target_speed,
+        frontier=frontier is not None,
+        win_back=win_back,
+        finetuning=fold.Finetune(trained, epochs, lr, asr=not free) if epochs else None,
+    )
+    meta = _meta(read, resolved, names) | {"folded_from": checkpoint.name if checkpoint else "published weights"}
+    result.save(output, meta)
+    _print(result, output_format)
+    before, after = (sum(parameter.numel() for parameter in net.parameters()) for net in (model, result.model))
+    click.echo(
+        f"{output}: {after:,} parameters, {before - after:,} fewer; × {result.speed:.2f} as fast here, in batches of "
+        f"{batch_size}",
+        err=True,
+    )
+    if frontier and result.frontier is not None:
+        about = {"model": meta["model"], "data": resolved.data.spec, "images": len(judged)}
+        result.frontier.attrs.update({**about, **describe_machine(compute.device)})
+        save_table(result.frontier, frontier)
+        picture = plots.save(plots.frontier(result.frontier), frontier.with_suffix(".png"))
+        click.echo(f"{frontier}, {picture}: accuracy against speed", err=True)
+    for kind in exports:
+        path = output.with_suffix(asr.EXPORTS[kind])
+        sample = next(iter(calibration))[0][:4]
+        difference = asr.export(result.model, sample, path, kind=kind, meta=meta)
+        click.echo(
+            f"{path}: outputs differ by {difference.relative:.1e} (relative) from the folded network's", err=True
+        )
+
+
+def _meta(read: Any, resolved: Any, names: dict[str, Any]) -> dict[str, Any]:
+    """What the network is built, and its images made, from again; ASR and noise are in its weights."""
+    told = {
+        key: resolved.attrs[key]
+        for key in ("model", "attention", "args", "data", "mean", "std")
+        if key in resolved.attrs
+    }
+    told["image_size"] = resolved.data.image_size
+    if read and names["model_spec"] in (None, read.meta.get("model")):
+        return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
+    classes = names["num_classes"] or (None if names["pretrained"] else len(resolved.data.classes))
+    return {**told, "num_classes": classes}
+
+
+def _print(result: Any, output_format: str) -> None:
+    """Both tables; as one JSON object for programs."""
+    import json
+
+    from stripe.cli.tables import print_records
+
+    tables = {"sites": result.sites, "steps": result.steps}
+    if output_format == "json":
+        click.echo(json.dumps({name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}))
+        return
+    sites = result.sites.assign(into=result.sites["into"].where(result.sites["into"] != "", result.sites["reason"]))
+    shown = sites.drop(columns=["kind", "loss_change", "reason"])  # what a terminal is wide enough for
+    print_records(shown.to_dict("records"), output_format, title="sites")
+    print_records(result.steps.to_dict("records"), output_format, title="steps")

@@ -1,0 +1,33 @@
+"""``stripe report``: a run or a capture as one HTML page."""
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("report")
+@click.argument("source", metavar="RUN|CAPTURE", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="report.html",
+    show_default=True,
+    help="The page.",
+)
+@click.option("--sites", default="*", metavar="GLOB", help="Only the sites whose name matches, e.g. 'layer3.*'.")
+def command(source: Path, output: Path, sites: str) -> None:
+    """Write one HTML page about a RUN (the folder that `stripe train` made) or a CAPTURE.
+
+    It holds a verdict in words, the stripe index of every site over the epochs, zoomable heatmaps of attention image ×
+    channel with a slider for the epoch, differences, std before and after, average Grad-CAM maps, training curves and
+    settings. It opens in any browser, without a network. Large captures are thinned to stay under 15 MB; the page says
+    how, and with fewer --sites shows more of each.
+    """
+    from stripe import report
+    from stripe.cli.runs import open_runs
+
+    runs = open_runs([source]) if source.is_dir() else []
+    click.echo(report.save(output, None if runs else source, runs, sites=sites))

@@ -1,0 +1,105 @@
+"""The images that folding looks at, and how well a network does on them."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stripe.capture.modes import as_input, evaluating, foreign_forward
+from stripe.errors import StripeError
+
+__all__ = ["Batch", "Batches", "Score", "score"]
+
+Batch = tuple[Tensor, Tensor | None]
+
+
+class Batches:
+    """Images as a network takes them, on its device and in its precision, with or without labels.
+
+    Args:
+        source: What is gone through several times: a DataLoader, a list … of images (N, 3, H, W), or of tuples that
+            begin with images and labels (N,).
+        model: The network.
+        what: What they are, for messages.
+
+    Raises:
+        StripeError: It can be gone through once only, or holds nothing.
+    """
+
+    def __init__(self, source: Iterable[Any], model: nn.Module, what: str) -> None:
+        if iter(source) is source:
+            raise StripeError(f"the {what} can be gone through once only; give a DataLoader or a list of batches")
+        self.source, self.model, self.what = source, model, what
+        self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Images and labels (None where there are none)."""
+        empty = True
+        for batch in self.source:
+            images, labels = (batch, None) if isinstance(batch, Tensor) else _pair(batch, self.what)
+            empty = False
+            yield as_input(self.model, images.to(self.device)), None if labels is None else labels.to(self.device)
+        if empty:
+            raise StripeError(f"there are no {self.what}")
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return len(self.source)  # type: ignore[arg-type]
+
+    def first(self) -> Tensor:
+        """The first images."""
+        return next(iter(self))[0]
+
+
+class Score(NamedTuple):
+    """How well a network does.
+
+    Attributes:
+        accuracy: Per cent of the images whose class gets the highest logit; NaN without labels.
+        loss: Mean cross-entropy; NaN without labels.
+        logits: (N, classes), on the CPU.
+    """
+
+    accuracy: float
+    loss: float
+    logits: Tensor
+
+    def error(self, wanted: "Score") -> float:
+        """How far the logits are from others: the norm of the difference, relative to that of the others."""
+        return float((self.logits - wanted.logits).norm() / wanted.logits.norm())
+
+
+def score(model: nn.Module, batches: Batches) -> Score:
+    """Score a network, in evaluation mode.
+
+    Raises:
+        StripeError: It does not run, returns no logits, or ones that are no finite numbers.
+    """
+    logits, hits, losses = [], 0.0, []
+    with evaluating(model), torch.no_grad():
+        for images, labels in batches:
+            with foreign_forward(model, images):
+                output = model(images)
+            if not isinstance(output, Tensor) or output.ndim != 2:
+                raise StripeError("the model returns no logits (N, classes); only a classifier can be folded")
+            output = output.float()
+            if labels is not None:
+                hits += float((output.argmax(1) == labels).sum())
+                losses.append(float(F.cross_entropy(output, labels, reduction="sum")))
+            logits.append(output.cpu())
+    every = torch.cat(logits)
+    if not every.isfinite().all():
+        raise StripeError("the model's outputs are not all finite numbers; its weights may be damaged")
+    if not losses:
+        return Score(math.nan, math.nan, every)
+    return Score(100 * hits / len(every), math.fsum(losses) / len(every), every)
+
+
+def _pair(batch: Any, what: str) -> Batch:
+    if isinstance(batch, Sequence) and batch and isinstance(batch[0], Tensor):
+        labels = batch[1] if len(batch) > 1 and isinstance(batch[1], Tensor) else None
+        return batch[0], labels
+    raise StripeError(f"a batch of the {what} is a {type(batch).__name__}; images, or (images, labels), are wanted")

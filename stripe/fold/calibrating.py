@@ -1,0 +1,72 @@
+"""The mean attention of each site over the calibration images, and how far it varies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stripe.capture import Recorder, Site
+from stripe.capture.modes import evaluating, foreign_forward
+from stripe.errors import StripeError
+from stripe.fold.batches import Batches
+from stripe.progress import track
+
+__all__ = ["Moments", "calibrate"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance of a site's attention over images.
+
+    Attributes:
+        mean: v̄, float64, of the shape of an image's attention; (C,) for a channel site.
+        variance: The population variance over the images, likewise.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    @property
+    def std(self) -> float:
+        """The channel std of the paper's fig. 1b, its mean over the channels."""
+        return float(self.variance.sqrt().mean())
+
+    @property
+    def stripe_index(self) -> float:
+        """η² = Var_c(v̄) / Var(v), as `stripe.analysis.stripe_index`; NaN where v does not vary at all."""
+        between, within = float(self.mean.var(correction=0)), float(self.variance.mean())
+        return between / (between + within) if between + within > 0 else float("nan")
+
+
+def calibrate(model: nn.Module, sites: Sequence[Site], batches: Batches) -> dict[str, Moments]:
+    """One pass over the images.
+
+    Args:
+        model: Any network.
+        sites: Of it, from `stripe.capture.discover`.
+        batches: The calibration images.
+
+    Returns:
+        Name of the site → its moments.
+
+    Raises:
+        StripeError: An attention value is no finite number, or the forward pass is not the one of discovery.
+    """
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    recorder = Recorder(model, sites, record_input=False, dtype=torch.float64)
+    with evaluating(model), torch.no_grad(), recorder:
+        for images, _ in track(batches, "calibrating", total=len(batches)):
+            with foreign_forward(model, images):
+                model(images)
+            values = recorder.take_packed().cpu()
+            own = values.mean(0)
+            new = count + len(values)
+            # Chan et al.: no difference of large squares
+            difference = own - mean
+            squares = squares + (values - own).square().sum(0) + difference.square() * (count * len(values) / new)
+            mean, count = mean + difference * (len(values) / new), new
+        if not mean.isfinite().all():
+            raise StripeError("an attention value is no finite number; the weights may be damaged")
+        means, variances = recorder.unpack(mean[None]), recorder.unpack((squares / count)[None])
+    return {site.name: Moments(means[site.name].attention[0], variances[site.name].attention[0]) for site in sites}

@@ -1,0 +1,131 @@
+"""Which sites to fold: those first that cost the least error for the time that they free."""
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from torch import Tensor, nn
+
+from stripe.errors import StripeError
+from stripe.fold.batches import Batches, Score, score
+from stripe.fold.gating import gated
+from stripe.fold.sites import Foldable
+from stripe.progress import track
+
+__all__ = ["Effect", "curve", "cut", "effect_of_each", "in_order", "matching"]
+
+
+class Effect(NamedTuple):
+    """What folding one site alone does.
+
+    Attributes:
+        error: Norm of the difference of the logits, relative to that of the logits.
+        accuracy: Change, in points.
+        loss: Change of the mean cross-entropy.
+    """
+
+    error: float
+    accuracy: float
+    loss: float
+
+
+def matching(places: Sequence[Foldable], patterns: str | Sequence[str], reasons: Mapping[str, str]) -> list[Foldable]:
+    """The foldable sites that are meant.
+
+    Args:
+        places: Those that there are.
+        patterns: ``"all"``, a name or a glob of names, or several.
+        reasons: Name of a site that cannot be folded → why not, for the message.
+
+    Raises:
+        StripeError: A pattern fits none of them.
+    """
+    found: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        glob = "*" if pattern == "all" else pattern
+        fitting = {place.site.name for place in places if fnmatch.fnmatchcase(place.site.name, glob)}
+        if not fitting:
+            refused = [f"{name}: {reasons[name]}" for name in reasons if fnmatch.fnmatchcase(name, glob)]
+            known = f"there are {', '.join(place.site.name for place in places[:4])}, …" if places else "there are none"
+            raise StripeError(f"no site that can be folded fits {pattern!r}; {refused[0] if refused else known}")
+        found |= fitting
+    return [place for place in places if place.site.name in found]
+
+
+def effect_of_each(
+    model: nn.Module, places: Sequence[Foldable], values: Mapping[str, Tensor], images: Batches, original: Score
+) -> dict[str, Effect]:
+    """Fold each site alone; name of the site → what that does. The model is as it was afterwards."""
+    effects = {}
+    for place in track(places, "folding each site alone"):
+        with gated(model, [place], values):
+            found = score(model, images)
+        effects[place.site.name] = Effect(
+            found.error(original), found.accuracy - original.accuracy, found.loss - original.loss
+        )
+    return effects
+
+
+def in_order(places: Sequence[Foldable], effects: Mapping[str, Effect], seconds: Mapping[str, float]) -> list[Foldable]:
+    """The sites in the order of error per second freed, the cheapest first."""
+    return sorted(places, key=lambda place: effects[place.site.name].error / seconds[place.site.name])
+
+
+def curve(
+    model: nn.Module,
+    ordered: Sequence[Foldable],
+    values: Mapping[str, Tensor],
+    images: Batches,
+    original: Score,
+    speeds: Sequence[float],
+) -> pd.DataFrame:
+    """Accuracy against speed, with the first 0, 1, 2 … sites folded.
+
+    Args:
+        model: With attention; as it was afterwards.
+        ordered: The sites, in the order in which they are folded.
+        values: Name of the site → v, (C,).
+        images: To score on.
+        original: The score with attention.
+        speeds: Relative to none folded, 1 + len(ordered) numbers.
+
+    Returns:
+        A row a network: ``sites`` (how many are folded), ``site`` (the one that was folded last), ``accuracy`` (per
+        cent), ``loss``, ``error`` (of the logits, relative) and ``relative_speed``.
+    """
+    rows = [(0, "", original.accuracy, original.loss, 0.0, speeds[0])]
+    for number in track(range(1, len(ordered) + 1), "folding one after the other"):
+        with gated(model, ordered[:number], values):
+            found = score(model, images)
+        name = ordered[number - 1].site.name
+        rows.append((number, name, found.accuracy, found.loss, found.error(original), speeds[number]))
+    return pd.DataFrame(rows, columns=["sites", "site", "accuracy", "loss", "error", "relative_speed"])
+
+
+def cut(table: pd.DataFrame, budget: float | None, target_speed: float | None) -> int:
+    """How many sites to fold, of a table from `curve`.
+
+    Args:
+        table: The curve.
+        budget: Points of accuracy that may be lost: as many sites as that allows.
+        target_speed: Relative speed that is to be reached: as few sites as that takes. With a budget, within it.
+
+    Raises:
+        StripeError: The speed is not reached (within the budget), or there are no labels to judge a budget by.
+    """
+    if budget is not None and math.isnan(table["accuracy"].iloc[0]):
+        raise StripeError("without labels no budget of accuracy can be kept; give batches of (images, labels)")
+    allowed = table if budget is None else table[table["accuracy"] >= table["accuracy"].iloc[0] - budget]
+    if target_speed is None:
+        return int(allowed["sites"].to_numpy().max())
+    fast = allowed[allowed["relative_speed"] >= target_speed]
+    if fast.empty:
+        best = allowed.iloc[int(allowed["relative_speed"].to_numpy().argmax())]
+        within = "" if budget is None else f" within {budget:g} points of accuracy"
+        raise StripeError(
+            f"× {target_speed:g} is not reached{within}: the fastest is × {best['relative_speed']:.2f}, with "
+            f"{int(best['sites'])} of {len(table) - 1} sites folded"
+        )
+    return int(fast["sites"].to_numpy().min())

@@ -1,0 +1,80 @@
+"""Data sets as folding takes them: images as the network does, on its device, as often as asked for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from stripe.data import Batches, Data, Split, train_batches
+from stripe.training import Compute
+
+__all__ = ["Augmented", "Fed"]
+
+
+@dataclass(frozen=True)
+class Fed:
+    """The same images each time.
+
+    Attributes:
+        batches: From a split's loader.
+        data: Knows how its images are normalised.
+        compute: Where to.
+    """
+
+    batches: Batches
+    data: Data
+    compute: Compute
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (N, 3, H, W), normalised, and labels (N,)."""
+        for images, labels in self.batches:
+            yield self.compute.input(self.data, images), labels
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return len(self.batches)
+
+
+@dataclass
+class Augmented:
+    """Training images, cropped and flipped anew, and in another order, each time.
+
+    Attributes:
+        split: The images.
+        batch_size: Images a batch.
+        seed: Decides order and augmentation.
+        data: Knows how its images are normalised.
+        compute: Where to.
+        workers: Processes that decode.
+        images_per_epoch: Take only so many each time, others each time; None: all.
+    """
+
+    split: Split
+    batch_size: int
+    seed: int
+    data: Data
+    compute: Compute
+    workers: int | None = None
+    images_per_epoch: int | None = None
+    epoch: int = field(default=0, init=False)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (N, 3, H, W), normalised, and labels (N,)."""
+        self.epoch += 1
+        for images, labels in self._batches(self.epoch):
+            yield self.compute.input(self.data, images), labels
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return len(self._batches(1))
+
+    def _batches(self, epoch: int) -> Batches:
+        return train_batches(
+            self.split,
+            self.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            images_per_epoch=self.images_per_epoch,
+            device=self.compute.device,
+            workers=self.workers,
+        )

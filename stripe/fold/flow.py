@@ -1,0 +1,130 @@
+"""Data flow: which function made which tensor in a forward pass, and who uses it.
+
+No tracer has to understand the model: it runs, and a ``TorchFunctionMode`` writes down every call. So whatever runs can
+be followed, whatever its modules are called.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from stripe.capture.modes import evaluating
+
+__all__ = ["Call", "Value", "follow"]
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor between two functions; one that is changed in place is a new value each time.
+
+    Attributes:
+        tensor: It; kept, so that no other takes its identity.
+        made_by: What computed it; None for inputs, parameters and constants.
+        uses: What takes it, once for each time.
+        owner: Path of its module and its name there, where it is a parameter or buffer.
+        returned: Whether the model returns it.
+    """
+
+    tensor: Tensor
+    made_by: "Call | None" = None
+    uses: list["Call"] = field(default_factory=list)
+    owner: tuple[str, str] | None = None
+    returned: bool = False
+
+
+@dataclass(eq=False)
+class Call:
+    """A function that made tensors of tensors.
+
+    Attributes:
+        name: Its name, without the underscore of those that work in place.
+        module: Path of the innermost module that was running.
+        function: It.
+        args: What it was given, by position …
+        kwargs: … and by name.
+        inputs: The tensors therein, in their order.
+        outputs: What it made.
+    """
+
+    name: str
+    module: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: list[Value]
+    outputs: list[Value] = field(default_factory=list)
+
+    def argument(self, name: str, position: int) -> Any:
+        """An argument by its name or position, None where it was not given."""
+        return self.kwargs[name] if name in self.kwargs else self.args[position] if position < len(self.args) else None
+
+
+def follow(model: nn.Module, images: Tensor) -> list[Call]:
+    """Run a model once, in evaluation mode, and write down what was computed of what.
+
+    Args:
+        model: Any; as it was afterwards.
+        images: (N, 3, H, W), of the type of its weights.
+
+    Returns:
+        The calls, in their order.
+    """
+    writer = _Writer(model)
+    handles = []
+    try:
+        for path, module in model.named_modules():
+            handles.append(module.register_forward_pre_hook(lambda *_, path=path: writer.stack.append(path)))
+            handles.append(module.register_forward_hook(lambda *_: writer.leave(), always_call=True))
+        with evaluating(model), torch.no_grad(), writer:
+            output = model(images.clone())
+    finally:
+        for handle in handles:
+            handle.remove()
+    for leaf in tree_leaves(output):
+        if isinstance(leaf, Tensor):
+            writer.value_of(leaf).returned = True
+    return writer.calls
+
+
+class _Writer(TorchFunctionMode):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.stack: list[str] = []
+        self.values: dict[int, Value] = {}
+        for path, module in model.named_modules():
+            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if tensor is not None:
+                    self.values.setdefault(id(tensor), Value(tensor, owner=(path, name)))
+
+    def value_of(self, tensor: Tensor) -> Value:
+        return self.values.setdefault(id(tensor), Value(tensor))
+
+    def leave(self) -> None:
+        self.stack.pop()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        inputs = [self.value_of(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        before = {id(value.tensor): value.tensor._version for value in inputs}
+        result = func(*args, **kwargs)
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        # What returns the very tensor that it was given (`contiguous`, often), and did not change it, did nothing.
+        made = [leaf for leaf in made if before.get(id(leaf)) != leaf._version]
+        if made:
+            name = str(getattr(func, "__name__", ""))
+            call = Call(name.rstrip("_") or name, self.stack[-1] if self.stack else "", func, args, kwargs, inputs)
+            for value in inputs:
+                value.uses.append(call)
+            for leaf in made:
+                self.values[id(leaf)] = Value(leaf, call)
+                call.outputs.append(self.values[id(leaf)])
+            self.calls.append(call)
+        return result

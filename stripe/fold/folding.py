@@ -1,0 +1,204 @@
+"""Folding the attention of a trained network, from calibration to weights."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from stripe.asr import fuse
+from stripe.capture import discover
+from stripe.capture.unwrap import unwrap
+from stripe.errors import StripeError
+from stripe.fold.batches import Batches, Score, score
+from stripe.fold.calibrating import calibrate
+from stripe.fold.choosing import curve, cut, effect_of_each, in_order, matching
+from stripe.fold.finetuning import Finetune, finetune
+from stripe.fold.gating import put_gates
+from stripe.fold.recovering import correct_biases, reestimate
+from stripe.fold.result import FoldResult, describe_site
+from stripe.fold.sites import Foldable, find_foldable
+from stripe.fold.timing import relative_speed, relative_speeds, seconds_of
+from stripe.fold.weights import fold_gates
+from stripe.models.constant_gate import ConstantGate
+
+__all__ = ["WIN_BACK", "fold"]
+
+WIN_BACK = ("batchnorm", "bias")
+TRIED = 4  # images on which a fold is tried before it counts
+
+
+def fold(
+    model: nn.Module,
+    calibration: Iterable[Any],
+    *,
+    held_out: Iterable[Any] | None = None,
+    sites: str | Sequence[str] = "all",
+    sequential: bool = False,
+    budget: float | None = None,
+    target_speed: float | None = None,
+    frontier: bool = False,
+    win_back: Sequence[str] = (),
+    finetuning: Finetune | None = None,
+) -> FoldResult:
+    """Replace the attention of a trained network by constants, and fold these into the weights.
+
+    A site's constant is its mean attention over the calibration images. The sites, and the layers that take the
+    constants, are found by what the network does, not by the classes of its modules; each fold is tried in float64
+    before it counts. Folding a constant is exact; that attention is none costs accuracy, which is measured.
+
+    Args:
+        model: A trained classifier, not changed; ASR in it is fused.
+        calibration: Batches of images as the network takes them (N, 3, H, W), or of (images, labels); a DataLoader or a
+            list, for it is gone through several times.
+        held_out: Likewise, to measure on. None: the calibration images, of which the mean is taken, too.
+        sites: Which sites: ``"all"``, a glob of their names, or several.
+        sequential: Take the means from the first site to the last, each with those before it already constant.
+        budget: Points of accuracy on the held-out images that may be lost; as many sites as that allows are folded, in
+            the order of error per time freed. What `win_back` gains comes on top.
+        target_speed: Fold as few sites, in that order, as make the network so many times as fast.
+        frontier: Measure accuracy and speed for every number of sites, also where nothing is chosen by them.
+        win_back: Of ``"batchnorm"`` (statistics estimated anew) and ``"bias"`` (of the next layers); no labels are
+            needed. A step that makes the held-out loss larger (without labels: the error) is undone, and said so.
+        finetuning: Go on training after that.
+
+    Returns:
+        The folded network, a table of the sites, one of the steps, and the frontier where it was measured.
+
+    Raises:
+        StripeError: There is nothing to fold, a pattern fits no site, or a budget or speed cannot be kept.
+
+    Example:
+        >>> import torch
+        >>> from stripe.fold import fold
+        >>> from stripe.models import build
+        >>> result = fold(build("resnet11", attention="se"), [torch.randn(8, 3, 32, 32)])
+        >>> result.sites["folded"].tolist()
+        ['backwards', 'backwards', 'backwards']
+    """
+    if unknown := set(win_back) - set(WIN_BACK):
+        raise StripeError(f"{sorted(unknown)[0]!r} wins nothing back; there are {', '.join(WIN_BACK)}")
+    original = fuse(unwrap(model)).eval()
+    images = Batches(calibration, original, "calibration images")
+    judges = images if held_out is None else Batches(held_out, original, "held-out images")
+    tried = images.first()[:TRIED]
+    places, reasons, found = find_foldable(original, tried)
+    chosen = matching(places, sites, reasons)
+    before = score(original, judges)
+
+    moments = calibrate(original, found, images)
+    values = {place.site.name: moments[place.site.name].mean for place in places}
+    if sequential:
+        values |= _one_by_one(original, chosen, images)
+    effects = effect_of_each(original, chosen, values, judges, before)
+    seconds = seconds_of(original, chosen, images.first())
+
+    table = None
+    if frontier or budget is not None or target_speed is not None:
+        order = in_order(chosen, effects, seconds)
+        table = _frontier(original, chosen, values, judges, before, order, images.first())
+        if budget is not None or target_speed is not None:
+            taken = order[: cut(table, budget, target_speed)]
+            chosen = [place for place in chosen if place in taken]
+
+    folded = copy.deepcopy(original)
+    put_gates(folded, chosen, values)
+    steps = [_step("attention", before, before), _step("constants", score(folded, judges), before)]
+    for name in (name for name in WIN_BACK if name in win_back):
+        best = next(step for step in reversed(steps) if step["kept"])
+        folded, step = _try_step(name, folded, original, chosen, images, judges, before, best)
+        steps.append(step)
+    if finetuning is not None and finetuning.epochs:
+        finetune(folded, finetuning)
+        steps.append(_step(f"{finetuning.epochs} epochs of training", score(folded, judges), before))
+    landings = fold_gates(folded, tried)
+    steps.append(_step("in the weights", score(folded, judges), before))
+    by_name = {place.site.name: place for place in places}
+    rows = [
+        describe_site(
+            site,
+            moments[site.name],
+            place := by_name.get(site.name),
+            landings.get(place.module) if place else None,
+            effects.get(site.name),
+            seconds.get(site.name),
+            reasons.get(site.name, ""),
+        )
+        for site in found
+    ]
+    return FoldResult(
+        folded,
+        pd.DataFrame(rows),
+        pd.DataFrame(steps),
+        table,
+        relative_speed(original, folded, images.first()),
+        _structure(folded, chosen),
+    )
+
+
+def _one_by_one(original: nn.Module, places: Sequence[Foldable], images: Batches) -> dict[str, Tensor]:
+    """Means from the first site to the last, each with those before it constant."""
+    model = copy.deepcopy(original)
+    values: dict[str, Tensor] = {}
+    for place in places:
+        # Found anew: a module that was replaced no longer multiplies as often as it did.
+        now = [site for site in discover(model, images.first()[:2]) if site.name == place.site.name]
+        if not now:
+            raise StripeError(f"{place.site.name} is gone once the sites before it are constant; leave sequential away")
+        values |= {name: found.mean for name, found in calibrate(model, now, images).items()}
+        put_gates(model, [place], values)
+    return values
+
+
+def _frontier(
+    original: nn.Module,
+    places: Sequence[Foldable],
+    values: Mapping[str, Tensor],
+    judges: Batches,
+    before: Score,
+    order: Sequence[Foldable],
+    images: Tensor,
+) -> pd.DataFrame:
+    """The curve of accuracy against speed over the first 0, 1, 2 … sites."""
+    everything = copy.deepcopy(original)
+    put_gates(everything, places, values)
+    landings = fold_gates(everything, images[:TRIED])
+    speeds = relative_speeds(original, order, values, landings, images)
+    return curve(original, order, values, judges, before, speeds)
+
+
+def _try_step(
+    name: str,
+    model: nn.Module,
+    original: nn.Module,
+    places: Sequence[Foldable],
+    images: Batches,
+    judges: Batches,
+    before: Score,
+    best: dict[str, Any],
+) -> tuple[nn.Module, dict[str, Any]]:
+    """One step of winning back; the model without it where it makes things worse."""
+    changed = copy.deepcopy(model)
+    if name == "batchnorm":
+        number = reestimate(changed, Batches(images.source, changed, images.what))
+    else:
+        number = correct_biases(changed, original, places, images)
+    step = _step(f"{name} ({number} layers)", score(changed, judges), before)
+    by = "error" if step["loss"] != step["loss"] else "loss"  # NaN without labels
+    step["kept"] = bool(number) and step[by] <= best[by]
+    return (changed if step["kept"] else model), step
+
+
+def _step(name: str, found: Score, before: Score) -> dict[str, Any]:
+    return {"step": name, "accuracy": found.accuracy, "loss": found.loss, "error": found.error(before), "kept": True}
+
+
+def _structure(model: nn.Module, places: Sequence[Foldable]) -> dict[str, Any]:
+    """What is in each place now, as `stripe.models.constant_gate.restructure` takes it."""
+    structure: dict[str, Any] = {}
+    for place in places:
+        gate = model.get_submodule(place.module)
+        left = {"channels": len(gate.weight), "axis": gate.axis} if isinstance(gate, ConstantGate) else None
+        structure[place.module] = left
+    return structure

@@ -1,0 +1,47 @@
+"""Constants in the places of attention modules, for a while or for good."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from stripe.fold.sites import Foldable
+from stripe.models.constant_gate import ConstantGate, replace_module
+
+__all__ = ["gated", "put_gates"]
+
+
+def put_gates(model: nn.Module, places: Iterable[Foldable], values: Mapping[str, Tensor]) -> list[nn.Module]:
+    """Put a constant gate in each place, in place.
+
+    Args:
+        model: The network.
+        places: Where.
+        values: Name of the site → v, (C,).
+
+    Returns:
+        The modules that were there.
+    """
+    return [
+        replace_module(model, place.module, _gate(model.get_submodule(place.module), model, place, values))
+        for place in places
+    ]
+
+
+@contextmanager
+def gated(model: nn.Module, places: Iterable[Foldable], values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Constant gates within; afterwards the modules that were there."""
+    places = list(places)
+    old = put_gates(model, places, values)
+    try:
+        yield
+    finally:
+        for place, module in zip(places, old, strict=True):
+            replace_module(model, place.module, module)
+
+
+def _gate(old: nn.Module, model: nn.Module, place: Foldable, values: Mapping[str, Tensor]) -> ConstantGate:
+    like = next(iter((*old.parameters(), *model.parameters())))  # there is attention without parameters
+    gate = ConstantGate(values[place.site.name].to(like.device, like.dtype), place.axis)
+    gate.weight.requires_grad_(False)
+    return gate.train(old.training)

@@ -1,0 +1,95 @@
+"""What folding gave: a network, and the truth about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from stripe.capture import Site
+from stripe.fold.calibrating import Moments
+from stripe.fold.choosing import Effect
+from stripe.fold.sites import Foldable
+from stripe.fold.weights import Landing
+from stripe.models import checkpoint
+
+__all__ = ["FoldResult", "describe_site"]
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """A folded network and what folding did to it.
+
+    Attributes:
+        model: The network, in evaluation mode, without the folded sites' attention and its parameters.
+        sites: A row a site, those that are not folded included: ``site``, ``kind``, ``stripe_index`` (η²), ``std``
+            (channel std, its mean over the channels), of folding it alone ``error`` (of the logits, relative),
+            ``accuracy_change`` (points) and ``loss_change``; ``milliseconds`` that its module took for a batch;
+            ``folded``: ``backwards``, ``forwards``, ``left`` (one multiplication a channel stays), ``kept`` (it was not
+            chosen) or ``not foldable``; ``into``, the layers that took it; ``reason`` for those that none took.
+        steps: A row a step, on the held-out images: ``step``, ``accuracy`` (per cent), ``loss``, ``error`` (of the
+            logits, relative), and whether it was ``kept``.
+        frontier: Accuracy against speed, see `stripe.fold.choosing.curve`; None where it was not asked for.
+        speed: Of the folded network, relative to the one with attention, on this machine and a calibration batch.
+        folded: What `stripe.models.constant_gate.restructure` makes the same structure with.
+    """
+
+    model: nn.Module
+    sites: pd.DataFrame
+    steps: pd.DataFrame
+    frontier: pd.DataFrame | None
+    speed: float
+    folded: dict[str, Any] = field(repr=False)
+
+    def save(self, path: str | Path, meta: Mapping[str, Any]) -> None:
+        """Save the network so that `stripe.load` builds it again; nothing is pickled.
+
+        Args:
+            path: ``….safetensors``.
+            meta: What the network with attention is built from: ``model``, ``num_classes``, ``attention``, ``args``, as
+                for `stripe.models.checkpoint.save`.
+
+        Raises:
+            StripeError: The file cannot be written.
+        """
+        report = {"sites": _records(self.sites), "steps": _records(self.steps)}
+        checkpoint.save(path, self.model, {**meta, "folded": self.folded, "fold": report})
+
+
+def describe_site(
+    site: Site,
+    moments: Moments,
+    place: Foldable | None,
+    landing: Landing | None,
+    effect: Effect | None,
+    seconds: float | None,
+    reason: str,
+) -> dict[str, Any]:
+    """A row of the table of sites, see `FoldResult`."""
+    if place is None:
+        landing = Landing("not foldable", reason=reason)
+    elif landing is None:
+        landing = Landing("kept", reason="not chosen")
+    effect = effect or Effect(nan, nan, nan)
+    return {
+        "site": site.name,
+        "kind": site.kind,
+        "stripe_index": moments.stripe_index,
+        "std": moments.std,
+        "error": effect.error,
+        "accuracy_change": effect.accuracy,
+        "loss_change": effect.loss,
+        "milliseconds": nan if seconds is None else 1e3 * seconds,
+        "folded": landing.where,
+        "into": ", ".join(landing.layers),
+        "reason": landing.reason,
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON can hold them: null where a number is undefined."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]

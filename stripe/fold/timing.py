@@ -1,0 +1,105 @@
+"""What each attention module costs, and how fast the network is without so many of them."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stripe.capture.modes import evaluating
+from stripe.fold.gating import put_gates
+from stripe.fold.sites import Foldable
+from stripe.fold.weights import Landing
+from stripe.models.constant_gate import replace_module
+from stripe.progress import track
+
+__all__ = ["relative_speed", "relative_speeds", "seconds_of"]
+
+ROUNDS = 5
+
+
+def seconds_of(model: nn.Module, places: Sequence[Foldable], images: Tensor) -> dict[str, float]:
+    """Seconds that each place's module takes for a batch, on the maps that it is given.
+
+    Args:
+        model: With attention.
+        places: Which.
+        images: The batch, (N, 3, H, W).
+
+    Returns:
+        Name of the site → seconds, the median of some passes.
+    """
+    modules = {place.site.name: model.get_submodule(place.module) for place in places}
+    seconds = {}
+    maps: dict[str, Tensor] = {}
+
+    def keep(name: str) -> object:
+        return modules[name].register_forward_pre_hook(lambda _, args: maps.update({name: args[0]}))
+
+    for name, module in modules.items():  # one after the other, so that one map is held at a time
+        handle = keep(name)
+        try:
+            with evaluating(model), torch.no_grad():
+                model(images)
+                handle.remove()  # type: ignore[attr-defined]
+                seconds[name] = _seconds(module, maps.pop(name))
+        finally:
+            handle.remove()  # type: ignore[attr-defined]
+    return seconds
+
+
+def relative_speeds(
+    model: nn.Module,
+    places: Sequence[Foldable],
+    values: Mapping[str, Tensor],
+    landings: Mapping[str, Landing],
+    images: Tensor,
+) -> list[float]:
+    """How fast the network is with the first 0, 1, 2 … places folded, relative to none.
+
+    Speeds drift, so all take turns in each round, and a ratio is the median of those of the rounds.
+
+    Args:
+        model: With attention; as it was afterwards.
+        places: In the order in which they are folded.
+        values: Name of the site → v, (C,).
+        landings: Path of the module → where its constant goes; one that is left costs its multiplication.
+        images: A batch.
+
+    Returns:
+        1 + len(places) numbers.
+    """
+    rounds = []
+    for _ in track(range(ROUNDS), "measuring speed"):
+        times = [_seconds(model, images)]
+        old = []
+        for place in places:
+            old += put_gates(model, [place], values)
+            if landings[place.module].where != "left":
+                replace_module(model, place.module, nn.Identity())
+            times.append(_seconds(model, images))
+        for place, module in zip(places, old, strict=True):
+            replace_module(model, place.module, module)
+        rounds.append(times)
+    seconds = np.array(rounds)
+    return [float(ratio) for ratio in np.median(seconds[:, :1] / seconds, axis=0)]
+
+
+def relative_speed(original: nn.Module, folded: nn.Module, images: Tensor) -> float:
+    """How many times as fast as the original the folded network is, both taking turns."""
+    ratios = [_seconds(original, images) / _seconds(folded, images) for _ in range(ROUNDS)]
+    return float(np.median(ratios))
+
+
+def _seconds(module: nn.Module, x: Tensor) -> float:
+    """Of one forward pass, the median of three after one that warms up."""
+    times = []
+    with torch.inference_mode():
+        for _ in range(4):
+            start = time.perf_counter()
+            module(x)
+            if x.device.type != "cpu":
+                torch.accelerator.synchronize(x.device)
+            times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))

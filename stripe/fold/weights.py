@@ -1,0 +1,111 @@
+"""From constant gates to weights."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stripe.fold.absorbing import Absorption, absorb
+from stripe.fold.flow import Call, follow
+from stripe.fold.placing import place
+from stripe.fold.sites import in_double, same
+from stripe.models.constant_gate import ConstantGate, replace_module
+
+__all__ = ["Landing", "fold_gates"]
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Where the constant of a gate went.
+
+    Attributes:
+        where: ``backwards``, ``forwards``, or ``left`` as a multiplication.
+        layers: Names of the layers that took it.
+        reason: Why it is left.
+    """
+
+    where: str
+    layers: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def fold_gates(model: nn.Module, images: Tensor) -> dict[str, Landing]:
+    """Fold every `ConstantGate` of a network into the weights around it, in place.
+
+    Backwards where what makes the map can take it, else forwards, else it stays. Each fold is done in float64 on a copy
+    first, and counts only where the outputs stay the same.
+
+    Args:
+        model: The network.
+        images: (N, 3, H, W), what to try it on.
+
+    Returns:
+        Path of the gate → where its constant went.
+    """
+    trial, images, tolerance = in_double(model, images)
+    with torch.no_grad():
+        wanted = trial(images)
+    landings: dict[str, Landing] = {}
+    remaining = [path for path, module in trial.named_modules() if isinstance(module, ConstantGate)]
+    progress = True
+    while remaining and progress:  # again, for a gate may have been in another's way
+        calls = follow(trial, images)
+        for path in remaining:
+            landings[path] = _fold(model, trial, path, calls, images, wanted, tolerance)
+        before, remaining = remaining, [path for path in remaining if landings[path].where == "left"]
+        progress = len(remaining) < len(before)
+    return landings
+
+
+def _fold(
+    model: nn.Module,
+    trial: nn.Module,
+    path: str,
+    calls: list[Call],
+    images: Tensor,
+    wanted: Tensor,
+    tolerance: float,
+) -> Landing:
+    """Fold one gate, in the copy and then in the model."""
+    gate = trial.get_submodule(path)
+    assert isinstance(gate, ConstantGate)
+    reasons = []
+    for where in ("backwards", "forwards"):
+        placed = place(calls, path, gate.axis, forwards=where == "forwards")
+        if isinstance(placed, str):
+            reasons.append(f"{where}: {placed}")
+        elif placed.positive and bool((gate.weight < 0).any()):
+            reasons.append(f"{where}: the constant is partly negative, which ReLU and the like do not pass")
+        elif not _stays(trial, path, placed.absorptions, gate, images, wanted, tolerance):
+            reasons.append(f"{where}: the outputs would change")
+        else:
+            layers = tuple(absorption.layer for absorption in placed.absorptions)
+            replace_module(model, path, nn.Identity())
+            for layer in layers:  # rounded once, however many constants it took
+                model.get_submodule(layer).load_state_dict(trial.get_submodule(layer).state_dict())
+            return Landing(where, layers)
+    return Landing("left", reason="; ".join(reasons))
+
+
+def _stays(
+    trial: nn.Module,
+    path: str,
+    absorptions: list[Absorption],
+    gate: ConstantGate,
+    images: Tensor,
+    wanted: Tensor,
+    tolerance: float,
+) -> bool:
+    """Fold in the copy; undo it where the outputs change."""
+    with torch.no_grad():
+        before = {taker.layer: copy.deepcopy(trial.get_submodule(taker.layer).state_dict()) for taker in absorptions}
+        for absorption in absorptions:
+            absorb(trial, absorption, gate.weight)
+        replace_module(trial, path, nn.Identity())
+        if same(trial(images), wanted, tolerance):
+            return True
+    replace_module(trial, path, gate)
+    for layer, state in before.items():
+        trial.get_submodule(layer).load_state_dict(state)
+    return False

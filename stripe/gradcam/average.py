@@ -1,0 +1,155 @@
+"""Grad-CAM of a data set: mean and std of the maps, and of each image what the centre bias needs."""
+
+import tempfile
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from stripe.capture.loading import Loader, count_images, images_and_labels
+from stripe.capture.thumbnails import thumbnails
+from stripe.capture.unwrap import unwrap
+from stripe.errors import StripeError
+from stripe.gradcam.layers import find_layer
+from stripe.gradcam.maps import GradCam
+from stripe.gradcam.moments import Moments, distance_from_centre
+from stripe.progress import progress_bar
+
+__all__ = ["Target", "gradcam"]
+
+Target = Literal["predicted", "label"] | int
+
+
+def gradcam(
+    model: nn.Module,
+    loader: Loader,
+    layer: str | None = None,
+    *,
+    target: Target = "predicted",
+    maps: bool = False,
+    preprocess: Callable[[Tensor], Tensor] | None = None,
+) -> xr.Dataset:
+    """Average Grad-CAM over a loader's images (the Stripe Observation paper, fig. 6).
+
+    Costs about as much as inference. Memory does not grow with the number of images, except for some numbers an image;
+    with `maps`, the maps lie in a temporary file.
+
+    Args:
+        model: Any classifier; left as it was.
+        loader: The images, all of one size; a ``DataLoader`` or [Loader][stripe.capture.Loader].
+        layer: Name of a module. Default: the last stage ([find_layer][stripe.gradcam.find_layer]).
+        target: The class whose evidence is looked for: the predicted one, the image's label, or one and the same.
+        maps: Whether to keep the map of every image.
+        preprocess: Turns a batch from the loader, already on the model's device, into the model's input. Default: no
+            change.
+
+    Returns:
+        - ``mean`` and ``std`` (height, width), float32: of the maps of all images, each from 0 to 1 at the size of the
+          image; population std. An image in which nothing speaks for its class has a map of zeros, which counts;
+        - ``target``, ``label`` (image), int64: the class of the map, and the image's, −1 where unknown;
+        - ``mass`` (image), float32: mean of the map over its positions, 0 where the map is all zeros;
+        - ``moment`` (image), float32: mean of map × distance from the centre, divided by the mean distance. What
+          [center_bias][stripe.analysis.center_bias] is computed from;
+        - ``mean_image`` (y, x, rgb), uint8: the mean of the images, at most 64 pixels a side;
+        - ``map`` (image, height, width), float32, with `maps`.
+
+        Attributes: ``layer``, ``target``, ``count`` (images) and ``empty`` (images whose map is all zeros).
+
+    Raises:
+        StripeError: No images, images of different sizes, no layer, a label that is no class, a network that gives NaN,
+            or what [GradCam][stripe.gradcam.GradCam] refuses.
+
+    Example:
+        >>> averages = gradcam(timm.create_model("resnet50", pretrained=True), loader)  # doctest: +SKIP
+        >>> averages["mean"].plot.imshow()  # doctest: +SKIP
+    """
+    model = unwrap(model)
+    prepare = preprocess or (lambda images: images)
+    first, _ = images_and_labels(next(iter(loader), None))
+    device = next(model.parameters(), first).device
+    layer = layer or find_layer(model, prepare(first[:2].to(device)))
+    count, size = count_images(loader), tuple(first.shape[-2:])
+    moments = Moments(size, device)
+    distance = torch.from_numpy(distance_from_centre(*size)).float().to(device)
+    kept = _on_disk((count, *size)) if maps else None
+    columns: list[npt.NDArray[np.float32]] = []
+    labelled: list[npt.NDArray[np.int64]] = []
+    pictures = np.zeros(())
+    with GradCam(model, layer) as cam, progress_bar() as progress:
+        task = progress.add_task("Grad-CAM", total=count, note=layer)
+        for batch in loader:
+            images, labels = images_and_labels(batch)
+            if tuple(images.shape[-2:]) != size:
+                raise StripeError(f"The images have different sizes, such as {size} and {tuple(images.shape[-2:])}.")
+            if moments.count + len(images) > count:
+                raise StripeError(f"The loader gave more than the {count} images that it announced.")
+            values, classes = cam(prepare(images.to(device, non_blocking=True)), _classes(target, labels))
+            moments.add(values)
+            mass, moment = values.mean((1, 2)), (values * distance).mean((1, 2))
+            column = torch.stack([classes.float(), mass, moment]).cpu().numpy()
+            start = moments.count - len(images)
+            _check_finite(column, start)
+            columns.append(column)
+            labelled.append(labels.cpu().numpy())
+            pictures = pictures + thumbnails(images).sum(0, dtype=torch.float64).numpy()
+            if kept is not None:
+                kept[start : moments.count] = values.cpu().numpy()
+            progress.advance(task, len(images))
+    if moments.count != count:
+        raise StripeError(f"The loader gave {moments.count} images, not the {count} that it announced.")
+    classes_, masses, moments_ = np.concatenate(columns, axis=1)
+    return xr.Dataset(
+        {
+            "mean": (("height", "width"), moments.mean.cpu().numpy()),
+            "std": (("height", "width"), moments.std.cpu().numpy()),
+            "target": ("image", classes_.astype(np.int64)),
+            "label": ("image", np.concatenate(labelled)),
+            "mass": ("image", masses),
+            "moment": ("image", moments_),
+            "mean_image": (("y", "x", "rgb"), (pictures / count).round().astype(np.uint8)),
+            **({"map": (("image", "height", "width"), kept)} if kept is not None else {}),
+        },
+        attrs={
+            "layer": layer,
+            "target": target if isinstance(target, str) else f"class {target}",
+            "count": count,
+            "empty": int((masses == 0).sum()),
+        },
+    )
+
+
+def _classes(target: Target, labels: Tensor) -> Tensor | int | None:
+    """What GradCam is to look for in a batch."""
+    if isinstance(target, int):
+        return target
+    if target == "predicted":
+        return None
+    if target != "label":
+        raise StripeError(f"The target is {target!r}; it must be predicted, label or the number of a class.")
+    if (labels < 0).any():
+        raise StripeError("The loader gives no labels: take the predicted class, or one class for all, as the target.")
+    return labels
+
+
+def _check_finite(column: npt.NDArray[np.float32], start: int) -> None:
+    """Refuse the averages of a network that gives NaN; checked here, where the values are on the CPU anyway."""
+    bad = np.flatnonzero(~np.isfinite(column).all(0))
+    if len(bad):
+        raise StripeError(
+            f"The network gives NaN or infinite values for {len(bad)} of {column.shape[1]} images of a batch, first "
+            f"for image {start + bad[0]}. Its weights may be damaged, or its training diverged."
+        )
+
+
+def _on_disk(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """An array in a temporary file that is gone with the array."""
+    try:
+        with tempfile.TemporaryFile(prefix="stripe-gradcam-") as file:
+            return np.memmap(file, np.float32, "w+", shape=shape)
+    except OSError as error:
+        needed = 4 * int(np.prod(shape, dtype=np.int64)) / 1e6
+        raise StripeError(f"The {shape[0]} maps need {needed:,.0f} MB for a while: {error.strerror}.") from error

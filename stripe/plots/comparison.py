@@ -1,0 +1,104 @@
+"""Accuracies beside those of the paper: left what it reports, right what was found here."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from stripe.plots.figure import StripeFigure
+from stripe.plots.select import NothingToDrawError
+from stripe.plots.style import styled
+
+__all__ = ["comparison"]
+
+
+def comparison(
+    table: pd.DataFrame, *, lines: bool = False, here: str = "here", caption: str = "", style: str = "paper"
+) -> StripeFigure:
+    """Two panels a group, each with a scale of its own: the paper's numbers, and ours.
+
+    Networks and data may differ between the two, so it is the pattern that is compared, not the level. Points are
+    accuracies at the best epoch, whiskers the standard deviation over seeds, small hollow points those after the last
+    epoch.
+
+    Args:
+        table: ``group``, ``row``, ``column``, ``paper``, ``best``, ``best_std``, ``last`` (per cent, NaN for none); a
+            row a cell of a table, the rows and columns of each group in their order.
+        lines: Draw the columns from left to right and a line a row, where they are steps of one quantity. Otherwise
+            the rows go from top to bottom and a colour is a column.
+        here: Title of our panels.
+        caption: At the foot.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Raises:
+        NothingToDrawError: There is no number of ours.
+    """
+    if not len(table) or table["best"].isna().all():
+        raise NothingToDrawError("No run of this table is finished, so there is nothing to compare yet.")
+    groups = [(str(name), part) for name, part in table.groupby("group", sort=False)]
+    drawn = {"kind": "comparison", "table": table.astype(object).where(table.notna(), None).to_dict("list")}
+    with styled(style) as settings:
+        across = ["paper", "best"] if table["paper"].notna().any() else ["best"]
+        heights = [2.0 if lines else 0.35 + 0.2 * part["row"].nunique() for _, part in groups]
+        figure = StripeFigure(settings, 3.45 * max(len(across), 1.4), sum(heights) + 0.95, drawn)
+        shared = {} if lines else {"sharex": "col", "sharey": "row"}
+        grid = figure.subplots(len(groups), len(across), squeeze=False, height_ratios=heights, **shared)  # type: ignore[call-overload]
+        for number, (panels, (name, part)) in enumerate(zip(grid, groups, strict=True)):
+            for axes, side in zip(panels, across, strict=True):
+                (_lines if lines else _points)(axes, part, side)
+                axes.spines[["top", "right"]].set_visible(False)
+                axes.grid(axis="y" if lines else "x", color="0.5", linewidth=0.4, alpha=0.3)
+                axes.set_axisbelow(True)
+                if lines:
+                    axes.set_ylabel("accuracy (%)" if axes is panels[0] else "")
+                elif number == len(groups) - 1:
+                    axes.set_xlabel("accuracy (%)")
+                title = {"paper": "the paper", "best": here}[side] if number == 0 or lines else ""
+                axes.set_title(" · ".join(text for text in (name if axes is panels[0] else "", title) if text))
+        handles, labels = grid[0][-1].get_legend_handles_labels()
+        if len(labels) > 1:
+            figure.legend(handles, labels, loc="outside upper left", ncols=4)
+        notes = ["right: best epoch, hollow: last epoch" if len(across) > 1 else "hollow: last epoch"]
+        notes += ["whiskers: standard deviation over seeds"] if table["best_std"].notna().any() else []
+        figure.caption(" · ".join([*([caption] if caption else []), *notes]))
+        return figure
+
+
+def _lines(axes: Axes, part: pd.DataFrame, side: str) -> None:
+    """A line a row over the columns."""
+    columns = list(dict.fromkeys(part["column"]))
+    for number, (row, cells) in enumerate(part.groupby("row", sort=False)):
+        cells = cells.set_index("column").reindex(columns)
+        x = np.arange(len(columns)) + 0.04 * (number - 1)
+        color = f"C{number}"
+        axes.plot(x, cells[side], "o-", color=color, markersize=4, linewidth=1, label=str(row))
+        if side == "best":
+            spread = cells["best_std"]
+            axes.vlines(x, cells["best"] - spread, cells["best"] + spread, color=color, linewidth=0.8)
+            axes.plot(x, cells["last"], "o", **_hollow(axes, color))
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_xlim(-0.4, len(columns) - 0.6)
+
+
+def _points(axes: Axes, part: pd.DataFrame, side: str) -> None:
+    """A line of points a row, a colour a column."""
+    rows = list(dict.fromkeys(part["row"]))
+    columns = list(dict.fromkeys(part["column"]))
+    for number, (column, cells) in enumerate(part.groupby("column", sort=False)):
+        cells = cells.set_index("row").reindex(rows)
+        shift = 0.16 * (number - (len(columns) - 1) / 2) if len(columns) > 1 else 0.0
+        y, color = np.arange(len(rows)) + shift, f"C{number}"
+        if side == "best":
+            spread = cells["best_std"]
+            axes.hlines(y, cells["best"] - spread, cells["best"] + spread, color=color, linewidth=0.8)
+            axes.plot(cells["last"], y, "o", **_hollow(axes, color))
+        axes.plot(cells[side], y, "o", color=color, markersize=4.5, label=str(column))
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(len(rows) - 0.45, -0.55)
+    axes.tick_params(axis="y", length=0)
+
+
+def _hollow(axes: Axes, color: str) -> dict[str, Any]:
+    ground = axes.get_facecolor()
+    return {"markersize": 2.8, "markerfacecolor": ground, "markeredgecolor": color, "markeredgewidth": 0.7, "zorder": 1}

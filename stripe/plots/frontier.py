@@ -1,0 +1,51 @@
+"""What folding attention costs and gains: accuracy against speed, site by site."""
+
+import pandas as pd
+
+from stripe.plots.figure import StripeFigure
+from stripe.plots.select import NothingToDrawError
+from stripe.plots.style import styled
+
+__all__ = ["frontier"]
+
+
+def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
+    """Accuracy against relative speed, with 0, 1, 2 … sites folded, the cheapest first.
+
+    The number beside a point is how many sites are folded; its colour is how far the logits are from those with
+    attention. The dashed line is the accuracy with attention.
+
+    Args:
+        table: From ``stripe fold --frontier`` (`stripe.fold.FoldResult.frontier`): ``sites``, ``accuracy`` (per cent),
+            ``error`` (relative) and ``relative_speed``.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Raises:
+        NothingToDrawError: There was no accuracy to measure.
+    """
+    if table["accuracy"].isna().any():
+        raise NothingToDrawError("The table has no accuracies: the images that it was made with had no labels.")
+    about = table.attrs
+    record = {"kind": "frontier", "table": table.to_dict("list"), **{str(key): value for key, value in about.items()}}
+    with styled(style) as settings:
+        figure = StripeFigure(settings, 4.6, 3.2, record)
+        axes = figure.subplots()
+        axes.axhline(table["accuracy"].iloc[0], color="0.6", linewidth=0.8, linestyle="--", zorder=1)
+        axes.plot(table["relative_speed"], table["accuracy"], color="0.7", linewidth=0.8, zorder=1)
+        points = axes.scatter(
+            table["relative_speed"], table["accuracy"], c=100 * table["error"], cmap="viridis", s=22, zorder=2
+        )
+        step = max(1, len(table) // 8)  # more numbers than that would lie on each other
+        for row in (*table.iloc[:-1:step].itertuples(), *table.iloc[-1:].itertuples()):
+            where = (float(row.relative_speed), float(row.accuracy))  # type: ignore[arg-type]
+            axes.annotate(f"{row.sites}", where, (4, 4), textcoords="offset points", fontsize="x-small")
+        axes.set_xlabel("speed, relative to the network with attention")
+        axes.set_ylabel("accuracy (%)")
+        axes.set_title("numbers: how many sites are folded", fontsize="small")
+        axes.margins(0.08, 0.12)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.colorbar(points, ax=axes, label="error of the logits (%)")
+        parts = [str(about.get(key, "")) for key in ("model", "processor")]
+        parts += [f"{about['images']:,} held-out images of {about['data']}"] if "images" in about else []
+        figure.caption(" · ".join(part for part in parts if part))
+        return figure

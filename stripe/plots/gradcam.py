@@ -1,0 +1,113 @@
+"""Where networks look on average: mean Grad-CAM maps side by side."""
+
+import os
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from stripe.analysis import center_bias
+from stripe.plots.common import data_name, describe
+from stripe.plots.figure import StripeFigure
+from stripe.plots.heatmap import colorbar, heatmap
+from stripe.plots.select import Capture, NothingToDrawError, as_tree
+from stripe.plots.style import styled
+
+__all__ = ["gradcam"]
+
+_ACROSS = 4  # panels in a row, as the paper has them
+_WIDTH = 30  # letters of a title
+_GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue look
+
+
+def gradcam(captures: Capture | Sequence[Capture], *, over_image: bool = False, style: str = "paper") -> StripeFigure:
+    """Mean Grad-CAM maps, a panel a network and layer, all in the same colours.
+
+    Below each panel its centre bias: how far from the centre (the small cross) the network looks, 1 where it looks
+    everywhere alike, with its 95 % bootstrap interval over images. Paper: fig. 6.
+
+    Args:
+        captures: One or several captures or paths, as `stripe gradcam` writes them.
+        over_image: Whether to lay the map over the mean of the images.
+        style: As in [parameters][stripe.plots.style.parameters].
+
+    Raises:
+        NothingToDrawError: A capture holds no Grad-CAM maps.
+
+    Example:
+        >>> from stripe import plots
+        >>> plots.gradcam(["se.h5", "srm.h5"])  # doctest: +SKIP
+    """
+    several = [captures] if isinstance(captures, xr.DataTree | str | os.PathLike) else list(captures)
+    panels = [(tree, layer) for tree in map(as_tree, several) for layer in _layers(tree)]
+    low = min(float(layer["mean"].min()) for _, layer in panels)
+    high = max(float(layer["mean"].max()) for _, layer in panels)
+    with styled(style) as settings:
+        across = min(len(panels), _ACROSS)
+        down = -(-len(panels) // across)
+        drawn: dict[str, Any] = {"kind": "gradcam", "range": [low, high], "over_image": over_image, "panels": []}
+        figure = StripeFigure(settings, max(1.72 * across + 0.7, 3.0), 2.25 * down + 0.3, drawn)
+        figure.set_layout_engine("compressed")  # square panels, close together
+        grid = figure.subplots(down, across, squeeze=False)
+        for axes in grid.flat[len(panels) :]:
+            axes.remove()
+        for axes, (tree, layer) in zip(grid.flat, panels, strict=False):
+            image = _draw(axes, layer, (low, high), over_image)
+            bias = center_bias(layer)
+            interval = [bias.low, bias.high]
+            axes.set_title(_name(tree), loc="center", fontsize="small")
+            text = f"centre bias {bias.value:.2f} [{bias.low:.2f}, {bias.high:.2f}]" if bias.images else "all zeros"
+            axes.set_xlabel(f"{layer.attrs['layer']}\n{text}", fontsize="small")
+            about = {key: layer.attrs[key] for key in ("layer", "target", "count", "empty")}
+            about = {key: value if isinstance(value, str) else int(value) for key, value in about.items()}
+            drawn["panels"].append(describe(tree, "gradcam", **about, center_bias=bias.value, interval=interval))
+        colorbar(image, list(grid.flat[: len(panels)]), "mean Grad-CAM", pad=0.02, aspect=18 * down)
+        figure.caption(_notes(drawn["panels"], panels[0][0]))
+        return figure
+
+
+def _layers(tree: xr.DataTree) -> list[xr.Dataset]:
+    layers = [node.to_dataset() for node in tree["gradcam"].children.values()] if "gradcam" in tree.children else []
+    if not layers:
+        raise NothingToDrawError("The capture holds no Grad-CAM maps; `stripe gradcam -o` adds them to it.")
+    return layers
+
+
+def _draw(axes: Axes, layer: xr.Dataset, limits: tuple[float, float], over_image: bool) -> Any:
+    mean = layer["mean"].values
+    height, width = mean.shape
+    if over_image:
+        grey = layer["mean_image"].values @ np.array(_GREY)
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        axes.imshow(grey, cmap="gray", extent=extent, interpolation="bilinear")
+    alpha = 0.6 if over_image else None
+    image = heatmap(axes, mean, limits=limits, aspect="equal", alpha=alpha)
+    axes.plot((width - 1) / 2, (height - 1) / 2, "+", color="white", markersize=5, markeredgewidth=0.6)
+    axes.set(xticks=[], yticks=[])
+    return image
+
+
+def _name(tree: xr.DataTree) -> str:
+    """Network, and below it the data set."""
+    attention = str(tree.attrs.get("attention", "none"))
+    model = str(tree.attrs.get("model", "")) + (f" + {attention}" if attention not in ("none", "") else "")
+    if str(tree.attrs.get("weights", "")).startswith("random"):
+        model += ", random weights"
+    # A panel has room for so much; a long description of data is broken at its commas.
+    data = ", ".join(part.strip() for part in data_name(str(tree.attrs.get("data", ""))).split(","))
+    return "\n".join([*textwrap.wrap(model, _WIDTH), *textwrap.wrap(data, _WIDTH)])
+
+
+def _notes(panels: Sequence[dict[str, Any]], tree: xr.DataTree) -> str:
+    counts, targets = ({panel[key] for panel in panels} for key in ("count", "target"))
+    each = " each" if len(panels) > 1 else ""
+    images = " and ".join(f"{count:,}" for count in sorted(counts))
+    notes = [f"{images} images{each}", " or ".join(sorted(f"{target} class" for target in targets))]
+    notes = [note.replace("label class", "labelled class") for note in notes]
+    empty = sum(panel["empty"] for panel in panels)
+    notes += [f"{empty} maps are zero everywhere"] if empty else []
+    scales = {panel.get("scale", "") for panel in panels} - {""}
+    return " · ".join([*notes, "each map from 0 to 1", *sorted(scales), "+ centre; brackets: 95 % bootstrap interval"])

@@ -1,0 +1,51 @@
+"""The average Grad-CAM maps that a capture may hold in ``/gradcam/<layer>``."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from stripe.report.encode import encode
+from stripe.report.thinning import block_mean
+
+__all__ = ["gradcam_records"]
+
+# Positions a side that a page shows; maps of 224 px are averaged in squares of two.
+MAX_SIDE = 128
+
+
+def gradcam_records(capture: xr.DataTree) -> list[dict[str, Any]]:
+    """The mean map of every layer, and the std over images where there is one.
+
+    Returns:
+        Ready for JSON, a record a layer, none where the capture has no such group: ``layer``; ``images``, how many
+        were averaged, null where the file doesn't say, and ``empty``, how many of them have a map of zeros; ``target``,
+        the class whose evidence the maps show; ``size``, height and width; ``group``, the side of the squares
+        of positions that were averaged; ``mean`` and perhaps ``std`` (height, width).
+    """
+    if "gradcam" not in capture.children:
+        return []
+    records = []
+    for layer, node in capture["gradcam"].children.items():
+        site = node.to_dataset()
+        maps = {name: site[name].to_numpy() for name in ("mean", "std") if name in site and site[name].ndim == 2}
+        if "mean" not in maps:
+            continue
+        size = maps["mean"].shape
+        group = -(-max(size) // MAX_SIDE)
+        records.append(
+            {
+                "layer": str(layer),
+                "images": int(site.attrs["count"]) if "count" in site.attrs else None,
+                "empty": int(site.attrs.get("empty", 0)),
+                "target": str(site.attrs.get("target", "")),
+                "size": list(size),
+                "group": group,
+                # One slice, so that the map has one range.
+                **{
+                    name: encode(block_mean(values.astype(np.float64), group, [0, 1])[None])
+                    for name, values in maps.items()
+                },
+            }
+        )
+    return records

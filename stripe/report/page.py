@@ -1,0 +1,126 @@
+"""The page: one HTML file with everything in it."""
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from stripe.errors import StripeError
+from stripe.files import write_whole
+from stripe.plots.select import Capture
+from stripe.provenance import provenance
+from stripe.report.contents import contents
+from stripe.report.sources import open_source
+from stripe.training import Run
+
+__all__ = ["page", "save"]
+
+_HERE = Path(__file__).parent
+
+
+def save(
+    path: str | Path,
+    capture: Capture | None = None,
+    runs: Sequence[Run] = (),
+    *,
+    sites: str = "*",
+    made_by: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a report as one HTML file, whole or not at all; see `page`.
+
+    Args:
+        path: Where to, ending in ``.html``; replaced where it is there.
+        capture: As for `page`.
+        runs: As for `page`.
+        sites: As for `page`.
+        made_by: As for `page`.
+
+    Returns:
+        The path.
+
+    Raises:
+        StripeError: As `page`, another ending, or the file cannot be written.
+
+    Example:
+        >>> from stripe import report
+        >>> report.save("report.html", "capture.h5")  # doctest: +SKIP
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):  # a slip must not replace the capture by the page
+        raise StripeError(f"A report is an HTML page: end {str(path)!r} in .html.")
+    write_whole(path, page(capture, runs, sites=sites, made_by=made_by).encode())
+    return path
+
+
+def page(
+    capture: Capture | None = None,
+    runs: Sequence[Run] = (),
+    *,
+    sites: str = "*",
+    made_by: Mapping[str, str] | None = None,
+) -> str:
+    """A report as HTML that needs nothing else: neither network nor other files.
+
+    In it: a verdict in words, the stripe index of every site over the epochs, for a chosen site attention image ×
+    channel at a chosen epoch, its std before and after and its differences, average Grad-CAM maps, training curves,
+    settings, provenance. What a capture lacks is left out or said in a sentence. Large captures are thinned, which the
+    page says (`stripe.report.thinning`), so that it stays under 15 MB.
+
+    Args:
+        capture: A capture or its path; None takes that of the first of the runs which has one.
+        runs: Trainings of one network, perhaps with several seeds; may be empty where there is a capture.
+        sites: Glob of the sites to show, such as ``"layer3.*"``: the fewer, the more of each fits.
+        made_by: Instead of what [provenance][stripe.provenance.provenance] says now.
+
+    Raises:
+        StripeError: There is nothing to show, something cannot be read, or no site fits the glob.
+    """
+    source = open_source(capture, runs, sites)
+    made_by = dict(provenance() if made_by is None else made_by)
+    data, fields = contents(source, sites)
+    css, script = ((_HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    plotly = get_plotlyjs()
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters["number"] = _number
+    return environment.get_template("page.html").render(
+        **fields,
+        made_by=made_by,
+        policy=_policy([plotly, script]),
+        css=Markup(css),
+        script=Markup(script),
+        plotly=Markup(plotly),
+        data=_json(data),
+    )
+
+
+def _json(data: Mapping[str, Any]) -> Markup:
+    """JSON that can stand in a script element: nothing in it ends the element or begins a comment."""
+    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """A Content-Security-Policy by which nothing is loaded from anywhere, and only these scripts run."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    rules = [
+        "default-src 'none'",
+        "script-src " + " ".join(f"'sha256-{digest}'" for digest in digests),
+        "style-src 'unsafe-inline'",
+        "img-src data: blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    return "; ".join(rules)
+
+
+def _number(value: float, form: str) -> str:
+    return form.format(value) if math.isfinite(value) else "–"

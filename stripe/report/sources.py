@@ -1,0 +1,90 @@
+"""What a page is made from: a capture, trainings, or both, and what has to be said about what is missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+import xarray as xr
+
+from stripe.analysis import metrics, verdicts
+from stripe.capture import site_names
+from stripe.errors import StripeError
+from stripe.plots.select import Capture, as_tree
+from stripe.training import Run
+
+__all__ = ["Source", "open_source"]
+
+TOLERANCE = 0.01  # of the epoch differences, as everywhere by default
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a page is made from.
+
+    Attributes:
+        capture: The capture; None where there is none.
+        runs: Trainings of one network, perhaps with several seeds; empty where only a capture is known.
+        metrics: `stripe.analysis.metrics` of the chosen sites; None where the capture has none.
+        notes: Sentences on what is missing.
+    """
+
+    capture: xr.DataTree | None
+    runs: tuple[Run, ...]
+    metrics: pd.DataFrame | None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """`stripe.analysis.verdicts` of the sites; there must be some."""
+        assert self.metrics is not None
+        return verdicts(self.metrics)
+
+
+def open_source(capture: Capture | None, runs: Sequence[Run], sites: str) -> Source:
+    """Open what there is.
+
+    Args:
+        capture: A capture or its path; None takes that of the first run which has one.
+        runs: Trainings; may be empty.
+        sites: Glob of the sites to show.
+
+    Raises:
+        StripeError: There is nothing to show, the capture cannot be read, or no site fits the glob.
+    """
+    if capture is None and not runs:
+        raise StripeError("A report needs a capture or a run.")
+    notes: list[str] = []
+    tree = as_tree(capture) if capture is not None else _of_runs(runs, notes)
+    if not runs:
+        notes.append(
+            "This report shows a capture alone, without the training behind it: give the run's folder for that."
+        )
+    if tree is None or not site_names(tree):
+        if tree is not None:
+            if "gradcam" not in tree.children:
+                raise StripeError(
+                    f"{tree.encoding.get('source', 'The capture')} has neither attention sites nor Grad-CAM maps."
+                )
+            notes.append("The file holds Grad-CAM maps alone, and no attention.")
+        return Source(tree, tuple(runs), None, notes)
+    return Source(tree, tuple(runs), metrics(tree, sites=sites, tol=TOLERANCE), notes)
+
+
+def _of_runs(runs: Sequence[Run], notes: list[str]) -> xr.DataTree | None:
+    """The capture of the first run that has one that can be read."""
+    for run in runs:
+        if not run.capture_file.exists():
+            continue
+        try:
+            tree = as_tree(run.capture_file)
+        except StripeError as error:
+            notes.append(str(error))
+            continue
+        if len(runs) > 1:
+            notes.append(f"Attention is that of {run.path.absolute().name}; the other runs differ in their seed alone.")
+        return tree
+    notes.append(
+        "No attention was captured, so that nothing can be said of it: train with --capture N, or give the checkpoints "
+        "to `stripe capture`."
+    )
+    return None

@@ -1,0 +1,20 @@
+"""Every figure and table of the Stripe Observation paper from a recipe: what is missing is trained, then drawn.
+
+A recipe (`figures/*.toml`) names runs and a kind of picture, and holds the paper's own numbers. Runs lie in a cache by
+the address of everything that determines their result: figures share them, and an interruption costs an epoch at most.
+
+Example:
+    >>> from stripe import reproduce
+    >>> plans = [reproduce.Plan.make(recipe, "quick") for recipe in reproduce.find(["fig12"])]
+    >>> [request.model for request in plans[0].requests]
+    ['resnet20']
+"""
+
+from stripe.reproduce.cache import Cache
+from stripe.reproduce.finding import find, recipes
+from stripe.reproduce.plan import Plan
+from stripe.reproduce.recipe import Recipe, read
+from stripe.reproduce.request import Request
+from stripe.reproduce.scale import Changes, read_scale
+
+__all__ = ["Cache", "Changes", "Plan", "Recipe", "Request", "find", "read", "read_scale", "recipes"]

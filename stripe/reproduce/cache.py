@@ -1,0 +1,103 @@
+"""The runs that are there: one directory each, named by the address of what determines its result."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from stripe.capture import open_capture
+from stripe.errors import StripeError
+from stripe.reproduce.request import Request
+from stripe.reproduce.sources import Found, Sources
+from stripe.training import Run
+
+__all__ = ["Cache", "Planned", "State"]
+
+State = Literal["cached", "unfinished", "missing"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run, and where it lies or will lie.
+
+    Attributes:
+        request: What determines it.
+        found: What is known of its data.
+        path: Its directory.
+        state: ``cached``: all of it is there; ``unfinished``: some epochs are; ``missing``: none.
+        done: Epochs that are there.
+    """
+
+    request: Request
+    found: Found
+    path: Path
+    state: State
+    done: int
+
+    @property
+    def run(self) -> Run:
+        """The run in the directory."""
+        return Run(self.path)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of runs.
+
+    Attributes:
+        folder: Which.
+        sources: Where the data of the runs comes from.
+    """
+
+    folder: Path
+    sources: Sources
+
+    def plan(self, requests: Iterable[Request], captures: Iterable[int] = ()) -> dict[Request, Planned]:
+        """Which run serves each request.
+
+        A run whose attention is recorded serves those as well who want the same network without.
+
+        Args:
+            requests: Any; equal ones are one run.
+            captures: Numbers of images, of runs that others may have recorded before.
+
+        Raises:
+            StripeError: There is no such data.
+        """
+        wanted = list(dict.fromkeys(requests))
+        counts = sorted({request.capture for request in wanted}.union(captures) - {0})
+        served: dict[Request, Planned] = {}
+        for request in wanted:
+            twins = [replace(request, capture=count) for count in counts] if request.capture == 0 else []
+            found = [twin for twin in map(self._planned, twins) if twin.request in wanted or twin.state != "missing"]
+            served[request] = found[0] if found else self._planned(request)
+        return served
+
+    def look_again(self, served: Mapping[Request, Planned]) -> dict[Request, Planned]:
+        """The same runs, with their states as they are now."""
+        now = {planned.path: _state(planned.path, planned.request) for planned in served.values()}
+        return {
+            request: replace(planned, state=now[planned.path][0], done=now[planned.path][1])
+            for request, planned in served.items()
+        }
+
+    def _planned(self, request: Request) -> Planned:
+        found = self.sources.look(request)
+        path = self.folder / request.address(found.attrs)
+        return Planned(request, found, path, *_state(path, request))
+
+
+def _state(path: Path, request: Request) -> tuple[State, int]:
+    if request.recipe is None:
+        return ("cached", 0) if _is_captured(path / "capture.h5") else ("missing", 0)
+    if not (path / "run.json").exists():
+        return "missing", 0
+    done = len(Run(path).metrics)
+    return ("cached" if done == request.epochs else "unfinished" if done else "missing"), done
+
+
+def _is_captured(path: Path) -> bool:
+    try:
+        return open_capture(path).sizes["epoch"] > 0
+    except StripeError:  # there is none, or it was interrupted
+        return False

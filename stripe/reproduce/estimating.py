@@ -1,0 +1,144 @@
+"""How long runs will take on this machine, from a few steps of each network."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from stripe.asr import cached
+from stripe.devices import pick_device
+from stripe.errors import StripeError
+from stripe.progress import track
+from stripe.reproduce.cache import Planned
+from stripe.training import Compute
+from stripe.training.holdout import EVERY
+from stripe.training.network import build
+
+__all__ = ["estimate", "makespan"]
+
+_MOST = 16
+"""Images a step of the calibration: what a step takes is about proportional to them, and large networks are slow."""
+
+_STEPS = 2
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """Seconds an image."""
+
+    training: float
+    evaluation: float
+
+
+def estimate(runs: Iterable[Planned], *, device: str | None = None) -> dict[Path, float]:
+    """Seconds that each run still takes, computed by itself with all of this machine's threads.
+
+    Reading images and starting a process are not counted.
+
+    Args:
+        runs: Finished ones take 0.
+        device: Where they will be computed.
+
+    Returns:
+        Directory of a run → seconds; NaN where the network could not be tried, for want of memory or of a download.
+    """
+    runs = list(runs)
+    to_try = {_key(run): run for run in runs if run.state != "cached"}
+    rates = {key: _calibrate(run, device) for key, run in track(to_try.items(), "calibrating", len(to_try))}
+    return {run.path: 0.0 if run.state == "cached" else _seconds(run, rates[_key(run)]) for run in runs}
+
+
+def makespan(seconds: Sequence[float], jobs: int) -> float:
+    """How long runs take ``jobs`` at a time, in their order.
+
+    Each then has its share of the threads and takes that much longer; where there are fewer threads than jobs, those
+    are assumed to be cores that nobody else uses.
+
+    Args:
+        seconds: Of each run by itself, see `estimate`.
+        jobs: How many side by side.
+    """
+    threads = torch.get_num_threads()
+    slower = threads / max(1, threads // jobs)
+    ends = [0.0] * jobs
+    for duration in seconds:
+        first = min(range(jobs), key=ends.__getitem__)
+        ends[first] += duration * slower
+    return max(ends)
+
+
+def _key(run: Planned) -> tuple[Any, ...]:
+    """What decides the speed: noise, ψ and seeds do not."""
+    request = run.request
+    described = request.description()
+    asr = (described["asr"] or {}).get("attention"), request.copies
+    size = run.found.image_size
+    return request.model, described["attention"], asr, size, request.recipe is None, request.precision
+
+
+def _calibrate(run: Planned, device: str | None) -> _Rate:
+    """Time steps on random images, after one that is not counted."""
+    request = run.request
+    compute = Compute.on(pick_device(device), request.precision)
+    try:
+        network = compute.place(build(request.description(run.found.classes)))
+        batch = min(request.recipe.batch_size if request.recipe else _MOST, _MOST)
+        shape = (batch, 3, run.found.image_size, run.found.image_size)
+        images = torch.randn(shape, device=compute.device).contiguous(memory_format=torch.channels_last)
+        labels = torch.zeros(batch, dtype=torch.long, device=compute.device)
+        evaluation = _time(lambda: _forward(network.eval(), images, compute), compute)
+        training = math.nan
+        if request.recipe:
+            optimizer = request.recipe.optimizer(network.parameters())
+            training = _time(lambda: _step(network.train(), images, labels, optimizer, compute), compute)
+    except (torch.OutOfMemoryError, StripeError):
+        return _Rate(math.nan, math.nan)
+    return _Rate(training / batch, evaluation / batch)
+
+
+def _time(step: Any, compute: Compute) -> float:
+    """Seconds a step, the least of a few: others can only make it slower."""
+    times = []
+    for _ in range(1 + _STEPS):
+        started = time.perf_counter()
+        step()
+        if compute.device.type != "cpu":
+            torch.accelerator.synchronize()
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+@torch.no_grad()
+def _forward(network: nn.Module, images: torch.Tensor, compute: Compute) -> None:
+    with cached(), compute.autocast():
+        network(images)
+
+
+def _step(
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    compute: Compute,
+) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    with cached(), compute.autocast():
+        logits = network(images)
+    F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def _seconds(run: Planned, rate: _Rate) -> float:
+    request, found = run.request, run.found
+    if request.recipe is None:
+        return rate.evaluation * request.capture
+    held = found.train // EVERY if request.select == "val" else 0
+    trained = min(request.images_per_epoch or found.train, found.train - held)
+    epoch = rate.training * trained + rate.evaluation * (found.test + held + request.capture)
+    return epoch * (request.epochs - run.done)

@@ -1,0 +1,167 @@
+"""From a recipe and a scale to the runs that it needs, cell by cell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from stripe.errors import StripeError
+from stripe.plots.common import data_name
+from stripe.reproduce.recipe import CAPTURE_KINDS, Column, Recipe, Row
+from stripe.reproduce.request import Request
+from stripe.reproduce.scale import Changes, Scale, read_scale
+from stripe.training import Recipe as Training
+from stripe.training import recipe_for
+
+__all__ = ["Cell", "Plan"]
+
+_OF_RUN = ("attention", "mode", "copies", "psi", "psi_fixed", "noise_random", "pretrained", "image_size")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of a table, or the one thing that a figure shows.
+
+    Attributes:
+        row: Of the recipe.
+        column: Of the recipe.
+        paper: The paper's number, NaN where it has none.
+        requests: The runs that it is measured on, one a seed.
+    """
+
+    row: Row
+    column: Column
+    paper: float
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe at a scale.
+
+    Attributes:
+        recipe: Which.
+        scale: With the changes that were asked for.
+        cells: Row by row.
+        instead: What stands for what of the paper, as ``("resnet20", "resnet83")``.
+        left_out: Columns and rows that would repeat another one, because the same stands for both.
+    """
+
+    recipe: Recipe
+    scale: Scale
+    cells: tuple[Cell, ...]
+    instead: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @classmethod
+    def make(cls, recipe: Recipe, scale: str, changes: Changes | None = None) -> Self:
+        """Work out what a recipe needs.
+
+        Args:
+            recipe: Which.
+            scale: ``quick`` or ``paper``.
+            changes: What is wanted otherwise.
+
+        Raises:
+            StripeError: There is no such scale, settings make no sense together, or one model was given for several.
+        """
+        changes = changes or Changes()
+        common = changes.of(read_scale(scale, table=recipe.is_table))
+        if recipe.missing:
+            return cls(recipe, common, ())
+        instead: dict[tuple[str, str], None] = {}
+        cells = []
+        for row in recipe.rows:
+            for column, number in zip(recipe.columns, row.paper or [float("nan")], strict=True):
+                asked = {**recipe.run, **row.settings, **column.settings}
+                for key in ("model", "data"):
+                    if key not in asked:
+                        raise StripeError(f"{recipe.path}: no {key!r} is said; put it into [run], or into each row.")
+                quick = {**recipe.quick, **row.quick} if scale == "quick" else {}
+                used = _used({**asked, **quick}, common, changes)
+                for key in ("model", "data"):
+                    if used[key] != asked[key]:
+                        instead[data_name(used[key]), asked[key]] = None
+                cells.append(Cell(row, column, number, _requests(recipe, asked, used, common, changes)))
+        _refuse_model(recipe, changes)
+        cells, left_out = _distinct(recipe, cells)
+        return cls(recipe, common, tuple(cells), tuple(instead), tuple(left_out))
+
+    @property
+    def requests(self) -> list[Request]:
+        """All runs, each once."""
+        trained = (cell for cell in self.cells if cell.column.metric in ("accuracy", "top5"))
+        return list(dict.fromkeys(request for cell in trained for request in cell.requests))
+
+
+def _used(settings: Mapping[str, Any], scale: Scale, changes: Changes) -> dict[str, Any]:
+    """The settings at a scale: what stands for the paper's network and data."""
+    model, data = str(settings["model"]), str(settings["data"])
+    return {
+        **settings,
+        "model": changes.model or scale.models.get(model, model),
+        "data": changes.data or scale.data.get(data, data),
+    }
+
+
+def _requests(
+    recipe: Recipe, asked: Mapping[str, Any], used: Mapping[str, Any], scale: Scale, changes: Changes
+) -> tuple[Request, ...]:
+    """A run a seed."""
+    try:
+        request = Request(
+            model=used["model"],
+            data=used["data"],
+            recipe=_training(asked, used, scale),
+            **{key: used[key] for key in _OF_RUN if key in used},
+            noise=tuple(map(float, used.get("noise", (1, 0)))),  # type: ignore[arg-type]
+            select=scale.select,
+            images_per_epoch=scale.images_per_epoch,
+            capture=scale.capture if used.get("pretrained") or _shows_capture(recipe) else 0,
+            precision=changes.precision,
+            train_images=scale.train_images,
+            test_images=scale.test_images,
+        )
+        request.description()
+    except StripeError as error:
+        raise StripeError(f"{recipe.path}: {error}") from None
+    seeds = scale.seeds if recipe.is_table else 1  # a picture shows one run
+    return tuple(replace(request, seed=seed) for seed in range(seeds))
+
+
+def _training(asked: Mapping[str, Any], used: Mapping[str, Any], scale: Scale) -> Training | None:
+    """The paper's recipe for this network on the paper's data, whatever stands for that; None for published weights."""
+    if used.get("pretrained"):
+        return None
+    training = recipe_for(used["model"], asked["data"])
+    changed = {key: used[key] for key in ("weight_decay", "schedule") if key in used}
+    training = replace(training, **changed, batch_size=scale.batch_size or training.batch_size)
+    return training.scaled(scale.epochs or training.epochs)
+
+
+def _shows_capture(recipe: Recipe) -> bool:
+    return recipe.draw is not None and recipe.draw.kind in CAPTURE_KINDS
+
+
+def _distinct(recipe: Recipe, cells: list[Cell]) -> tuple[list[Cell], list[str]]:
+    """Without columns and rows that measure the same of the same runs as a later column or an earlier row does."""
+    columns: dict[Any, Column] = {}
+    for column in recipe.columns:
+        own = tuple(cell.requests for cell in cells if cell.column is column)
+        columns[column.metric, own] = column
+    rows: dict[Any, Row] = {}
+    for row in recipe.rows:
+        rows.setdefault(tuple(cell.requests for cell in cells if cell.row is row), row)
+    kept_columns, kept_rows = [[id(entry) for entry in kept.values()] for kept in (columns, rows)]
+    left_out = [column.name for column in recipe.columns if id(column) not in kept_columns]
+    left_out += [f"{row.group} {row.name}".strip() for row in recipe.rows if id(row) not in kept_rows]
+    return [c for c in cells if id(c.column) in kept_columns and id(c.row) in kept_rows], left_out
+
+
+def _refuse_model(recipe: Recipe, changes: Changes) -> None:
+    models = {
+        settings["model"] for settings in (recipe.run, *(row.settings for row in recipe.rows)) if "model" in settings
+    }
+    if changes.model and len(models) > 1:
+        raise StripeError(
+            f"{recipe.name} compares {', '.join(sorted(models))}; --model would make them one. Leave it away."
+        )

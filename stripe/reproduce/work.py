@@ -1,0 +1,99 @@
+"""One run, computed: what each process of a machine or a cluster does."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from stripe import models
+from stripe.capture import capture
+from stripe.data import choose_images
+from stripe.devices import pick_device
+from stripe.reproduce.request import Request
+from stripe.reproduce.sources import Sources
+from stripe.training import EpochMetrics, train
+
+__all__ = ["Job", "perform"]
+
+_ALONE = threading.Lock()
+"""Torch draws from one generator a process: two trainings in threads of one would disturb each other."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to compute; travels to other processes.
+
+    Attributes:
+        request: What determines it.
+        path: Its directory.
+        sources: Where its data comes from.
+        device: Where to compute; None: a GPU where there is one.
+        workers: Processes that decode images, see `stripe.training.train`.
+    """
+
+    request: Request
+    path: Path
+    sources: Sources
+    device: str | None = None
+    workers: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the directory."""
+        return self.path.name
+
+
+def perform(job: Job, on_epoch: Callable[[EpochMetrics], None] | None = None) -> None:
+    """Train a run, or go on with it where it was interrupted; a finished one takes no time.
+
+    Args:
+        job: Which.
+        on_epoch: Called after each epoch.
+
+    Raises:
+        StripeError: As `stripe.training.train` and `stripe.capture.capture`.
+    """
+    with _ALONE:
+        if job.request.recipe is None:
+            _capture_published(job)
+            return
+        data = job.sources.load(job.request)
+        train(
+            job.path,
+            data,
+            **{**job.request.training(), "capture": min(job.request.capture, len(data.test))},
+            save_every=0,
+            device=job.device,
+            workers=job.workers,
+            on_epoch=on_epoch,
+        )
+
+
+def _capture_published(job: Job) -> None:
+    """Record the attention of published weights, which are not trained here."""
+    request = job.request
+    torch.manual_seed(request.seed)
+    model = models.build(request.model, attention=request.attention, pretrained=True).to(pick_device(job.device))
+    mean, std = models.native_normalization(request.model)
+    data = replace(job.sources.load(request), mean=mean, std=std)
+    chosen = choose_images(data.test.labels, min(request.capture, len(data.test)), request.seed)
+    job.path.mkdir(parents=True, exist_ok=True)
+    capture(
+        model,
+        data.test.loader(64, indices=chosen, workers=job.workers),
+        job.path / "capture.h5",
+        preprocess=data.normalize,
+        paths=[data.test.paths[index] for index in chosen],
+        attrs={
+            "model": request.model,
+            "attention": request.attention,
+            "data": data.spec,
+            "classes": list(data.classes),
+            "weights": "published",
+            "split": "test",
+            "seed": request.seed,
+            "scale": f"published weights, {len(chosen)} test images at {data.image_size} px",
+        },
+    )

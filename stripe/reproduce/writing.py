@@ -1,0 +1,129 @@
+"""What a recipe leaves in its folder: pictures, numbers, a page that says what they show, and what made them."""
+
+import hashlib
+import json
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stripe import plots
+from stripe.analysis import save_table
+from stripe.files import write_whole
+from stripe.provenance import provenance
+from stripe.reproduce.cache import Planned
+from stripe.reproduce.captions import scale_note
+from stripe.reproduce.drawing import Drawn
+from stripe.reproduce.plan import Plan
+from stripe.reproduce.request import Request
+
+__all__ = ["write"]
+
+
+def write(drawn: Drawn, plan: Plan, served: Mapping[Request, Planned], folder: Path) -> list[Path]:
+    """Write ``<name>.png``, ``numbers.csv``, ``README.md`` and ``provenance.json``.
+
+    Args:
+        drawn: What to write.
+        plan: What it was drawn for.
+        served: The run of each request.
+        folder: Where to; made if it is not there.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        StripeError: A file cannot be written.
+    """
+    pictures = [plots.save(figure, folder / f"{name}.png") for name, figure in drawn.figures.items()]
+    table, _ = save_table(drawn.table, folder / "numbers.csv")
+    page = folder / "README.md"
+    write_whole(page, _page(drawn, plan, served, pictures).encode())
+    runs = {served[request].path.name: served[request] for request in plan.requests}
+    record = {
+        "recipe": plan.recipe.name,
+        "recipe_sha256": hashlib.sha256(plan.recipe.path.read_bytes()).hexdigest(),
+        "scale": plan.scale.name,
+        "instead": [f"{used} instead of {asked}" for used, asked in plan.instead],
+        **provenance(),
+        "runs": [_run(name, planned) for name, planned in sorted(runs.items())],
+        "files": [path.name for path in (*pictures, table, page)],
+    }
+    write_whole(folder / "provenance.json", f"{json.dumps(record, indent=2, ensure_ascii=False)}\n".encode())
+    return pictures
+
+
+def _run(name: str, planned: Planned) -> dict[str, object]:
+    """A run by its address, with all that determined it."""
+    description = planned.path / "run.json"
+    record = json.loads(description.read_bytes()) if description.exists() else {}
+    return {"address": name, "state": planned.state, "data": planned.found.attrs,
+            **{key: record[key] for key in ("settings", "sessions") if key in record}}  # fmt: skip
+
+
+def _page(drawn: Drawn, plan: Plan, served: Mapping[Request, Planned], pictures: Iterable[Path]) -> str:
+    recipe = plan.recipe
+    parts = [
+        f"# {recipe.name}: {recipe.title}",
+        *(f"![{recipe.title}]({path.name})" for path in pictures),
+        f"**The paper** ({recipe.source}): {recipe.claim}",
+        f"**Here** ({scale_note(plan, served)}): {'; '.join(drawn.scales)}.",
+    ]
+    parts += [f"**What it shows:** {drawn.findings}"] if drawn.findings else []
+    parts += [recipe.note] if recipe.note else []
+    order = [column.name for column in recipe.columns]
+    parts.append(_beside(drawn.table, order) if "paper" in drawn.table else _markdown(drawn.table))
+    if problems := _problems(drawn.table):
+        parts += ["Not finished:\n" + "\n".join(f"- {line}" for line in problems)]
+    parts.append(f"Made by `{provenance()['command']}`; [provenance.json](provenance.json) says the rest.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _problems(table: pd.DataFrame) -> list[str]:
+    if "problem" not in table:
+        return []
+    wrong = table[table["problem"].fillna("") != ""]
+    return [f"{row.row}, {row.column}: {row.problem}" for row in wrong.itertuples()]
+
+
+def _beside(table: pd.DataFrame, order: list[str]) -> str:
+    """Rows and columns as the paper has them, in each cell its number and ours."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in table.to_dict("records"):
+        name = f"{row['group']} {row['row']}".strip() if row["group"] != row["row"] else row["row"]
+        cells.setdefault(name, {})[row["column"]] = f"{_number(row['paper'])} → {_ours(row)}"
+    wide = pd.DataFrame.from_dict(cells, orient="index")
+    wide = wide[[name for name in order if name in wide]]
+    lines = [["the paper → here", *map(str, wide.columns)], ["---"] * (len(wide.columns) + 1)]
+    lines += [[str(name), *("" if value != value else str(value) for value in values)]
+              for name, values in zip(wide.index, wide.to_numpy(), strict=True)]  # fmt: skip
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    trained = "last" in table and table["last"].notna().any()
+    return text + ("\n\nAccuracies here: at the best epoch, in brackets after the last." if trained else "")
+
+
+def _ours(row: Mapping[Hashable, Any]) -> str:
+    best, spread, last = (float(row.get(key, math.nan)) for key in ("best", "best_std", "last"))
+    text = _number(best)
+    text += f" ± {spread:.2f}" if math.isfinite(spread) else ""
+    return text + (f" ({last:.2f})" if math.isfinite(last) else "")
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    rows = [list(map(str, table.columns)), ["---"] * table.shape[1]]
+    rows += [[_cell(value) for value in record] for record in table.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(value: object) -> str:
+    return (
+        f"{value:.3g}" if isinstance(value, float) and math.isfinite(value) else "–" if value != value else str(value)
+    )
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"

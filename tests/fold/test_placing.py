@@ -1,0 +1,172 @@
+"""Where the constant of a gate goes, in small networks each with one way for the data to flow."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stripe.fold.weights import fold_gates
+from stripe.models.constant_gate import ConstantGate
+
+C = 6
+
+
+class Flow(nn.Module):
+    """conv1, whatever the case says, the gate, whatever the case says, conv2."""
+
+    def __init__(self, before=None, after=None, sign: float = 1.0) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, C, 3)
+        self.before = before or nn.Identity()
+        self.gate = ConstantGate(sign * (torch.rand(C) + 0.2), -3)
+        self.after = after or nn.Identity()
+        self.conv2 = nn.Conv2d(C, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.after(self.gate(self.before(self.conv1(x)))))
+
+
+class Twice(Flow):
+    """The map goes somewhere else, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        return self.conv2(self.gate(x)) + x.mean(1, keepdim=True)
+
+
+class Both(Twice):
+    """The product, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        y = self.gate(x)
+        return self.conv2(y) + y.mean(1, keepdim=True) + x.mean(1, keepdim=True)
+
+
+class Sum(Flow):
+    """Two branches are added, as in RepVGG."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(nn.Conv2d(3, C, 3), nn.BatchNorm2d(C))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(torch.sigmoid(self.gate(F.relu(self.conv1(x) + self.branch(x)))))
+
+
+class Concatenated(Flow):
+    """The map is put together from two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.other = nn.Conv2d(3, 2, 3), nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.gate(torch.cat([self.conv1(x), self.other(x)], 1)))
+
+
+class Classifier(Flow):
+    """The product is pooled and made flat for a linear layer."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(before=nn.SiLU())
+        self.size = size
+        self.fc = nn.Linear(C * size**2, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.gate(self.before(self.conv1(x)))
+        return self.fc(F.adaptive_avg_pool2d(x, self.size).flatten(1))
+
+
+class Tokens(nn.Module):
+    """A map is made into tokens (N, T, C) before the gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, C, 3)
+        self.gate = ConstantGate(torch.rand(C), -1)
+        self.norm = nn.LayerNorm(C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.gate(self.conv(x).flatten(2).transpose(1, 2)))
+
+
+class Tied(Flow):
+    """The layer that makes the map runs twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(torch.tanh(self.gate(self.conv1(x)))) + self.conv1(x).mean(1, keepdim=True)
+
+
+CASES = {
+    "conv": (lambda: Flow(), "backwards", ("conv1",)),
+    "batch norm": (lambda: Flow(nn.BatchNorm2d(C)), "backwards", ("before",)),
+    "group norm": (lambda: Flow(nn.GroupNorm(2, C)), "backwards", ("before",)),
+    "instance norm": (lambda: Flow(nn.InstanceNorm2d(C, affine=True)), "backwards", ("before",)),
+    "transposed conv": (lambda: Flow(nn.ConvTranspose2d(C, C, 3, groups=2)), "backwards", ("before",)),
+    "grouped conv": (lambda: Flow(nn.Conv2d(C, C, 3, groups=3, bias=False)), "backwards", ("before",)),
+    "through ReLU": (lambda: Flow(nn.ReLU(inplace=True)), "backwards", ("conv1",)),
+    "through leaky ReLU": (lambda: Flow(nn.LeakyReLU(0.2)), "backwards", ("conv1",)),
+    "through PReLU": (lambda: Flow(nn.PReLU(C)), "backwards", ("conv1",)),
+    "through max pooling": (lambda: Flow(nn.MaxPool2d(2)), "backwards", ("conv1",)),
+    "through average pooling": (lambda: Flow(nn.AvgPool2d(3, 2, 1)), "backwards", ("conv1",)),
+    "through dropout": (lambda: Flow(nn.Dropout(0.5)), "backwards", ("conv1",)),
+    "negative, linear": (lambda: Flow(nn.AvgPool2d(2), sign=-1.0), "backwards", ("conv1",)),
+    "negative, ReLU": (lambda: Flow(nn.ReLU(), sign=-1.0), "forwards", ("conv2",)),
+    "SiLU": (lambda: Flow(nn.SiLU()), "forwards", ("conv2",)),
+    "SiLU, ReLU behind": (lambda: Flow(nn.SiLU(), nn.ReLU()), "forwards", ("conv2",)),
+    "depthwise behind": (lambda: Flow(nn.SiLU(), nn.Conv2d(C, C, 3, groups=C)), "forwards", ("after",)),
+    "groups behind": (lambda: Flow(nn.SiLU(), nn.Conv2d(C, C, 3, groups=2)), "forwards", ("after",)),
+    "transposed behind": (lambda: Flow(nn.SiLU(), nn.ConvTranspose2d(C, C, 3, groups=2)), "forwards", ("after",)),
+    "padded": (lambda: Flow(nn.SiLU(), nn.ZeroPad2d(2)), "forwards", ("conv2",)),
+    "padded with ones": (lambda: Flow(nn.SiLU(), nn.ConstantPad2d(1, 1.0)), "left", ()),
+    "SiLU on both sides": (lambda: Flow(nn.SiLU(), nn.SiLU()), "left", ()),
+    "weight norm": (lambda: Flow(nn.utils.parametrizations.weight_norm(nn.Conv2d(C, C, 1))), "forwards", ("conv2",)),
+    "no affine weights": (lambda: Flow(nn.BatchNorm2d(C, affine=False)), "forwards", ("conv2",)),
+    "map used twice": (Twice, "forwards", ("conv2",)),
+    "both used twice": (Both, "left", ()),
+    "branches": (Sum, "backwards", ("conv1", "branch.1")),
+    "concatenation": (Concatenated, "backwards", ("conv1", "other")),
+    "flat": (lambda: Classifier(2), "forwards", ("fc",)),
+    "pooled and flat": (lambda: Classifier(1), "forwards", ("fc",)),
+    "tokens": (Tokens, "backwards", ("conv",)),
+    "layer that runs twice": (Tied, "left", ()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_constants_go_where_the_data_flows(case: str) -> None:
+    make, where, layers = CASES[case]
+    model = make().eval()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+    images = torch.randn(3, 3, 9, 9)
+    folded = copy.deepcopy(model)
+    landing = fold_gates(folded, images)["gate"]
+    assert (landing.where, landing.layers) == (where, layers), landing.reason
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images), model(images), rtol=1e-5, atol=1e-5)
+    assert isinstance(folded.gate, ConstantGate) == (where == "left")
+    assert bool(landing.reason) == (where == "left")
+
+
+def test_what_is_in_the_way_is_said() -> None:
+    landing = fold_gates(Flow(nn.SiLU(), nn.SiLU()).eval(), torch.randn(2, 3, 9, 9))["gate"]
+    assert (
+        landing.reason == "backwards: silu in before lets no factor pass; forwards: silu in after lets no factor pass"
+    )
+
+
+def test_two_gates_in_a_row() -> None:
+    """The second is in the first one's way until it is folded itself."""
+    model = nn.Sequential(
+        nn.Conv2d(3, C, 1), ConstantGate(torch.rand(C), -3), ConstantGate(torch.rand(C), -3), nn.SiLU()
+    )
+    wanted = model(images := torch.randn(2, 3, 5, 5))
+    landings = fold_gates(model, images)
+    assert [landing.layers for landing in landings.values()] == [("0",), ("0",)]
+    torch.testing.assert_close(model(images), wanted)

@@ -1,0 +1,68 @@
+"""Saved, loaded again, and carried to other runtimes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+import stripe
+from stripe import asr, models
+from stripe.errors import StripeError
+from stripe.fold import fold
+from stripe.models import checkpoint
+from stripe.models.constant_gate import ConstantGate
+from tests.conftest import Net, SqueezeExcite
+
+IMAGES = torch.randn(4, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("spec", "attention"), [("resnet11", "se"), ("timm:mobilenetv3_small_050", "none"), ("timm:nf_regnet_b0", "none")]
+)
+def test_loaded_again_it_is_the_same(spec: str, attention: str, tmp_path: Path) -> None:
+    result = fold(models.build(spec, num_classes=7, attention=attention), [IMAGES])
+    result.save(tmp_path / "folded.safetensors", {"model": spec, "num_classes": 7, "attention": attention})
+    loaded = stripe.load(tmp_path / "folded.safetensors")
+    assert loaded.state_dict().keys() == result.model.state_dict().keys()
+    with torch.inference_mode():
+        assert torch.equal(loaded(IMAGES), result.model(IMAGES))
+    left = sum(isinstance(module, ConstantGate) for module in loaded.modules())
+    assert left == (result.sites["folded"] == "left").sum()
+    assert (left > 0) == (spec == "timm:nf_regnet_b0")
+
+
+def test_the_file_tells_what_folding_did(tmp_path: Path) -> None:
+    result = fold(models.build("resnet11", attention="se"), [IMAGES])
+    result.save(tmp_path / "folded.safetensors", {"model": "resnet11", "attention": "se"})
+    with safe_open(tmp_path / "folded.safetensors", framework="pt") as file:
+        about = json.loads(file.metadata()["stripe"])
+    assert [site["into"] for site in about["fold"]["sites"]] == ["layer1.0.bn3", "layer2.0.bn3", "layer3.0.bn3"]
+    assert about["fold"]["steps"][0] == {"step": "attention", "accuracy": None, "loss": None, "error": 0, "kept": True}
+    assert about["provenance"]["stripe"]
+
+
+def test_code_of_the_user_is_not_run_but_given(tmp_path: Path) -> None:
+    path = tmp_path / "folded.safetensors"
+    result = fold(Net(SqueezeExcite(4)), [IMAGES])
+    result.save(path, {"model": "python:mine:make"})
+    with pytest.raises(StripeError, match="code is not run because a file says so"):
+        stripe.load(path)
+    torch.testing.assert_close(stripe.load(path, Net(SqueezeExcite(4)))(IMAGES), result.model(IMAGES))
+
+
+@pytest.mark.parametrize(
+    "folded", [["layer1"], {"layer9.se": None}, {"layer1.0.attention_module": {"channels": 64}}, {"fc": "gone"}, 3]
+)
+def test_a_damaged_description(folded: object, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.safetensors"
+    checkpoint.save(path, models.build("resnet11"), {"model": "resnet11", "attention": "se", "folded": folded})
+    with pytest.raises(StripeError, match="what was folded in it does not fit the model"):
+        stripe.load(path)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_exports(kind: str, tmp_path: Path) -> None:
+    model = fold(models.build("resnet11", attention="se"), [IMAGES]).model
+    assert asr.export(model, IMAGES, tmp_path / "folded", kind=kind).relative < 1e-5

@@ -1,0 +1,185 @@
+"""Which sites can be folded, and what is said of the others."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stripe import models
+from stripe.errors import StripeError
+from stripe.fold import fold
+from tests.conftest import BranchGate, ExpandedGate, InPlaceGate, Net, SpatialGate, SqueezeExcite
+
+C = 4
+
+
+class Inside(nn.Module):
+    """A block that computes its gate and the addition in one forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(C, C, 1), nn.Linear(C, C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return x + y * self.fc(y.mean((2, 3))).sigmoid()[:, :, None, None]
+
+
+class Multiply(nn.Module):
+    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
+        return x * gate
+
+
+class Helper(SqueezeExcite):
+    """The module that multiplies is given the gate: the one around it is the attention."""
+
+    def __init__(self) -> None:
+        super().__init__(C)
+        self.multiply = Multiply()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.multiply(x, self.gate(x))
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.se = SqueezeExcite(C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.se(torch.relu(self.se(x)))
+
+
+class GroupedGate(nn.Module):
+    """Groups of channels are put into the batch axis (SGE)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = x.view(2 * len(x), C // 2, *x.shape[2:])
+        return (groups * groups.mean((2, 3), keepdim=True).sigmoid()).view(x.shape)
+
+
+def folded(gate: nn.Module, images: Tensor) -> tuple[str, str]:
+    row = fold(Net(gate), [images]).sites.iloc[0]
+    return row["folded"], row["reason"]
+
+
+@pytest.mark.parametrize("gate", [SqueezeExcite(C), ExpandedGate(C), InPlaceGate(C), Helper()])
+def test_whatever_multiplies_its_input_by_a_gate_is_folded(gate: nn.Module, images: Tensor) -> None:
+    net = Net(gate)
+    nn.init.zeros_(gate.fc.weight)
+    result = fold(net, [images])
+    assert result.sites["folded"].tolist() == ["backwards"]
+    assert result.sites["into"].tolist() == ["bn"]
+    assert isinstance(result.model.att, nn.Identity)
+    torch.testing.assert_close(result.model(images), net.eval()(images))
+
+
+def test_the_model_itself_is_not_changed(images: Tensor) -> None:
+    net = Net(SqueezeExcite(C)).train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    fold(net, [images], win_back=("batchnorm", "bias"), frontier=True, sequential=True)
+    assert net.training
+    assert isinstance(net.att, SqueezeExcite)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+
+
+@pytest.mark.parametrize(
+    ("gate", "reason"),
+    [
+        (SpatialGate(), "a spatial gate is no constant per channel"),
+        (BranchGate(), "a branch gate is no constant per channel"),
+        (Twice(), "runs 2 times in one forward pass"),
+        (GroupedGate(), "its channels are in groups"),
+        (Inside(), "att does more than multiply its input by the gate"),
+    ],
+)
+def test_the_others_are_refused_with_a_reason(gate: nn.Module, reason: str, images: Tensor) -> None:
+    with pytest.raises(StripeError, match=f"no site that can be folded fits 'all'; att.*{reason}"):
+        fold(Net(gate), [images])
+
+
+def test_the_others_are_listed_with_their_variation(images: Tensor) -> None:
+    net = Net(nn.Sequential(SqueezeExcite(C), SpatialGate())).eval()
+    sites = fold(net, [images]).sites.set_index("site")
+    assert sites["folded"].tolist() == ["backwards", "not foldable"]
+    with torch.no_grad():
+        x = net.att[0](net.features(images))
+        expected = net.att[1].gate(x).std(0, correction=0).mean()  # mean over positions
+    assert sites["std"]["att.1"] == pytest.approx(float(expected), rel=1e-4)
+    assert math.isnan(sites["error"]["att.1"])
+
+
+def test_maps_of_one_pixel() -> None:
+    """In the last stage a gate of a 64-pixel image has the map's own shape."""
+    model = models.build("torchvision:mobilenet_v3_small")
+    result = fold(model, [torch.randn(4, 3, 32, 32)], sites="features.9.*")
+    assert result.sites.set_index("site")["folded"]["features.9.block.2"] == "forwards"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype: torch.dtype, images: Tensor) -> None:
+    net = Net(SqueezeExcite(C)).to(dtype)
+    nn.init.zeros_(net.att.fc.weight)
+    nn.init.normal_(net.att.fc.bias)
+    result = fold(net, [images])
+    assert {parameter.dtype for parameter in result.model.parameters()} == {dtype}
+    wanted = net.eval()(images.to(dtype))
+    assert (result.model(images.to(dtype)) - wanted).abs().max() < 4 * torch.finfo(dtype).eps * wanted.abs().max()
+
+
+def test_a_module_under_two_names(images: Tensor) -> None:
+    net = Net(SqueezeExcite(C))
+    net.alias = net.att
+    result = fold(net, [images])
+    assert isinstance(result.model.alias, nn.Identity)
+    assert not [name for name, _ in result.model.named_parameters() if "att" in name or "alias" in name]
+
+
+def test_attention_that_hands_something_on() -> None:
+    """DIA's LSTM goes from block to block; all of it goes."""
+    model = models.build("resnet20", attention="dia")
+    result = fold(model, [torch.randn(4, 3, 32, 32)])
+    assert set(result.sites["folded"]) == {"backwards"}
+    assert result.model.state_dict().keys() == models.build("resnet20").state_dict().keys()
+
+
+def test_asr_in_it_is_fused() -> None:
+    from stripe import asr
+
+    model = models.build("resnet11", attention="se")
+    asr.reparameterize(model)
+    assert (
+        fold(model, [torch.randn(4, 3, 16, 16)]).model.state_dict().keys()
+        == models.build("resnet11").state_dict().keys()
+    )
+
+
+def test_no_attention(images: Tensor) -> None:
+    with pytest.raises(StripeError, match="no attention that depends on the image"):
+        fold(Net(nn.Identity()), [images])
+
+
+def test_images_that_can_be_gone_through_once(images: Tensor) -> None:
+    with pytest.raises(StripeError, match="calibration images can be gone through once only"):
+        fold(Net(SqueezeExcite(C)), iter([images]))
+
+
+def test_no_images() -> None:
+    with pytest.raises(StripeError, match="there are no calibration images"):
+        fold(Net(SqueezeExcite(C)), [])
+
+
+def test_damaged_weights(images: Tensor) -> None:
+    net = Net(SqueezeExcite(C))
+    nn.init.constant_(net.fc.weight, math.nan)
+    with pytest.raises(StripeError):
+        fold(net, [images])
+
+
+def test_unknown_sites_and_steps(images: Tensor) -> None:
+    with pytest.raises(StripeError, match=r"no site that can be folded fits 'layer\*'; there are att"):
+        fold(Net(SqueezeExcite(C)), [images], sites="layer*")
+    with pytest.raises(StripeError, match="'magic' wins nothing back; there are batchnorm, bias"):
+        fold(Net(SqueezeExcite(C)), [images], win_back=["magic"])

@@ -1,0 +1,127 @@
+"""Winning back: what the statistics, biases and constants are afterwards."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stripe.errors import StripeError
+from stripe.fold import Finetune, fold
+from stripe.fold.batches import Batches
+from stripe.fold.finetuning import asr_of, finetune
+from stripe.fold.gating import put_gates
+from stripe.fold.recovering import correct_biases, reestimate
+from stripe.fold.sites import find_foldable
+from stripe.models.constant_gate import ConstantGate
+from tests.conftest import Net, SqueezeExcite
+
+
+class Deep(Net):
+    """Behind the gate a convolution without bias, batch normalisation, and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__(SqueezeExcite(4))
+        self.conv2, self.bn2 = nn.Conv2d(4, 5, 3, bias=False), nn.BatchNorm2d(5)
+        self.fc = nn.Linear(5, 10)
+
+    def inner(self, x: Tensor) -> Tensor:
+        return self.conv2(self.att(self.features(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.relu(self.bn2(self.inner(x))).mean((2, 3)))
+
+
+@pytest.fixture
+def net() -> Deep:
+    net = Deep().eval()
+    nn.init.normal_(net.att.fc.weight, 0, 4)
+    net.bn2.running_mean.normal_()
+    return net
+
+
+@pytest.fixture
+def batches() -> list[tuple[Tensor, Tensor]]:
+    return [(torch.randn(8, 3, 8, 8), torch.randint(0, 10, (8,))) for _ in range(3)]
+
+
+def constant(net: Deep, images: Tensor) -> Deep:
+    import copy
+
+    places, _, _ = find_foldable(net, images)
+    gated = copy.deepcopy(net)
+    put_gates(gated, places, {"att": torch.tensor([0.9, 0.1, 0.5, 0.7])})
+    return gated
+
+
+def test_batch_statistics_are_those_of_the_images(net: Deep, batches) -> None:
+    gated = constant(net, batches[0][0])
+    first = gated.bn.running_mean.clone()
+    with torch.no_grad():
+        maps = [gated.inner(images) for images, _ in batches]
+    assert reestimate(gated, Batches(batches, gated, "images")) == 1
+    torch.testing.assert_close(gated.bn2.running_mean, torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0))
+    torch.testing.assert_close(gated.bn2.running_var, torch.stack([m.var((0, 2, 3)) for m in maps]).mean(0))
+    assert torch.equal(gated.bn.running_mean, first)  # in front of the gate nothing has changed
+    assert gated.bn2.momentum == 0.1
+    assert not gated.bn2.training
+
+
+def test_the_next_layer_gets_its_mean_output_back(net: Deep, batches) -> None:
+    gated = constant(net, batches[0][0])
+    places, _, _ = find_foldable(net, batches[0][0])
+    assert correct_biases(gated, net, places, Batches(batches, net, "images")) == 1
+    images = torch.cat([images for images, _ in batches])
+    with torch.no_grad():
+        wanted, got = (model.bn2(model.inner(images)).mean((0, 2, 3)) for model in (net, gated))
+    torch.testing.assert_close(got, wanted)
+    assert not torch.allclose(gated.bn2.bias, net.bn2.bias)
+
+
+def test_a_step_that_makes_it_worse_is_undone(net: Deep, batches) -> None:
+    result = fold(net, [images for images, _ in batches], win_back=("batchnorm",))  # the statistics were far off
+    step = result.steps.iloc[2]
+    assert step["step"] == "batchnorm (1 layers)"
+    assert not step["kept"]
+    assert step["error"] > result.steps["error"].iloc[1]
+    assert torch.equal(result.model.bn2.running_mean, net.bn2.running_mean)
+
+
+def test_a_step_is_measured_against_the_best_before(net: Deep, batches) -> None:
+    """Not against one that was undone, which is easily surpassed."""
+    steps = fold(net, [images for images, _ in batches], win_back=("batchnorm", "bias")).steps
+    constants, batchnorm, bias = (steps.iloc[number] for number in (1, 2, 3))
+    assert batchnorm["error"] > constants["error"]
+    assert bias["kept"] == (bias["error"] <= constants["error"])
+
+
+def test_asr_begins_with_the_constant() -> None:
+    value = torch.tensor([0.01, 0.3, 0.5, 0.999])
+    torch.testing.assert_close(asr_of(value).value(), value)
+
+
+@pytest.mark.parametrize("asr", [True, False])
+def test_constants_are_trained_and_are_constants_again(net: Deep, batches, asr: bool) -> None:
+    gated = constant(net, batches[0][0])
+    before = gated.att.weight.clone()
+    finetune(gated, Finetune(batches, 2, learning_rate=0.1, asr=asr))
+    assert isinstance(gated.att, ConstantGate)
+    assert dict(gated.att.named_parameters()).keys() == {"weight"}
+    assert not torch.allclose(gated.att.weight, before)
+    assert not gated.training
+
+
+def test_training_lowers_the_loss(net: Deep, batches) -> None:
+    result = fold(net, batches, finetuning=Finetune(batches, 20, learning_rate=0.1))
+    steps = result.steps.set_index("step")
+    assert steps["loss"]["20 epochs of training"] < steps["loss"]["constants"] - 0.1
+    assert steps["loss"]["in the weights"] == pytest.approx(steps["loss"]["20 epochs of training"], rel=1e-4)
+    assert isinstance(result.model.att, nn.Identity)
+
+
+def test_training_needs_labels(net: Deep, batches) -> None:
+    with pytest.raises(StripeError, match="no labels to train with"):
+        fold(net, batches, finetuning=Finetune([images for images, _ in batches], 1))
+
+
+def test_training_that_diverges(net: Deep, batches) -> None:
+    with pytest.raises(StripeError, match=r"the loss became .* in epoch 1; take a lower learning rate"):
+        fold(net, batches, finetuning=Finetune(batches * 5, 1, learning_rate=1e30))

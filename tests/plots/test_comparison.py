@@ -1,0 +1,54 @@
+import math
+
+import pandas as pd
+import pytest
+
+from stripe.errors import StripeError
+from stripe.plots.comparison import comparison
+
+COLUMNS = ["group", "row", "column", "paper", "best", "best_std", "last"]
+
+
+def table(*rows):
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+TWO = table(
+    ("A", "plain", "CIFAR", 70.0, 50.0, 1.0, 49.0),
+    ("A", "plain", "STL", 80.0, 60.0, math.nan, 58.0),
+    ("A", "ASR", "CIFAR", 71.0, 52.0, 1.0, 52.0),
+    ("A", "ASR", "STL", math.nan, math.nan, math.nan, math.nan),
+    ("B", "plain", "CIFAR", 72.0, 54.0, 2.0, 53.0),
+)
+
+
+def drawn(axes, label):
+    (line,) = [line for line in axes.lines if line.get_label() == label]
+    return list(line.get_xdata()), list(line.get_ydata())
+
+
+def test_points_stand_where_the_numbers_are():
+    paper, here, *_ = comparison(TWO, here="here, small").axes
+    assert drawn(paper, "CIFAR")[0] == [70.0, 71.0]
+    assert drawn(here, "CIFAR") == ([50.0, 52.0], [-0.08, 0.92])  # a colour a column, side by side
+    assert [text.get_text() for text in paper.get_yticklabels()] == ["plain", "ASR"]
+    assert (paper.get_title("left"), here.get_title("left")) == ("A · the paper", "here, small")
+    low, high = here.collections[0].get_segments()[0][:, 0]
+    assert (low, high) == (49.0, 51.0)
+
+
+def test_lines_run_over_the_columns():
+    steps = table(*[("", "SE", f"δ = {n}", 70.0 + n, 40.0 - n, math.nan, 39.0) for n in (1, 2, 3)])
+    paper, here = comparison(steps, lines=True).axes
+    assert drawn(paper, "SE")[1] == [71.0, 72.0, 73.0]
+    assert drawn(here, "SE")[1] == [39.0, 38.0, 37.0]
+    assert [text.get_text() for text in here.get_xticklabels()] == ["δ = 1", "δ = 2", "δ = 3"]
+
+
+def test_without_numbers_of_the_paper_there_is_one_panel_a_group():
+    assert len(comparison(TWO.assign(paper=math.nan)).axes) == 2
+
+
+def test_nothing_to_compare():
+    with pytest.raises(StripeError, match="No run of this table is finished"):
+        comparison(TWO.assign(best=math.nan))
