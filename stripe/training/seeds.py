@@ -8,9 +8,9 @@ from typing import Any
 
 from stripe.data import Data
 from stripe.errors import StripeError
+from stripe.files import write_whole
 from stripe.provenance import provenance
 from stripe.training.by_name import train
-from stripe.files import write_whole
 from stripe.training.run import Run
 from stripe.training.world import join
 
