@@ -122,9 +122,7 @@ def train_epoch(
         own = torch.split(images, [part.stop - part.start for part in parts])
         optimizer.zero_grad(set_to_none=True)
         sums = []
-        for number, (part, own_images) in enumerate(
-            zip(parts, own, strict=True), 1
-        ):
+        for number, (part, own_images) in enumerate(zip(parts, own, strict=True), 1):
             own_labels = labels[part]
             with world.step(model, last=number == len(parts)):
                 with cached():
