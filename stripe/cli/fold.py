@@ -133,6 +133,7 @@ def command(
         target_speed=target_speed,
         frontier=frontier is not None,
         win_back=win_back,
+        augmented=Augmented(rest, batch_size, seed, resolved.data, compute, workers, min(num_images, len(rest))),
         finetuning=fold.Finetune(trained, epochs, lr, asr=not free) if epochs else None,
     )
     meta = _meta(read, resolved, names) | {"folded_from": checkpoint.name if checkpoint else "published weights"}

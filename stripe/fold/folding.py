@@ -1,7 +1,7 @@
 """Folding the attention of a trained network, from calibration to weights."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -40,6 +40,7 @@ def fold(
     target_speed: float | None = None,
     frontier: bool = False,
     win_back: Sequence[str] = (),
+    augmented: Iterable[Any] | None = None,
     finetuning: Finetune | None = None,
 ) -> FoldResult:
     """Replace the attention of a trained network by constants, and fold these into the weights.
@@ -61,6 +62,8 @@ def fold(
         frontier: Measure accuracy and speed for every number of sites, also where nothing is chosen by them.
         win_back: Of ``"batchnorm"`` (statistics estimated anew) and ``"bias"`` (of the next layers); no labels are
             needed. A step that makes the held-out loss larger (without labels: the error) is undone, and said so.
+        augmented: Images as the network was trained on them, cropped and flipped, to estimate batch statistics over;
+            those of images as they are differ, which may cost more than folding does. None: the calibration images.
         finetuning: Go on training after that.
 
     Returns:
@@ -105,9 +108,14 @@ def fold(
     folded = copy.deepcopy(original)
     put_gates(folded, chosen, values)
     steps = [_step("attention", before, before), _step("constants", score(folded, judges), before)]
+    as_trained = images if augmented is None else Batches(augmented, original, "augmented images")
+    ways: dict[str, Callable[[nn.Module], int]] = {
+        "batchnorm": lambda changed: reestimate(changed, as_trained),
+        "bias": lambda changed: correct_biases(changed, original, chosen, images),
+    }
     for name in (name for name in WIN_BACK if name in win_back):
         best = next(step for step in reversed(steps) if step["kept"])
-        folded, step = _try_step(name, folded, original, chosen, images, judges, before, best)
+        folded, step = _try_step(name, ways[name], folded, judges, before, best)
         steps.append(step)
     if finetuning is not None and finetuning.epochs:
         finetune(folded, finetuning)
@@ -170,20 +178,15 @@ def _frontier(
 
 def _try_step(
     name: str,
+    way: Callable[[nn.Module], int],
     model: nn.Module,
-    original: nn.Module,
-    places: Sequence[Foldable],
-    images: Batches,
     judges: Batches,
     before: Score,
     best: dict[str, Any],
 ) -> tuple[nn.Module, dict[str, Any]]:
     """One step of winning back; the model without it where it makes things worse."""
     changed = copy.deepcopy(model)
-    if name == "batchnorm":
-        number = reestimate(changed, Batches(images.source, changed, images.what))
-    else:
-        number = correct_biases(changed, original, places, images)
+    number = way(changed)
     step = _step(f"{name} ({number} layers)", score(changed, judges), before)
     by = "error" if step["loss"] != step["loss"] else "loss"  # NaN without labels
     step["kept"] = bool(number) and step[by] <= best[by]

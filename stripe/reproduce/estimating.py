@@ -22,7 +22,7 @@ from stripe.training.network import build
 
 __all__ = ["estimate", "makespan"]
 
-_MOST = 16
+_MOST = 8
 """Images a step of the calibration: what a step takes is about proportional to them, and large networks are slow."""
 
 _STEPS = 2

@@ -157,7 +157,11 @@ def _changes(tree: xr.DataTree) -> tuple[pd.DataFrame, str]:
             }
         )
     table = pd.DataFrame(rows)
-    when = f"its first drop (epoch {epochs[at]})" if len(drops) else f"half of the training (epoch {epochs[at]})"
+    when = (
+        f"the first drop of the learning rate (epoch {epochs[at]})"
+        if len(drops)
+        else f"half of the training (epoch {epochs[at]})"
+    )
     low, high = table["settled_at_drop"].min(), table["settled_at_drop"].max()
     return table, (
         f"From {when} on, {table['settled_at_drop'].median():.0%} of a site's values change by at most {TOLERANCE} "

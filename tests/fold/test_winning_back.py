@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from stripe.errors import StripeError
 from stripe.fold import Finetune, fold
-from stripe.fold.batches import Batches
+from stripe.fold.batches import Batches, score
 from stripe.fold.finetuning import asr_of, finetune
 from stripe.fold.gating import put_gates
 from stripe.fold.recovering import correct_biases, reestimate
@@ -83,6 +83,19 @@ def test_a_step_that_makes_it_worse_is_undone(net: Deep, batches) -> None:
     assert not step["kept"]
     assert step["error"] > result.steps["error"].iloc[1]
     assert torch.equal(result.model.bn2.running_mean, net.bn2.running_mean)
+
+
+def test_statistics_of_augmented_images(net: Deep, batches) -> None:
+    """They are estimated over these, not over those that the means are taken of."""
+    others = [(images + 1, labels) for images, labels in batches]
+    result = fold(net, batches, held_out=others, win_back=("batchnorm",), augmented=others)
+    step = result.steps.iloc[2]
+    gated = constant(net, batches[0][0])
+    images = torch.cat([images for images, _ in batches])
+    with torch.no_grad():
+        gated.att.weight.copy_(net.att.gate(net.features(images)).mean((0, 2, 3)))
+    reestimate(gated, Batches(others, gated, "images"))
+    assert step["loss"] == pytest.approx(score(gated, Batches(others, gated, "images")).loss, rel=1e-4)
 
 
 def test_a_step_is_measured_against_the_best_before(net: Deep, batches) -> None:

@@ -85,7 +85,7 @@ def test_the_last_stage_is_found_and_the_maps_are_those_of_the_definition(name: 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3", "efficientnet", "convnext", "swin", "vit"])
 def test_the_maps_are_those_of_pytorch_grad_cam(name: str) -> None:
-    peer = pytest.importorskip("pytorch_grad_cam")
+    peer = pytest.importorskip("pytorch_grad_cam", exc_type=ImportError)
     model, images, layer, as_map = classifier(name)
     with GradCam(model, layer) as cam:
         maps, _ = cam(images)

@@ -15,7 +15,7 @@ from stripe.reproduce.making import Machine, compute
 def test_runs_go_to_workers_and_a_killed_one_s_run_goes_on(deadly, table, cache, tmp_path):
     distributed = pytest.importorskip("distributed")
     ended = []
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options, resources={"GPU": 1}, local_directory=str(tmp_path / "dask")) as cluster:
         requests = [*deadly.requests, *table.requests[:2]]
         machine = Machine(scheduler=cluster.scheduler_address, device="cpu")
