@@ -119,7 +119,8 @@ def fold(
         steps.append(step)
     if finetuning is not None and finetuning.epochs:
         finetune(folded, finetuning)
-        steps.append(_step(f"{finetuning.epochs} epochs of training", score(folded, judges), before))
+        length = "1 epoch" if finetuning.epochs == 1 else f"{finetuning.epochs} epochs"
+        steps.append(_step(f"training for {length}", score(folded, judges), before))
     landings = fold_gates(folded, tried)
     steps.append(_step("in the weights", score(folded, judges), before))
     by_name = {place.site.name: place for place in places}

@@ -43,7 +43,7 @@ def test_everything_at_once(run, trained) -> None:
     flags = ["--sequential", "--win-back", "batchnorm", "--win-back", "bias", "--finetune", "1", "--budget", "100"]
     files = ["-o", "folded.safetensors", "--frontier", "frontier.csv", "--export", "torch"]
     result = run("fold", "--ckpt", "se.safetensors", "--images", "20", "--batch-size", "20", *flags, *files)
-    assert "1 epochs of training" in result.stdout
+    assert "training for 1 epoch" in result.stdout
     table = pd.read_csv("frontier.csv")
     assert table["sites"].tolist() == [0, 1, 2, 3]
     assert (table["relative_speed"] > 0).all()

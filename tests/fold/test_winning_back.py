@@ -125,8 +125,8 @@ def test_constants_are_trained_and_are_constants_again(net: Deep, batches, asr: 
 def test_training_lowers_the_loss(net: Deep, batches) -> None:
     result = fold(net, batches, finetuning=Finetune(batches, 20, learning_rate=0.1))
     steps = result.steps.set_index("step")
-    assert steps["loss"]["20 epochs of training"] < steps["loss"]["constants"] - 0.1
-    assert steps["loss"]["in the weights"] == pytest.approx(steps["loss"]["20 epochs of training"], rel=1e-4)
+    assert steps["loss"]["training for 20 epochs"] < steps["loss"]["constants"] - 0.1
+    assert steps["loss"]["in the weights"] == pytest.approx(steps["loss"]["training for 20 epochs"], rel=1e-4)
     assert isinstance(result.model.att, nn.Identity)
 
 
