@@ -214,7 +214,10 @@ def open_for_writing(path: Path) -> h5py.File:
         elif "already open" in text:
             message = "is still open in this program. Close it first, or give another output file"
         else:
-            message = f"can't be opened as HDF5 ({error}). It may be damaged: delete it and capture again"
+            message = (
+                f"can't be opened as HDF5 ({error}). It is another kind of file, or it is damaged: then delete it and "
+                "capture again"
+            )
         raise StripeError(f"{path} {message}.") from error
 
 

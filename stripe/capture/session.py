@@ -106,7 +106,11 @@ class CaptureSession:
             ),
         )
         if self.completed:
-            self._check_images(0, labels, first)
+            try:
+                self._check_images(0, labels, first)
+            except BaseException:
+                self._file.close()  # and its lock: there will be no session to leave
+                raise
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stripe.cli.options import device_option, format_option
+from stripe.cli.outputs import check_output
 from stripe.cli.runs import open_runs
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def command(
     for path in outputs:
         if path not in pictures and path.suffix not in tables:
             raise StripeError(f"{path}: end a table in {', '.join(tables)}, a picture in .png, .pdf or .svg")
+        check_output(path)
     trained = open_runs(runs)
     if num_classes is None and trained:
         num_classes = trained[0].settings.get("num_classes")

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from stripe.cli.options import data_options, device_option, format_option, model_options, workers_option
+from stripe.cli.outputs import check_weights
 
 __all__ = ["command"]
 
@@ -101,6 +102,9 @@ def command(
 
     if checkpoint and output.exists() and output.resolve() == checkpoint.resolve():
         raise StripeError(f"{output} is the checkpoint itself; name another file")
+    check_weights(output)
+    if frontier and not frontier.suffix:
+        frontier = frontier.with_suffix(".csv")
     if frontier and frontier.suffix not in (".csv", ".parquet", ".json"):
         raise StripeError(f"{frontier}: the table is written as .csv, .parquet or .json")
     read = asr.translate(checkpoints.read(checkpoint)) if checkpoint else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stripe.cli.options import data_options, format_option, model_options
+from stripe.cli.outputs import check_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,6 +76,7 @@ def command(
 
     if output.exists() and output.resolve() == checkpoint.resolve():
         raise StripeError(f"{output} is the checkpoint itself, and what was trained would be lost; name another file")
+    check_weights(output)
     read = asr.translate(checkpoints.read(checkpoint))
     plain, meta = _plain_model(read.meta, **model)
     network = asr.restore(read, plain).eval()

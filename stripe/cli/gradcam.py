@@ -121,7 +121,10 @@ def command(
         maps=maps,
         preprocess=resolved.normalize,
     )
+    replaced = _held(output, str(averages.attrs["layer"]))
     save(averages, output, attrs=attrs, epoch=epoch, paths=paths)
+    if replaced:
+        click.echo(f"{output}: replaces the average of {replaced}", err=True)
     empty = averages.attrs["empty"]
     if empty:
         click.echo(
@@ -131,3 +134,17 @@ def command(
         )
     click.echo(f"{output}: Grad-CAM of {len(chosen)} images at {averages.attrs['layer']}. {center_bias(averages)}")
     click.echo(f"Next: stripe plot --kind gradcam {output}")
+
+
+def _held(path: Path, layer: str) -> str:
+    """Which average of a layer a file holds, in a few words; nothing where it holds none."""
+    from stripe.capture import open_capture
+
+    if not path.exists():
+        return ""
+    with open_capture(path) as tree:
+        groups = tree["gradcam"].children if "gradcam" in tree.children else {}
+        if layer not in groups:
+            return ""
+        about = groups[layer].attrs
+    return f"epoch {about['epoch']}" if about.get("epoch") else str(about.get("weights", "before"))

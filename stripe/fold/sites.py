@@ -71,7 +71,10 @@ def find_foldable(model: nn.Module, images: Tensor) -> tuple[list[Foldable], dic
     trial, images, tolerance = in_double(model, images)
     sites = [site for site in discover(trial, images) if site.input_dependent]
     if not sites:
-        raise StripeError("the network has no attention that depends on the image, so there is nothing to fold")
+        raise StripeError(
+            "the network has no attention that depends on the image, so there is nothing to fold; ASR is fused by "
+            "`stripe fuse`"
+        )
     with evaluating(trial), torch.no_grad(), Recorder(trial, sites, record_input=False, dtype=images.dtype) as recorder:
         wanted = _output(trial, images)
         gates = {name: recorded.attention.to(images.device) for name, recorded in recorder.take().items()}

@@ -101,7 +101,10 @@ def check(path: str | Path, *, attrs: Mapping[str, Any] | None = None, paths: Se
         for key in (attrs or {}).keys() & file.attrs.keys() - FREE:
             new, old = attribute((attrs or {})[key]), file.attrs[key]
             if new != old:
-                raise _something_else(path, f"its {key} is {old!r}, not {new!r}")
+                raise _something_else(path, f"its {key} is {_plain(old)}, not {_plain(new)}")
+        new, old = (str(source.get("weights", "")) for source in (attrs or {}, file.attrs))
+        if new.startswith("random") and not old.startswith("random"):
+            raise _something_else(path, "its weights are trained ones, not random")
         held = file["path"].asstr()[:].tolist()
         if paths and len(paths) != len(held):
             raise _something_else(path, f"it holds {len(held)} images, not {len(paths)}")
@@ -115,6 +118,11 @@ def _check_images(file: h5py.File, averages: xr.Dataset, path: Path) -> None:
     sides = [file[dim].size == averages.sizes[dim] for dim in ("y", "x") if dim in file]
     if not all(sides) or not np.array_equal(file["label"][:], averages["label"].values):
         raise _something_else(path, "it holds other images")
+
+
+def _plain(value: Any) -> str:
+    """A value of an attribute as a person would write it, not as ``np.int64(32)``."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def _something_else(path: Path, difference: str) -> StripeError:

@@ -2,7 +2,7 @@
 
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def gradcam(captures: Capture | Sequence[Capture], *, over_image: bool = False, 
         across = min(len(panels), _ACROSS)
         down = -(-len(panels) // across)
         drawn: dict[str, Any] = {"kind": "gradcam", "range": [low, high], "over_image": over_image, "panels": []}
-        figure = StripeFigure(settings, max(1.72 * across + 0.7, 3.0), 2.25 * down + 0.3, drawn)
+        figure = StripeFigure(settings, max(1.72 * across + 0.7, 3.0), 2.4 * down + 0.4, drawn)
         figure.set_layout_engine("compressed")  # square panels, close together
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.flat[len(panels) :]:
@@ -58,14 +58,15 @@ def gradcam(captures: Capture | Sequence[Capture], *, over_image: bool = False, 
             image = _draw(axes, layer, (low, high), over_image)
             bias = center_bias(layer)
             interval = [bias.low, bias.high]
-            axes.set_title(_name(tree), loc="center", fontsize="small")
+            axes.set_title(_name(tree, layer), loc="center", fontsize="small")
             text = f"centre bias {bias.value:.2f} [{bias.low:.2f}, {bias.high:.2f}]" if bias.images else "all zeros"
-            axes.set_xlabel(f"{layer.attrs['layer']}\n{text}", fontsize="small")
+            axes.set_xlabel(f"{layer.attrs['layer']}\n{_shown(layer)}\n{text}", fontsize="small")
             about = {key: layer.attrs[key] for key in ("layer", "target", "count", "empty")}
+            about |= {key: layer.attrs[key] for key in ("epoch", "weights") if key in layer.attrs}
             about = {key: value if isinstance(value, str) else int(value) for key, value in about.items()}
             drawn["panels"].append(describe(tree, "gradcam", **about, center_bias=bias.value, interval=interval))
         colorbar(image, list(grid.flat[: len(panels)]), "mean Grad-CAM", pad=0.02, aspect=18 * down)
-        figure.caption(_notes(drawn["panels"], panels[0][0]))
+        figure.caption(_notes(drawn["panels"]))
         return figure
 
 
@@ -90,24 +91,33 @@ def _draw(axes: Axes, layer: xr.Dataset, limits: tuple[float, float], over_image
     return image
 
 
-def _name(tree: xr.DataTree) -> str:
-    """Network, and below it the data set."""
+def _name(tree: xr.DataTree, layer: xr.Dataset) -> str:
+    """Network, and below it the data set; the weights are those of the maps, not those of a capture around them."""
     attention = str(tree.attrs.get("attention", "none"))
     model = str(tree.attrs.get("model", "")) + (f" + {attention}" if attention not in ("none", "") else "")
-    if str(tree.attrs.get("weights", "")).startswith("random"):
+    if _random(layer.attrs):
         model += ", random weights"
     # A panel has room for so much; a long description of data is broken at its commas.
     data = ", ".join(part.strip() for part in data_name(str(tree.attrs.get("data", ""))).split(","))
     return "\n".join([*textwrap.wrap(model, _WIDTH), *textwrap.wrap(data, _WIDTH)])
 
 
-def _notes(panels: Sequence[dict[str, Any]], tree: xr.DataTree) -> str:
-    counts, targets = ({panel[key] for panel in panels} for key in ("count", "target"))
-    each = " each" if len(panels) > 1 else ""
-    images = " and ".join(f"{count:,}" for count in sorted(counts))
-    notes = [f"{images} images{each}", " or ".join(sorted(f"{target} class" for target in targets))]
-    notes = [note.replace("label class", "labelled class") for note in notes]
+def _random(about: Mapping[Any, Any]) -> bool:
+    return str(about.get("weights", "")).startswith("random")
+
+
+def _shown(layer: xr.Dataset) -> str:
+    """How many images, whose evidence, which epoch."""
+    target = {"predicted": "predicted class", "label": "labelled class"}.get(str(layer.attrs["target"]))
+    epoch = int(layer.attrs.get("epoch", 0))
+    parts = [f"{int(layer.attrs['count']):,} images", target or f"class {layer.attrs['target']}"]
+    return ", ".join([*parts, f"epoch {epoch}"] if epoch else parts)
+
+
+def _notes(panels: Sequence[dict[str, Any]]) -> str:
+    """What holds for all panels."""
     empty = sum(panel["empty"] for panel in panels)
-    notes += [f"{empty} maps are zero everywhere"] if empty else []
-    scales = {panel.get("scale", "") for panel in panels} - {""}
-    return " · ".join([*notes, "each map from 0 to 1", *sorted(scales), "+ centre; brackets: 95 % bootstrap interval"])
+    notes = [f"{empty} maps are zero everywhere"] if empty else []
+    scales = {"" if _random(panel) else panel.get("scale", "") for panel in panels}
+    notes += scales if len(scales) == 1 and "" not in scales else []
+    return " · ".join(["each map from 0 to 1", *notes, "+ centre; brackets: 95 % bootstrap interval"])

@@ -44,6 +44,7 @@ def tradeoff(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
             "The table has no accuracies. Name the runs that trained its networks: `stripe bench --runs RUN`, or after "
             "the table in `stripe plot --kind tradeoff TABLE RUN`."
         )
+    left_out = list(table.loc[table["accuracy"].isna(), "model"])
     table = table[table["accuracy"].notna()]
     colors = module_colors(table)
     backbones = list(dict.fromkeys(table["backbone"]))
@@ -60,7 +61,9 @@ def tradeoff(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
         speed.set_xlabel("images a second")
         size.set_xlabel("parameters (million)")
         figure.legend(handles=_legend(table, colors), loc="outside upper left", ncols=5)
-        figure.caption(caption_of(table, *map(str, table.attrs.get("accuracy_of", ()))))
+        notes = [*map(str, table.attrs.get("accuracy_of", ()))]
+        notes += [f"without an accuracy: {', '.join(left_out)}"] if left_out else []
+        figure.caption(caption_of(table, *notes))
         return figure
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from stripe.errors import StripeError
 from stripe.plots.common import data_name
@@ -62,6 +63,7 @@ def training(runs: Sequence[RunLike], *, style: str = "paper") -> StripeFigure:
             for drop in _drops(tables):
                 axes.axvline(drop, color="0.5", linewidth=0.6, linestyle=":", zorder=0)
             axes.set(xlabel="epoch", ylabel=unit, title=quantity)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.spines[["top", "right"]].set_visible(False)
         splits = [Line2D([], [], color="0.5", label=split, **line) for split, line in _SPLITS.items()]
         panels["loss"].legend(handles=splits)

@@ -63,6 +63,8 @@ def _connected(scheduler: str, timeout: float) -> Iterator["Client"]:
         raise StripeError(
             "--scheduler needs dask.distributed, which is not installed: pip install 'stripe-observation[cluster]'."
         ) from None
+    if "://" not in scheduler:
+        raise StripeError(f"--scheduler {scheduler} is no address; give one such as tcp://host:8786.")
     try:
         client = Client(scheduler, timeout=timeout, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:

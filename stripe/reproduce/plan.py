@@ -68,6 +68,8 @@ class Plan:
         common = changes.of(read_scale(scale, table=recipe.is_table))
         if recipe.missing:
             return cls(recipe, common, ())
+        if recipe.draw and recipe.draw.kind == "diff" and changes.epochs == 1:
+            raise StripeError(f"{recipe.name} shows differences from epoch to epoch: give --epochs 2 or more.")
         instead: dict[tuple[str, str], None] = {}
         cells = []
         for row in recipe.rows:

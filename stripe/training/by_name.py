@@ -122,8 +122,12 @@ def train(
         args=args,
     )
     if capture and described["attention"] == "none" and ":" not in model:
-        instead = "--attention se" if described["mode"] == "none" else "--mode both"
-        raise StripeError(f"{model} without attention has none to capture: give {instead}, or no --capture.")
+        if described["mode"] == "asr":
+            raise StripeError(
+                f"ASR is a constant already, so in {model} there is no attention to capture: give --mode both, or no "
+                "--capture."
+            )
+        raise StripeError(f"{model} without attention has none to capture: give --attention se, or no --capture.")
     if accumulate < 1:
         raise StripeError(f"accumulate is {accumulate}; a batch is computed in at least one part.")
     if ema is not None and not 0 < ema < 1:

@@ -110,6 +110,11 @@ class Run:
         """Where the checkpoint of an epoch lies, if it was kept."""
         return self.path / "checkpoints" / f"epoch-{epoch:04d}.safetensors"
 
+    def owns(self, path: Path) -> bool:
+        """Whether a file is one that the training writes, by its name."""
+        own = {self.metrics_file, self.capture_file, self.state_file, self.best_file, self.path / "run.json"}
+        return path in own or path.parent == self.path / "checkpoints"
+
     @property
     def settings(self) -> dict[str, Any]:
         """What determines the result: model, data, recipe, seed and so on.

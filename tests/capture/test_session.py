@@ -223,8 +223,10 @@ def test_other_weights_or_images_are_refused(se_net: Net, path: Path, caplog: py
     with pytest.raises(StripeError, match="with other weights"):
         capture(Net(SqueezeExcite(4)).eval(), loader(), path)
     darker = DataLoader(TensorDataset(all_images(loader()).flip(0), torch.arange(10) % 3), 4)
-    with pytest.raises(StripeError, match="holds other images"):
+    with pytest.raises(StripeError, match="holds other images") as refused:
         capture(se_net, darker, path)
+    capture(se_net, loader(), path)  # the file is free again, though the error is still held
+    assert refused.value
 
 
 def test_shuffled_images_of_one_class_are_noticed(se_net: Net, path: Path) -> None:

@@ -98,6 +98,20 @@ def test_a_users_own_model_has_to_be_named(run, tmp_path: Path) -> None:
     assert list(checkpoint.read("b.safetensors").state_dict) == sorted(asr.fuse(model).state_dict())
 
 
+def test_the_files_of_a_run_are_not_written_over(run, tmp_path: Path) -> None:
+    path, _ = trained(tmp_path)
+    folder = tmp_path / "runs" / "other"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    for name in ("best.safetensors", "checkpoints/epoch-0002.safetensors"):
+        output = folder / name
+        output.touch()
+        result = run("fuse", "--ckpt", str(path), "-o", str(output), code=1)
+        assert "is a file of the run in" in result.stderr
+        assert output.stat().st_size == 0
+    run("fuse", "--ckpt", str(path), "-o", str(folder / "fused.safetensors"))
+
+
 @pytest.mark.parametrize("with_asr", [False, True])
 def test_noise_is_fused_and_does_not_come_back(run, tmp_path: Path, with_asr: bool) -> None:
     torch.manual_seed(0)

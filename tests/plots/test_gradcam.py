@@ -49,12 +49,27 @@ def test_a_panel_a_capture_in_the_same_colours(tree) -> None:
 def test_the_centre_bias_is_written_below_and_recorded(tree) -> None:
     """1.6 / 2."""
     figure = plots.gradcam(tree(layer(np.eye(3))))
-    assert panels(figure)[0].get_xlabel().startswith("layer3\ncentre bias 0.80 [0.")
+    assert panels(figure)[0].get_xlabel().startswith("layer3\n4 images, predicted class\ncentre bias 0.80 [0.")
     (panel,) = figure.drawn["panels"]
     assert panel["center_bias"] == pytest.approx(0.8)
     assert panel["interval"][0] < 0.8 < panel["interval"][1]
     assert (panel["layer"], panel["count"], panel["model"]) == ("layer3", 4, "resnet29")
-    assert "4 images · predicted class" in figure.get_supxlabel()
+
+
+def test_each_panel_says_its_own_images_and_weights(tree) -> None:
+    """Those of the maps, even in a capture of other weights; a scale that does not hold for all is not said."""
+    trained = tree(layer(np.eye(3), epoch=np.int64(7), weights="checkpoints"))
+    trained.attrs["scale"] = "12 epochs"
+    drawn_at_random = tree(layer(np.eye(3), count=np.int64(9), target="label", weights="random, seed 0"))
+    drawn_at_random.attrs["scale"] = "12 epochs"
+    figure = plots.gradcam([trained, drawn_at_random])
+    left, right = panels(figure)
+    assert left.get_xlabel().split("\n")[1] == "4 images, predicted class, epoch 7"
+    assert right.get_xlabel().split("\n")[1] == "9 images, labelled class"
+    assert "random weights" in right.get_title()
+    assert "random" not in left.get_title()
+    assert "12 epochs" not in figure.get_supxlabel()
+    assert "12 epochs" in plots.gradcam(trained).get_supxlabel()
 
 
 def test_every_layer_of_a_file_and_several_rows(tree) -> None:
@@ -73,7 +88,7 @@ def test_over_the_mean_image(tree) -> None:
 def test_maps_of_zeros(tree) -> None:
     dark = layer(np.zeros((3, 3)), empty=np.int64(4))
     figure = plots.gradcam(tree(dark.assign(mass=dark["mass"] * 0, moment=dark["moment"] * 0)))
-    assert panels(figure)[0].get_xlabel() == "layer3\nall zeros"
+    assert panels(figure)[0].get_xlabel() == "layer3\n4 images, predicted class\nall zeros"
     assert "4 maps are zero everywhere" in figure.get_supxlabel()
     figure._repr_png_()
 

@@ -67,6 +67,9 @@ def read(path: str | Path) -> Checkpoint:
             objects.
     """
     path = Path(path)
+    if path.is_dir():
+        inside = next((f", such as {path / name}" for name in ("best.safetensors",) if (path / name).exists()), "")
+        raise StripeError(f"{path} is a folder; name a checkpoint in it{inside}")
     if path.suffix == SAFETENSORS:
         meta, tensors = _read_safetensors(path)
         epoch = epoch_in(meta)
