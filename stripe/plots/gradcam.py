@@ -49,7 +49,7 @@ def gradcam(captures: Capture | Sequence[Capture], *, over_image: bool = False, 
         across = min(len(panels), _ACROSS)
         down = -(-len(panels) // across)
         drawn: dict[str, Any] = {"kind": "gradcam", "range": [low, high], "over_image": over_image, "panels": []}
-        figure = StripeFigure(settings, max(1.72 * across + 0.7, 3.0), 2.4 * down + 0.4, drawn)
+        figure = StripeFigure(settings, max(1.9 * across + 0.7, 3.2), 2.65 * down + 0.6, drawn)
         figure.set_layout_engine("compressed")  # square panels, close together
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.flat[len(panels) :]:
@@ -60,7 +60,7 @@ def gradcam(captures: Capture | Sequence[Capture], *, over_image: bool = False, 
             interval = [bias.low, bias.high]
             axes.set_title(_name(tree, layer), loc="center", fontsize="small")
             text = f"centre bias {bias.value:.2f} [{bias.low:.2f}, {bias.high:.2f}]" if bias.images else "all zeros"
-            axes.set_xlabel(f"{layer.attrs['layer']}\n{_shown(layer)}\n{text}", fontsize="small")
+            axes.set_xlabel(f"{_shown(layer)}\n{text}", fontsize="x-small")
             about = {key: layer.attrs[key] for key in ("layer", "target", "count", "empty")}
             about |= {key: layer.attrs[key] for key in ("epoch", "weights") if key in layer.attrs}
             about = {key: value if isinstance(value, str) else int(value) for key, value in about.items()}
@@ -107,11 +107,12 @@ def _random(about: Mapping[Any, Any]) -> bool:
 
 
 def _shown(layer: xr.Dataset) -> str:
-    """How many images, whose evidence, which epoch."""
+    """Which layer and epoch; how many images, and whose evidence."""
     target = {"predicted": "predicted class", "label": "labelled class"}.get(str(layer.attrs["target"]))
     epoch = int(layer.attrs.get("epoch", 0))
-    parts = [f"{int(layer.attrs['count']):,} images", target or f"class {layer.attrs['target']}"]
-    return ", ".join([*parts, f"epoch {epoch}"] if epoch else parts)
+    when = f", epoch {epoch}" if epoch else ""
+    images = f"{int(layer.attrs['count']):,} images, {target or layer.attrs['target']}"
+    return f"{layer.attrs['layer']}{when}\n{images}"
 
 
 def _notes(panels: Sequence[dict[str, Any]]) -> str:

@@ -54,6 +54,21 @@ def test_into_a_capture_of_the_same(run, ckpt: Path) -> None:
     assert "its attention is 'se', not 'none'" in output
 
 
+def test_what_is_replaced_is_said_and_random_weights_replace_nothing(run, ckpt: Path) -> None:
+    run("gradcam", "--ckpt", "best.safetensors", "--images", "10")
+    again = run("gradcam", "--ckpt", "best.safetensors")
+    assert "gradcam.h5: replaces the average of epoch 4" in again.stderr
+    named = ["--model", "resnet11", "--attention", "se", "--data", SHAPES, "--num-classes", "10"]
+    assert "its weights are trained ones, not random" in run("gradcam", *named, code=1).stderr
+    assert open_capture("gradcam.h5")["gradcam/layer3"].attrs["epoch"] == 4
+
+
+def test_a_folder_as_checkpoint(run, ckpt: Path) -> None:
+    assert f"{ckpt.parent} is a folder; name a checkpoint in it, such as {ckpt}" in (
+        run("evaluate", "--ckpt", str(ckpt.parent), code=1).stderr
+    )
+
+
 def test_target(run, ckpt: Path) -> None:
     run("gradcam", "--ckpt", "best.safetensors", "--images", "10", "--target", "3")
     assert open_capture("gradcam.h5")["gradcam/layer3"].attrs["target"] == "class 3"

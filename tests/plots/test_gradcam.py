@@ -64,9 +64,11 @@ def test_each_panel_says_its_own_images_and_weights(tree) -> None:
     drawn_at_random.attrs["scale"] = "12 epochs"
     figure = plots.gradcam([trained, drawn_at_random])
     left, right = panels(figure)
-    assert left.get_xlabel().split("\n")[1] == "4 images, predicted class, epoch 7"
+    assert left.get_xlabel().split("\n")[:2] == ["layer3, epoch 7", "4 images, predicted class"]
     assert right.get_xlabel().split("\n")[1] == "9 images, labelled class"
     assert "random weights" in right.get_title()
+    (third,) = panels(plots.gradcam(tree(layer(np.eye(3), target="class 3"))))
+    assert third.get_xlabel().split("\n")[1] == "4 images, class 3"
     assert "random" not in left.get_title()
     assert "12 epochs" not in figure.get_supxlabel()
     assert "12 epochs" in plots.gradcam(trained).get_supxlabel()

@@ -35,6 +35,11 @@ def test_a_scheduler_that_does_not_answer(cache):
         on_cluster([], "tcp://127.0.0.1:9", Watch(), timeout=0.5)
 
 
+def test_a_scheduler_that_is_no_address():
+    with pytest.raises(StripeError, match="--scheduler foo is no address; give one such as tcp://host:8786"):
+        on_cluster([], "foo", Watch())
+
+
 def test_without_distributed(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(StripeError, match=r"pip install 'stripe-observation\[cluster\]'"):

@@ -125,6 +125,12 @@ def test_settings_that_make_no_sense_name_the_file(write, old, new, message):
         Plan.make(read(write("mine", RECIPE.replace(old, new))), "quick")
 
 
+def test_differences_need_two_epochs():
+    (recipe,) = find(["fig12"])
+    with pytest.raises(StripeError, match="fig12 shows differences from epoch to epoch: give --epochs 2 or more"):
+        Plan.make(recipe, "quick", Changes(epochs=1))
+
+
 def test_a_scale_that_is_none():
     with pytest.raises(StripeError, match="no scale 'large'; there are quick, paper"):
         read_scale("large")
