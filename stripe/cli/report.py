@@ -18,7 +18,12 @@ __all__ = ["command"]
     help="The page.",
 )
 @click.option("--sites", default="*", metavar="GLOB", help="Only the sites whose name matches, e.g. 'layer3.*'.")
-def command(source: Path, output: Path, sites: str) -> None:
+@click.option(
+    "--frontier",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A table of `stripe fold --frontier`, to be shown, too.",
+)
+def command(source: Path, output: Path, sites: str, frontier: Path | None) -> None:
     """Write one HTML page about a RUN (the folder that `stripe train` made) or a CAPTURE.
 
     It holds a verdict in words, the stripe index of every site over the epochs, zoomable heatmaps of attention image ×
@@ -26,8 +31,9 @@ def command(source: Path, output: Path, sites: str) -> None:
     settings. It opens in any browser, without a network. Large captures are thinned to stay under 15 MB; the page says
     how, and with fewer --sites shows more of each.
     """
-    from stripe import report
+    from stripe import bench, report
     from stripe.cli.runs import open_runs
 
     runs = open_runs([source]) if source.is_dir() else []
-    click.echo(report.save(output, None if runs else source, runs, sites=sites))
+    table = bench.read_table(frontier, "accuracy against speed") if frontier else None
+    click.echo(report.save(output, None if runs else source, runs, sites=sites, frontier=table))

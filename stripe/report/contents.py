@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.colors import to_hex
 
@@ -15,6 +16,7 @@ from stripe.plots.runs import run_name
 from stripe.plots.style import DIFFERENCE_MAP, VALUE_MAP
 from stripe.progress import track
 from stripe.report.encode import encode
+from stripe.report.folding import frontier_record, frontier_sentence
 from stripe.report.gradcam import gradcam_records
 from stripe.report.sites import shape_of, site_record
 from stripe.report.sources import TOLERANCE, Source
@@ -26,12 +28,13 @@ from stripe.report.wording import gradcam_caption, site_note, thinning_note
 __all__ = ["contents"]
 
 
-def contents(source: Source, sites: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Gather everything.
 
     Args:
         source: What the page is made from.
         sites: Glob of the sites to show.
+        frontier: As for `stripe.report.folding.frontier_record`.
 
     Returns:
         The data of ``page.js``, ready for JSON, and the variables of ``page.html``.
@@ -39,6 +42,7 @@ def contents(source: Source, sites: str) -> tuple[dict[str, Any], dict[str, Any]
     tree = source.capture
     gradcam = [] if tree is None else gradcam_records(tree)
     data: dict[str, Any] = {"sites": [], "shown": [], "gradcam": gradcam, "curves": curves(source.runs)}
+    data["frontier"] = None if frontier is None else frontier_record(frontier)
     data["colours"] = {"values": _colours(VALUE_MAP), "differences": _colours(DIFFERENCE_MAP)}
     fields: dict[str, Any] = {
         "title": _title(source),
@@ -54,6 +58,7 @@ def contents(source: Source, sites: str) -> tuple[dict[str, Any], dict[str, Any]
             for record in gradcam
         ],
         "gradcam_std": any("std" in record for record in gradcam),
+        "frontier": frontier_sentence(data["frontier"]) if data["frontier"] else None,
         "notes": source.notes,
         "results": results(source.runs),
         "settings": settings_rows(source.runs),
@@ -63,7 +68,7 @@ def contents(source: Source, sites: str) -> tuple[dict[str, Any], dict[str, Any]
     if tree is None or source.metrics is None:
         return data, fields
     chosen = select_sites(tree, sites)
-    epochs = tree.dataset["epoch"].values.tolist()
+    epochs = tree.dataset["epoch"].to_numpy().tolist()
     shown = plan(len(epochs), [shape_of(site) for site in chosen.values()])
     judged = source.verdicts
     index = source.metrics["stripe_index"].to_numpy().reshape(len(chosen), len(epochs))
@@ -71,7 +76,7 @@ def contents(source: Source, sites: str) -> tuple[dict[str, Any], dict[str, Any]
         "epochs": epochs,
         "shown": [epochs[position] for position in shown.epochs],
         "differences": _differences(epochs, shown),
-        "labels": tree.dataset["label"].values.tolist(),
+        "labels": tree.dataset["label"].to_numpy().tolist(),
         "classes": _classes(tree),
         "index": encode(index),
         "sites": _site_records(chosen, shown, judged.to_dict("records"), len(epochs)),

@@ -451,6 +451,34 @@
     }));
   }
 
+  // ---- folding ------------------------------------------------------------------------------------------------------
+
+  function drawFrontier() {
+    const { sites, site, accuracy, error, relative_speed: speed } = data.frontier;
+    return draw("frontier-chart", (colour) => ({
+      data: [
+        {
+          type: "scatter",
+          mode: "lines+markers+text",
+          x: speed,
+          y: accuracy,
+          text: sites.map(String),
+          textposition: "top center",
+          customdata: sites.map((_, i) => [site[i] ? `${plain(site[i])} folded last` : "with attention", 100 * error[i]]),
+          line: { color: colour("quiet"), width: 1 },
+          marker: { color: colour("first"), size: 8 },
+          hovertemplate: "%{customdata[0]}<br>%{y:.2f} % at %{x:.3f} ×<br>logits off by %{customdata[1]:.1f} %<extra></extra>",
+        },
+      ],
+      layout: {
+        xaxis: axis("speed, relative to the network with attention"),
+        yaxis: axis("accuracy (%)"),
+        margin: { l: 55, r: 12, t: 30, b: 45 },
+      },
+      alt: `Accuracy against speed, with 0 to ${sites.at(-1)} sites folded.`,
+    }));
+  }
+
   // ---- everything ---------------------------------------------------------------------------------------------------
 
   if (data.sites.length) {
@@ -466,6 +494,7 @@
       if (button) show({ site: Number(button.dataset.site), focus: true });
     });
   }
+  if (data.frontier) drawFrontier();
   data.gradcam.forEach((layer, i) => {
     const maps = ["mean", "std"].map((name) => layer[name] && decode(layer[name])(0));
     drawMaps(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -31,6 +32,7 @@ def save(
     runs: Sequence[Run] = (),
     *,
     sites: str = "*",
+    frontier: pd.DataFrame | None = None,
     made_by: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a report as one HTML file, whole or not at all; see `page`.
@@ -40,6 +42,7 @@ def save(
         capture: As for `page`.
         runs: As for `page`.
         sites: As for `page`.
+        frontier: As for `page`.
         made_by: As for `page`.
 
     Returns:
@@ -55,7 +58,7 @@ def save(
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):  # a slip must not replace the capture by the page
         raise StripeError(f"A report is an HTML page: end {str(path)!r} in .html.")
-    write_whole(path, page(capture, runs, sites=sites, made_by=made_by).encode())
+    write_whole(path, page(capture, runs, sites=sites, frontier=frontier, made_by=made_by).encode())
     return path
 
 
@@ -64,6 +67,7 @@ def page(
     runs: Sequence[Run] = (),
     *,
     sites: str = "*",
+    frontier: pd.DataFrame | None = None,
     made_by: Mapping[str, str] | None = None,
 ) -> str:
     """A report as HTML that needs nothing else: neither network nor other files.
@@ -77,6 +81,7 @@ def page(
         capture: A capture or its path; None takes that of the first of the runs which has one.
         runs: Trainings of one network, perhaps with several seeds; may be empty where there is a capture.
         sites: Glob of the sites to show, such as ``"layer3.*"``: the fewer, the more of each fits.
+        frontier: What folding costs and gains, a table of ``stripe fold --frontier``.
         made_by: Instead of what [provenance][stripe.provenance.provenance] says now.
 
     Raises:
@@ -84,7 +89,7 @@ def page(
     """
     source = open_source(capture, runs, sites)
     made_by = dict(provenance() if made_by is None else made_by)
-    data, fields = contents(source, sites)
+    data, fields = contents(source, sites, frontier)
     css, script = ((_HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     plotly = get_plotlyjs()
     environment = jinja2.Environment(

@@ -4,6 +4,7 @@ import shutil
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stripe import report
@@ -194,3 +195,19 @@ def test_a_thinned_capture(visit, monkeypatch):
     assert page.get_attribute("#epoch", "max") == "11"
     assert page.inner_text("#site-shown").startswith("Shown: one image of ")
     assert page.inner_text("#epoch-name") == "30"
+
+
+def test_the_frontier_of_folding(small, visit):
+    table = pd.DataFrame(
+        {
+            "sites": [0, 1],
+            "site": [None, HOSTILE],
+            "accuracy": [60.0, 59.0],
+            "error": [0, 0.1],
+            "relative_speed": [1, 1.2],
+        }
+    )
+    page = visit(report.page(small, frontier=table, made_by=MADE_BY))
+    page.wait_for_selector("#frontier-chart .main-svg")
+    assert page.locator("#frontier-chart .point").count() == 2
+    assert page.get_attribute("#frontier-chart", "aria-label") == "Accuracy against speed, with 0 to 1 sites folded."
