@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,7 @@ from stripe.fold.finetuning import Finetune, finetune
 from stripe.fold.gating import put_gates
 from stripe.fold.recovering import correct_biases, reestimate
 from stripe.fold.result import FoldResult, describe_site
-from stripe.fold.sites import Foldable, find_foldable
+from stripe.fold.sites import Foldable, find_foldable, outline_places
 from stripe.fold.timing import relative_speed, relative_speeds, seconds_of
 from stripe.fold.weights import fold_gates
 from stripe.models.constant_gate import ConstantGate
@@ -87,6 +88,7 @@ def fold(
     judges = images if held_out is None else Batches(held_out, original, "held-out images")
     tried = images.first()[:TRIED]
     places, reasons, found = find_foldable(original, tried)
+    outlined = outline_places(original, places)
     chosen = matching(places, sites, reasons)
     before = score(original, judges)
 
@@ -142,7 +144,7 @@ def fold(
         pd.DataFrame(steps),
         table,
         relative_speed(original, folded, images.first()),
-        _structure(folded, chosen),
+        {"outlined": [list(outline) for outline in outlined], "gates": _gates(folded, chosen)},
     )
 
 
@@ -152,10 +154,16 @@ def _one_by_one(original: nn.Module, places: Sequence[Foldable], images: Batches
     values: dict[str, Tensor] = {}
     for place in places:
         # Found anew: a module that was replaced no longer multiplies as often as it did.
-        now = [site for site in discover(model, images.first()[:2]) if site.name == place.site.name]
+        now = [
+            replace(site, name=place.site.name)
+            for site in discover(model, images.first()[:2])
+            if f"{site.module}.".startswith(f"{place.module}.")
+            and site.input_dependent
+            and site.shape == place.site.shape
+        ]
         if not now:
             raise StripeError(f"{place.site.name} is gone once the sites before it are constant; leave sequential away")
-        values |= {name: found.mean for name, found in calibrate(model, now, images).items()}
+        values |= {name: found.mean for name, found in calibrate(model, now[:1], images).items()}
         put_gates(model, [place], values)
     return values
 
@@ -198,11 +206,10 @@ def _step(name: str, found: Score, before: Score) -> dict[str, Any]:
     return {"step": name, "accuracy": found.accuracy, "loss": found.loss, "error": found.error(before), "kept": True}
 
 
-def _structure(model: nn.Module, places: Sequence[Foldable]) -> dict[str, Any]:
+def _gates(model: nn.Module, places: Sequence[Foldable]) -> dict[str, Any]:
     """What is in each place now, as `stripe.models.constant_gate.restructure` takes it."""
-    structure: dict[str, Any] = {}
-    for place in places:
-        gate = model.get_submodule(place.module)
-        left = {"channels": len(gate.weight), "axis": gate.axis} if isinstance(gate, ConstantGate) else None
-        structure[place.module] = left
-    return structure
+    modules = {place.module: model.get_submodule(place.module) for place in places}
+    return {
+        path: {"channels": len(module.weight), "axis": module.axis} if isinstance(module, ConstantGate) else None
+        for path, module in modules.items()
+    }

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from stripe.fold.sites import Foldable
-from stripe.models.constant_gate import ConstantGate, replace_module
+from stripe.models.constant_gate import ConstantGate
+from stripe.models.replacing import replace_module
 
 __all__ = ["gated", "put_gates"]
 

@@ -1,18 +1,20 @@
-"""Which sites can become constants: modules that do nothing but multiply their map by the gate."""
+"""Which sites can become constants: modules, or parts of one, that do nothing but multiply their map by the gate."""
 
 import copy
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from stripe.capture import Recorder, Site, discover
-from stripe.capture.modes import as_input, evaluating, foreign_forward
+from stripe.capture.modes import as_input, foreign_forward
 from stripe.errors import StripeError
-from stripe.models.constant_gate import replace_module
+from stripe.models.outlining import Outline, outline, outlines
+from stripe.models.replacing import replace_module
 
-__all__ = ["Foldable", "find_foldable", "in_double", "same"]
+__all__ = ["Foldable", "find_foldable", "in_double", "outline_places", "same"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +33,13 @@ class Foldable:
         site: As discovery found it.
         module: Path of the module that multiplies its only input by the gate.
         axis: Which axis of its map is the channel, from the end.
+        outline: How the network gets that module, where gate and multiplication stand in a block's own forward.
     """
 
     site: Site
     module: str
     axis: int
+    outline: Outline | None = None
 
 
 class _Replay(nn.Module):
@@ -55,7 +59,8 @@ def find_foldable(model: nn.Module, images: Tensor) -> tuple[list[Foldable], dic
     """Try each site: does the network stay the same when its module only multiplies by the gate as recorded?
 
     That is tried, not read from class names: in float64, for each image its own gate, the network's outputs must be the
-    same. From the last site to the first, since attention may hand something on to later attention.
+    same. Where a block computes the gate in its own forward, that part is made a module first. From the last site to
+    the first, since attention may hand something on to later attention.
 
     Args:
         model: Any network; not changed.
@@ -63,33 +68,42 @@ def find_foldable(model: nn.Module, images: Tensor) -> tuple[list[Foldable], dic
 
     Returns:
         The sites that can be folded, the reason for each that can't, and all that depend on the image; in the order of
-        the forward pass.
+        the forward pass. `outline_places` gives the network the modules of those that have none.
 
     Raises:
         StripeError: The network has no attention, or does not run.
     """
-    trial, images, tolerance = in_double(model, images)
-    sites = [site for site in discover(trial, images) if site.input_dependent]
+    copied, images, tolerance = in_double(model, images)
+    sites = [site for site in discover(copied, images) if site.input_dependent]
     if not sites:
         raise StripeError(
             "the network has no attention that depends on the image, so there is nothing to fold; ASR is fused by "
             "`stripe fuse`"
         )
-    with evaluating(trial), torch.no_grad(), Recorder(trial, sites, record_input=False, dtype=images.dtype) as recorder:
-        wanted = _output(trial, images)
+    with torch.no_grad(), Recorder(copied, sites, record_input=False, dtype=images.dtype) as recorder:
+        copied(images)
         gates = {name: recorded.attention.to(images.device) for name, recorded in recorder.take().items()}
-    runs = _count_runs(trial, images)
+    trial = _Trial(copied, images, tolerance)
     found, reasons = [], {}
     for site in reversed(sites):
-        reason = _refusal(site, runs)
-        if reason is None:
-            place = _try(trial, site, gates[site.name], images, wanted, runs, tolerance)
-            if isinstance(place, Foldable):
-                found.append(place)
-                continue
-            reason = place
-        reasons[site.name] = reason
+        place = _refusal(site, trial.runs) or trial.place(site, gates[site.name])
+        if isinstance(place, Foldable):
+            found.append(place)
+        else:
+            reasons[site.name] = place
     return found[::-1], reasons, sites
+
+
+def outline_places(model: nn.Module, places: Sequence[Foldable]) -> list[Outline]:
+    """Make modules of the gates that stand in the forward of a block, in place, in the order in which they were found.
+
+    Returns:
+        What was done, in that order.
+    """
+    needed = [place.outline for place in reversed(places) if place.outline]
+    for each in needed:
+        outline(model, each)
+    return needed
 
 
 def in_double(model: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor, float]:
@@ -152,30 +166,55 @@ def _refusal(site: Site, runs: dict[str, int]) -> str | None:
     return None
 
 
-def _try(
-    model: nn.Module,
-    site: Site,
-    gate: Tensor,
-    images: Tensor,
-    wanted: Tensor,
-    runs: dict[str, int],
-    tolerance: float,
-) -> Foldable | str:
-    """Put a replay in the place of the site's module, or of one around it; it stays where that works."""
-    path = site.module
-    axes = [axis - len(site.map_shape) for axis, size in enumerate(site.map_shape) if size == site.shape[0]]
-    for _ in range(PARENTS + 1):
-        if not path or runs[path] != 1:
-            break
-        for axis in axes:
-            old = replace_module(model, path, _Replay(gate, axis))
+class _Trial:
+    """A copy of the network in which one site after the other multiplies by its gate as recorded."""
+
+    def __init__(self, model: nn.Module, images: Tensor, tolerance: float) -> None:
+        self.model, self.images, self.tolerance = model, images, tolerance
+        self.runs = _count_runs(model, images)
+        self.wanted = _output(model, images)
+
+    def place(self, site: Site, gate: Tensor) -> Foldable | str:
+        """Put a replay in the place of the site's module, or of one around it, or of a part of it; why not, else."""
+        path = site.module
+        for _ in range(PARENTS + 1):
+            if not path or self.runs.get(path) != 1:
+                break
+            axis = self._replay(path, site, gate)
+            if axis is not None:
+                return Foldable(site, path, axis)
+            path = path.rpartition(".")[0]
+        return self._place_part(site, gate)
+
+    def _place_part(self, site: Site, gate: Tensor) -> Foldable | str:
+        refusal = f"{site.module or 'the model'} does more than multiply its input by the gate"
+        try:
+            candidates = outlines(self.model, site.module)
+        except StripeError as error:
+            return f"{refusal}, and {error}"
+        block = self.model.get_submodule(site.module)
+        for candidate in candidates:
+            try:
+                path = outline(self.model, candidate)
+            except StripeError as error:
+                logger.debug("%s: %s", candidate, error)
+                continue
+            axis = self._replay(path, site, gate)
+            if axis is not None:
+                return Foldable(site, path, axis, candidate)
+            replace_module(self.model, site.module, block)
+        return f"{refusal}, and no part of it does that alone"
+
+    def _replay(self, path: str, site: Site, gate: Tensor) -> int | None:
+        """The axis along which the recorded gate gives the same outputs; the replay stays then."""
+        for axis in (axis - len(site.map_shape) for axis, size in enumerate(site.map_shape) if size == site.shape[0]):
+            old = replace_module(self.model, path, _Replay(gate, axis))
             try:
                 with torch.no_grad():
-                    output = model(images)
-                if same(output, wanted, tolerance):
-                    return Foldable(site, path, axis)
+                    output = self.model(self.images)
+                if same(output, self.wanted, self.tolerance):
+                    return axis
             except Exception as error:  # the module took or gave more than a map; any model may say so in its own way
                 logger.debug("%s is more than a gate: %s", path, error)
-            replace_module(model, path, old)
-        path = path.rpartition(".")[0]
-    return f"{site.module or 'the model'} does more than multiply its input by the gate"
+            replace_module(self.model, path, old)
+        return None

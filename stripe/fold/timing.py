@@ -11,7 +11,7 @@ from stripe.capture.modes import evaluating
 from stripe.fold.gating import put_gates
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
-from stripe.models.constant_gate import replace_module
+from stripe.models.replacing import replace_module
 from stripe.progress import track
 
 __all__ = ["relative_speed", "relative_speeds", "seconds_of"]

@@ -10,7 +10,8 @@ from stripe.fold.absorbing import Absorption, absorb
 from stripe.fold.flow import Call, follow
 from stripe.fold.placing import place
 from stripe.fold.sites import in_double, same
-from stripe.models.constant_gate import ConstantGate, replace_module
+from stripe.models.constant_gate import ConstantGate
+from stripe.models.replacing import replace_module
 
 __all__ = ["Landing", "fold_gates"]
 

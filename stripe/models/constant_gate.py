@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from stripe.errors import StripeError
+from stripe.models.outlining import Outline, outline
+from stripe.models.replacing import replace_module
 
-__all__ = ["ConstantGate", "replace_module", "restructure"]
+__all__ = ["ConstantGate", "restructure"]
 
 
 class ConstantGate(nn.Module):
@@ -33,23 +35,14 @@ class ConstantGate(nn.Module):
         return f"{self.weight.numel()}, axis={self.axis}"
 
 
-def replace_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
-    """Put a module in another's place, under every name that it has there, and return the one that was there."""
-    old = model.get_submodule(path)
-    for parent in list(model.modules()):
-        for name, child in parent._modules.items():
-            if child is old:
-                parent._modules[name] = module
-    return old
-
-
 def restructure(model: nn.Module, folded: Any, source: str) -> None:
     """Take attention out of a network as a description says, in place; the weights are loaded afterwards.
 
     Args:
         model: As it was built, with attention.
-        folded: A site's module → None where the constant is in the weights around it, else the ``channels`` and the
-            ``axis`` of the multiplication that is left, see `ConstantGate`.
+        folded: ``outlined``, what of it had to be made a module first, see `stripe.models.outlining.Outline`, in that
+            order; and ``gates``, a site's module → None where the constant is in the weights around it, else the
+            ``channels`` and the ``axis`` of the multiplication that is left, see `ConstantGate`.
         source: The file that it stands in, for the error.
 
     Raises:
@@ -57,10 +50,12 @@ def restructure(model: nn.Module, folded: Any, source: str) -> None:
     """
     try:
         assert isinstance(folded, Mapping)
-        for path, left in folded.items():
+        for block, product, operand in folded["outlined"]:
+            outline(model, Outline(block, product, operand))
+        for path, left in folded["gates"].items():
             gate = nn.Identity() if left is None else ConstantGate(torch.ones(left["channels"]), left["axis"])
             replace_module(model, path, gate.train(model.training))
-    except (AssertionError, AttributeError, KeyError, TypeError, RuntimeError) as error:
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, StripeError) as error:
         raise StripeError(
             f"{source}: what was folded in it does not fit the model ({error or type(folded).__name__}); "
             "name the model that it was folded from with --model"

@@ -53,7 +53,20 @@ def test_code_of_the_user_is_not_run_but_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "folded", [["layer1"], {"layer9.se": None}, {"layer1.0.attention_module": {"channels": 64}}, {"fc": "gone"}, 3]
+    "folded",
+    [
+        3,
+        ["layer1"],
+        {},
+        {"outlined": []},
+        {"outlined": [], "gates": {"layer9.se": None}},
+        {"outlined": [], "gates": {"fc": "gone"}},
+        {"outlined": [], "gates": {"layer1.0.attention_module": {"channels": 64}}},
+        {"outlined": ["layer1.0"], "gates": {}},
+        {"outlined": [["layer1.0", 0, 1]], "gates": {}},
+        {"outlined": [["layer1.0.attention_module", "0", 1]], "gates": {}},
+        {"outlined": [["layer1.0.attention_module", 0, 5]], "gates": {}},
+    ],
 )
 def test_a_damaged_description(folded: object, tmp_path: Path) -> None:
     path = tmp_path / "damaged.safetensors"

@@ -14,18 +14,6 @@ from tests.conftest import BranchGate, ExpandedGate, InPlaceGate, Net, SpatialGa
 C = 4
 
 
-class Inside(nn.Module):
-    """A block that computes its gate and the addition in one forward."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.fc = nn.Conv2d(C, C, 1), nn.Linear(C, C)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x)
-        return x + y * self.fc(y.mean((2, 3))).sigmoid()[:, :, None, None]
-
-
 class Multiply(nn.Module):
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:
         return x * gate
@@ -92,7 +80,6 @@ def test_the_model_itself_is_not_changed(images: Tensor) -> None:
         (BranchGate(), "a branch gate is no constant per channel"),
         (Twice(), "runs 2 times in one forward pass"),
         (GroupedGate(), "its channels are in groups"),
-        (Inside(), "att does more than multiply its input by the gate"),
     ],
 )
 def test_the_others_are_refused_with_a_reason(gate: nn.Module, reason: str, images: Tensor) -> None:

@@ -1,0 +1,195 @@
+"""Gates that a block computes in its own forward, without a module for the attention."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import stripe
+from stripe.errors import StripeError
+from stripe.fold import fold
+
+C = 8
+
+
+class Block(nn.Module):
+    """As many write it: squeeze, two layers, excitation, all in the block's forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(C, C, 3, padding=1, bias=False), nn.BatchNorm2d(C)
+        self.fc1, self.fc2 = nn.Conv2d(C, C // 4, 1), nn.Conv2d(C // 4, C, 1)
+
+    def squeeze(self, out: Tensor) -> Tensor:
+        n, c, _, width = out.size()
+        w = F.relu(self.fc1(F.avg_pool2d(out, width)))
+        return self.fc2(w).sigmoid().view(n, c, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn(self.conv(x))
+        return F.relu(x + out * self.squeeze(out))
+
+
+class GateFirst(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn(self.conv(x))
+        out = torch.mul(self.squeeze(out), other=out)
+        out += x
+        return F.relu(out)
+
+
+class InPlace(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn(self.conv(x))
+        out *= self.squeeze(out)
+        return F.relu(out + x)
+
+
+class Excite(nn.Module):
+    """Gives the gate; the block multiplies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(C, C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.fc(x.mean((2, 3))))[:, :, None, None]
+
+
+class GateModule(Block):
+    def __init__(self) -> None:
+        super().__init__()
+        del self.fc1, self.fc2
+        self.se = Excite()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn(self.conv(x))
+        return F.relu(x + out * self.se(out))
+
+
+class Two(Block):
+    """Two channel gates, and a spatial one between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = Excite()  # the name that the new module would have
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn(self.conv(x))
+        out = out * self.squeeze(out)
+        out = out * out.mean(1, keepdim=True).sigmoid()
+        return F.relu(x + out * self.attention(out))
+
+
+class OfTheInput(Block):
+    """The gate is one of another map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.bn(self.conv(x)) * self.squeeze(x))
+
+
+class Branching(Block):
+    """What runs depends on values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn(self.conv(x))
+        return F.relu(x + out * self.squeeze(out)) if x.sum() < 1e9 else x
+
+
+class Written(nn.Module):
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.block, self.fc = nn.Conv2d(3, C, 3), block, nn.Linear(C, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.block(self.stem(x)).mean((2, 3)))
+
+
+class InTheModel(Written):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.fc((x * self.block(x)).mean((2, 3)))
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    return torch.randn(8, 3, 12, 12), torch.arange(8) % 5
+
+
+@pytest.mark.parametrize("make", [Block, GateFirst, InPlace, GateModule])
+def test_it_is_folded_and_gone(make: type[Block], batch: tuple[Tensor, Tensor]) -> None:
+    """A gate that ignores its input: nothing changes but the parameters that are left."""
+    net = Written(make()).eval()
+    last = net.block.se.fc if make is GateModule else net.block.fc2
+    nn.init.zeros_(last.weight)
+    nn.init.normal_(last.bias)
+    names = list(net.state_dict())
+    result = fold(net, [batch], sequential=True, frontier=True)
+    assert result.sites[["site", "folded", "into"]].to_numpy().tolist() == [["block", "backwards", "block.bn"]]
+    with torch.no_grad():
+        torch.testing.assert_close(result.model(batch[0]), net(batch[0]), rtol=1e-5, atol=1e-6)
+    kept = [name for name in names if ".fc1." not in name and ".fc2." not in name and ".se." not in name]
+    assert sorted(result.model.state_dict()) == sorted(kept)
+    assert type(net.block) is make  # the model itself stays as it was
+    assert list(net.state_dict()) == names
+
+
+def test_the_constant_is_the_mean(batch: tuple[Tensor, Tensor]) -> None:
+    net = Written(Block()).eval()
+    with torch.no_grad():
+        out = net.block.bn(net.block.conv(net.stem(batch[0])))
+        mean = net.block.squeeze(out).mean((0, 2, 3))
+        folded = fold(net, [batch]).model
+    torch.testing.assert_close(folded.block.bn.weight, net.block.bn.weight * mean)
+
+
+def test_several_in_a_block(batch: tuple[Tensor, Tensor]) -> None:
+    """The mean of each is taken where the forward pass takes it, and the spatial one stays."""
+    net = Written(Two()).eval()
+    result = fold(net, [batch], sequential=True)
+    sites = result.sites.set_index("site")
+    assert sites["folded"].to_dict() == {"block": "backwards", "block#2": "not foldable", "block#3": "left"}
+    with torch.no_grad():
+        x = net.stem(batch[0])
+        out = net.block.bn(net.block.conv(x))
+        out = out * net.block.squeeze(out).mean(0)  # constant before the means behind it are taken
+        out = out * out.mean(1, keepdim=True).sigmoid()
+        out = out * net.block.attention(out).mean(0)
+        wanted = net.fc(F.relu(x + out).mean((2, 3)))
+        torch.testing.assert_close(result.model(batch[0]), wanted)
+    assert not any("fc1" in name or "attention.fc" in name for name in result.model.state_dict())
+
+
+@pytest.mark.parametrize("chosen", ["all", "block", "block#3"])
+def test_loaded_again_it_is_the_same(chosen: str, batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    net = Written(Two())
+    result = fold(net, [batch], sites=chosen)
+    result.save(tmp_path / "folded.safetensors", {"model": "python:mine:make"})
+    blank = copy.deepcopy(net)
+    for parameter in blank.parameters():
+        nn.init.constant_(parameter, 0.5)
+    loaded = stripe.load(tmp_path / "folded.safetensors", blank)
+    with torch.inference_mode():
+        assert torch.equal(loaded(batch[0]), result.model(batch[0]))
+
+
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        (
+            Written(OfTheInput()),
+            "block does more than multiply its input by the gate, and no part of it does that alone",
+        ),
+        (
+            Written(Branching()),
+            "block does more than .*, and its forward cannot be traced .symbolically traced variables",
+        ),
+        (InTheModel(Excite()), "the model does more than .*, and that stands in its own forward"),
+    ],
+)
+def test_others_are_refused_with_a_reason(net: nn.Module, reason: str, batch: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(StripeError, match=reason):
+        fold(net, [batch])
