@@ -1,18 +1,21 @@
 """The mean attention of each site over the calibration images, and how far it varies."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from stripe.capture import Recorder, Site
+from stripe.capture import Recorder, Site, discover
 from stripe.capture.modes import evaluating, foreign_forward
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches
+from stripe.fold.gating import put_gates
+from stripe.fold.sites import Foldable
 from stripe.progress import track
 
-__all__ = ["Moments", "calibrate"]
+__all__ = ["Moments", "calibrate", "calibrate_in_turn"]
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,35 @@ def calibrate(model: nn.Module, sites: Sequence[Site], batches: Batches) -> dict
             raise StripeError("an attention value is no finite number; the weights may be damaged")
         means, variances = recorder.unpack(mean[None]), recorder.unpack((squares / count)[None])
     return {site.name: Moments(means[site.name].attention[0], variances[site.name].attention[0]) for site in sites}
+
+
+def calibrate_in_turn(original: nn.Module, places: Sequence[Foldable], images: Batches) -> dict[str, Tensor]:
+    """Means from the first site to the last, each with those before it constant.
+
+    Args:
+        original: The network, not changed.
+        places: The sites, in the order of the forward pass.
+        images: The calibration images, gone through once a site.
+
+    Returns:
+        Name of the site → v̄, (C,).
+
+    Raises:
+        StripeError: A site is there no more once those before it are constant.
+    """
+    model = copy.deepcopy(original)
+    values: dict[str, Tensor] = {}
+    for place in places:
+        # Found anew: a module that was replaced no longer multiplies as often as it did.
+        now = [
+            replace(site, name=place.site.name)
+            for site in discover(model, images.first()[:2])
+            if f"{site.module}.".startswith(f"{place.module}.")
+            and site.input_dependent
+            and site.shape == place.site.shape
+        ]
+        if not now:
+            raise StripeError(f"{place.site.name} is gone once the sites before it are constant; leave sequential away")
+        values |= {name: found.mean for name, found in calibrate(model, now[:1], images).items()}
+        put_gates(model, [place], values)
+    return values

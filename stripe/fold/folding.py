@@ -2,24 +2,23 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 from torch import Tensor, nn
 
 from stripe.asr import fuse
-from stripe.capture import discover
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches, Score, score
-from stripe.fold.calibrating import calibrate
+from stripe.fold.calibrating import calibrate, calibrate_in_turn
 from stripe.fold.choosing import curve, cut, effect_of_each, in_order, matching
 from stripe.fold.finetuning import Finetune, finetune
 from stripe.fold.gating import put_gates
 from stripe.fold.recovering import correct_biases, reestimate
 from stripe.fold.result import FoldResult, describe_site
 from stripe.fold.sites import Foldable, find_foldable, outline_places
+from stripe.fold.steps import Steps
 from stripe.fold.timing import relative_speed, relative_speeds, seconds_of
 from stripe.fold.weights import fold_gates
 from stripe.models.constant_gate import ConstantGate
@@ -40,7 +39,7 @@ def fold(
     budget: float | None = None,
     target_speed: float | None = None,
     frontier: bool = False,
-    win_back: Sequence[str] = (),
+    win_back: str | Sequence[str] = (),
     augmented: Iterable[Any] | None = None,
     finetuning: Finetune | None = None,
 ) -> FoldResult:
@@ -81,7 +80,8 @@ def fold(
         >>> result.sites["folded"].tolist()
         ['backwards', 'backwards', 'backwards']
     """
-    if unknown := set(win_back) - set(WIN_BACK):
+    wanted = {win_back} if isinstance(win_back, str) else set(win_back)
+    if unknown := wanted - set(WIN_BACK):
         raise StripeError(f"{sorted(unknown)[0]!r} wins nothing back; there are {', '.join(WIN_BACK)}")
     original = fuse(unwrap(model)).eval()
     images = Batches(calibration, original, "calibration images")
@@ -95,7 +95,7 @@ def fold(
     moments = calibrate(original, found, images)
     values = {place.site.name: moments[place.site.name].mean for place in places}
     if sequential:
-        values |= _one_by_one(original, chosen, images)
+        values |= calibrate_in_turn(original, chosen, images)
     effects = effect_of_each(original, chosen, values, judges, before)
     seconds = seconds_of(original, chosen, images.first())
 
@@ -109,22 +109,21 @@ def fold(
 
     folded = copy.deepcopy(original)
     put_gates(folded, chosen, values)
-    steps = [_step("attention", before, before), _step("constants", score(folded, judges), before)]
+    steps = Steps(judges, before)
+    steps.add("constants", folded)
     as_trained = images if augmented is None else Batches(augmented, original, "augmented images")
     ways: dict[str, Callable[[nn.Module], int]] = {
         "batchnorm": lambda changed: reestimate(changed, as_trained),
         "bias": lambda changed: correct_biases(changed, original, chosen, images),
     }
-    for name in (name for name in WIN_BACK if name in win_back):
-        best = next(step for step in reversed(steps) if step["kept"])
-        folded, step = _try_step(name, ways[name], folded, judges, before, best)
-        steps.append(step)
+    for name in (name for name in WIN_BACK if name in wanted):
+        folded = steps.attempt(name, ways[name], folded)
     if finetuning is not None and finetuning.epochs:
         finetune(folded, finetuning)
         length = "1 epoch" if finetuning.epochs == 1 else f"{finetuning.epochs} epochs"
-        steps.append(_step(f"training for {length}", score(folded, judges), before))
+        steps.add(f"training for {length}", folded)
     landings = fold_gates(folded, tried)
-    steps.append(_step("in the weights", score(folded, judges), before))
+    steps.add("in the weights", folded)
     by_name = {place.site.name: place for place in places}
     rows = [
         describe_site(
@@ -141,31 +140,11 @@ def fold(
     return FoldResult(
         folded,
         pd.DataFrame(rows),
-        pd.DataFrame(steps),
+        steps.table(),
         table,
         relative_speed(original, folded, images.first()),
         {"outlined": [list(outline) for outline in outlined], "gates": _gates(folded, chosen)},
     )
-
-
-def _one_by_one(original: nn.Module, places: Sequence[Foldable], images: Batches) -> dict[str, Tensor]:
-    """Means from the first site to the last, each with those before it constant."""
-    model = copy.deepcopy(original)
-    values: dict[str, Tensor] = {}
-    for place in places:
-        # Found anew: a module that was replaced no longer multiplies as often as it did.
-        now = [
-            replace(site, name=place.site.name)
-            for site in discover(model, images.first()[:2])
-            if f"{site.module}.".startswith(f"{place.module}.")
-            and site.input_dependent
-            and site.shape == place.site.shape
-        ]
-        if not now:
-            raise StripeError(f"{place.site.name} is gone once the sites before it are constant; leave sequential away")
-        values |= {name: found.mean for name, found in calibrate(model, now[:1], images).items()}
-        put_gates(model, [place], values)
-    return values
 
 
 def _frontier(
@@ -183,27 +162,6 @@ def _frontier(
     landings = fold_gates(everything, images[:TRIED])
     speeds = relative_speeds(original, order, values, landings, images)
     return curve(original, order, values, judges, before, speeds)
-
-
-def _try_step(
-    name: str,
-    way: Callable[[nn.Module], int],
-    model: nn.Module,
-    judges: Batches,
-    before: Score,
-    best: dict[str, Any],
-) -> tuple[nn.Module, dict[str, Any]]:
-    """One step of winning back; the model without it where it makes things worse."""
-    changed = copy.deepcopy(model)
-    number = way(changed)
-    step = _step(f"{name} ({number} layers)", score(changed, judges), before)
-    by = "error" if step["loss"] != step["loss"] else "loss"  # NaN without labels
-    step["kept"] = bool(number) and step[by] <= best[by]
-    return (changed if step["kept"] else model), step
-
-
-def _step(name: str, found: Score, before: Score) -> dict[str, Any]:
-    return {"step": name, "accuracy": found.accuracy, "loss": found.loss, "error": found.error(before), "kept": True}
 
 
 def _gates(model: nn.Module, places: Sequence[Foldable]) -> dict[str, Any]:

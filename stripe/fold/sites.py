@@ -1,6 +1,5 @@
 """Which sites can become constants: modules, or parts of one, that do nothing but multiply their map by the gate."""
 
-import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,20 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from stripe.capture import Recorder, Site, discover
-from stripe.capture.modes import as_input, foreign_forward
+from stripe.capture.modes import foreign_forward
 from stripe.errors import StripeError
+from stripe.fold.exactness import in_double, same
 from stripe.models.outlining import Outline, outline, outlines
 from stripe.models.replacing import replace_module
 
-__all__ = ["Foldable", "find_foldable", "in_double", "outline_places", "same"]
+__all__ = ["Foldable", "find_foldable", "outline_places"]
 
 logger = logging.getLogger(__name__)
 
 PARENTS = 2
 """How many modules around the one that multiplies are tried, too."""
-
-TOLERANCE = 1e-9
-"""Of the outputs, relative, in float64: what is the same up to rounding."""
 
 
 @dataclass(frozen=True)
@@ -104,30 +101,6 @@ def outline_places(model: nn.Module, places: Sequence[Foldable]) -> list[Outline
     for each in needed:
         outline(model, each)
     return needed
-
-
-def in_double(model: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor, float]:
-    """A copy in float64, in evaluation mode, the images likewise, and up to what outputs count as the same.
-
-    A network that insists on another type stays in its own.
-    """
-    trial = copy.deepcopy(model).eval().requires_grad_(False)
-    own = as_input(model, images)
-    try:
-        trial.double()
-        with torch.no_grad():
-            trial(images.double())
-    except (RuntimeError, TypeError) as error:  # some accelerators have no float64
-        logger.debug("the network does not run in float64: %s", error)
-        return copy.deepcopy(model).eval().requires_grad_(False), own, 10 * torch.finfo(own.dtype).eps
-    return trial, images.double(), TOLERANCE
-
-
-def same(output: Tensor, wanted: Tensor, tolerance: float) -> bool:
-    """Whether outputs are the same, relative to the largest."""
-    if output.shape != wanted.shape:
-        return False
-    return bool((output - wanted).abs().max() <= tolerance * wanted.abs().max())
 
 
 def _output(model: nn.Module, images: Tensor) -> Tensor:

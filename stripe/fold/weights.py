@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from stripe.fold.absorbing import Absorption, absorb
+from stripe.fold.exactness import in_double, same
 from stripe.fold.flow import Call, follow
 from stripe.fold.placing import place
-from stripe.fold.sites import in_double, same
 from stripe.models.constant_gate import ConstantGate
 from stripe.models.replacing import replace_module
 

@@ -169,4 +169,4 @@ def test_unknown_sites_and_steps(images: Tensor) -> None:
     with pytest.raises(StripeError, match=r"no site that can be folded fits 'layer\*'; there are att"):
         fold(Net(SqueezeExcite(C)), [images], sites="layer*")
     with pytest.raises(StripeError, match="'magic' wins nothing back; there are batchnorm, bias"):
-        fold(Net(SqueezeExcite(C)), [images], win_back=["magic"])
+        fold(Net(SqueezeExcite(C)), [images], win_back="magic")

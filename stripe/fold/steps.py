@@ -1,0 +1,57 @@
+"""What each step of folding did to the accuracy, and whether it stays."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from stripe.fold.batches import Batches, Score, score
+
+__all__ = ["Steps"]
+
+
+class Steps:
+    """Scores the network after each step.
+
+    Args:
+        images: To score on.
+        original: The score with attention.
+    """
+
+    def __init__(self, images: Batches, original: Score) -> None:
+        self.images, self.original = images, original
+        self.rows = [self._row("attention", original)]
+
+    def add(self, name: str, model: nn.Module) -> None:
+        """Write down what a step led to."""
+        self.rows.append(self._row(name, score(model, self.images)))
+
+    def attempt(self, name: str, way: Callable[[nn.Module], int], model: nn.Module) -> nn.Module:
+        """A step that is undone where it makes the loss (without labels: the error) larger.
+
+        Args:
+            name: What it is called.
+            way: Changes a network in place; how many layers it changed.
+            model: The network, not changed.
+
+        Returns:
+            The changed network, or the same.
+        """
+        best = next(row for row in reversed(self.rows) if row["kept"])
+        changed = copy.deepcopy(model)
+        number = way(changed)
+        row = self._row(f"{name} ({number} layers)", score(changed, self.images))
+        by = "error" if row["loss"] != row["loss"] else "loss"  # NaN without labels
+        row["kept"] = bool(number) and row[by] <= best[by]
+        self.rows.append(row)
+        return changed if row["kept"] else model
+
+    def table(self) -> pd.DataFrame:
+        """A row a step, see `stripe.fold.FoldResult.steps`."""
+        return pd.DataFrame(self.rows)
+
+    def _row(self, name: str, found: Score) -> dict[str, Any]:
+        error = found.error(self.original)
+        return {"step": name, "accuracy": found.accuracy, "loss": found.loss, "error": error, "kept": True}
