@@ -20,7 +20,6 @@ from stripe.bench.machine import describe_machine
 from stripe.bench.variant import Variant
 from stripe.devices import pick_device
 from stripe.errors import StripeError
-from stripe.models import native_image_size
 from stripe.progress import track
 
 __all__ = ["measure"]
@@ -40,7 +39,7 @@ def measure(
     device: str | torch.device | None = None,
     repeats: int = 10,
 ) -> pd.DataFrame:
-    """Measure networks with random weights, in evaluation mode, float32, channels-last.
+    """Measure networks in evaluation mode, float32, channels-last; those that are no checkpoints with random weights.
 
     Args:
         variants: Which, as for `Variant.parse`. Speeds are also given relative to the first.
@@ -109,7 +108,7 @@ def _refuse(variants: Sequence[Variant], batch_size: int, repeats: int) -> None:
 
 def _common_size(variants: Sequence[Variant]) -> int:
     """The side that all the backbones are made for."""
-    sizes = {variant.backbone: native_image_size(variant.backbone) for variant in variants}
+    sizes = {variant.backbone: variant.image_size() for variant in variants}
     known = set(sizes.values())
     if len(known) > 1 or None in known:
         said = ", ".join(f"{name} {size or 'unknown'}" for name, size in sizes.items())

@@ -17,7 +17,7 @@ TABLES = {
         "stripe bench -o table.csv",
     ),
     "accuracy against speed": (
-        {"sites", "accuracy", "error", "relative_speed"},
+        {"sites", "accuracy", "uncertainty", "error", "relative_speed"},
         "stripe fold --frontier table.csv",
     ),
 }

@@ -7,7 +7,10 @@ from typing import Self
 from torch import nn
 
 from stripe import asr, models
+from stripe.attention import ATTENTION
 from stripe.errors import StripeError
+from stripe.models import checkpoint
+from stripe.models.checkpoint.reading import SUFFIXES
 
 __all__ = ["Variant"]
 
@@ -17,7 +20,7 @@ class Variant:
     """A backbone, attention in its blocks, ASR at its known places, and whether that was fused.
 
     Attributes:
-        backbone: As for `stripe.models.build`.
+        backbone: As for `stripe.models.build`; or a checkpoint, trained or folded, with the attention that it has.
         attention: κ in every block, ``"none"`` without.
         asr: κ of ASR, ``"none"`` without.
         fused: Whether ASR, and branches that are added up, are in the weights.
@@ -39,17 +42,20 @@ class Variant:
         Raises:
             StripeError: It is not of that form.
         """
-        backbone, *additions = (part.strip() for part in text.split("+"))
+        end = max((text.rfind(suffix) + len(suffix) for suffix in SUFFIXES if suffix in text), default=0)
+        first, *additions = (part.strip() for part in text[end:].split("+"))  # there may be a + in a file's path
+        backbone = text[:end].strip() + first
         found: dict[str, str] = {}
         for addition in additions:
             if addition == "fused":
                 key, value = "fused", "fused"
             elif match := re.fullmatch(r"asr\(\s*([\w-]+)\s*\)", addition):
                 key, value = "asr", match[1]
-            elif re.fullmatch(r"[\w-]+", addition) and addition != "asr":
+            elif addition in ATTENTION:
                 key, value = "attention", addition
             else:
-                raise StripeError(f"{text!r}: {addition!r} is none of +se (or another attention), +asr(se), +fused")
+                known = ", ".join(f"+{name}" for name in ATTENTION)
+                raise StripeError(f"{text!r}: {addition!r} is none of {known}, +asr(se) and +fused")
             if key in found:
                 raise StripeError(f"{text!r} says its {key} twice")
             found[key] = value
@@ -63,20 +69,38 @@ class Variant:
         parts += [f"asr({self.asr})"] if self.asr != "none" else []
         return "+".join([*parts, "fused"] if self.fused else parts)
 
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether the backbone is a file."""
+        return self.backbone.endswith(SUFFIXES)
+
+    def image_size(self) -> int | None:
+        """Side in pixels of the images that it is made for; None where that is not known."""
+        if not self.is_checkpoint:
+            return models.native_image_size(self.backbone)
+        meta = checkpoint.read(self.backbone).meta
+        return meta.get("image_size") or models.native_image_size(str(meta["model"])) if "model" in meta else None
+
     def build(self, num_classes: int | None = None) -> nn.Module:
-        """The network with random weights, in evaluation mode, on the CPU.
+        """The network in evaluation mode, on the CPU, with random weights where it is no checkpoint.
 
         Args:
-            num_classes: As for `stripe.models.build`.
+            num_classes: As for `stripe.models.build`; a checkpoint has its own.
 
         Raises:
             StripeError: A name is unknown, attention does not go there, or there is nothing to fuse.
         """
-        model = models.build(self.backbone, num_classes=num_classes, attention=self.attention).eval()
+        if self.is_checkpoint:
+            if self.attention != "none" or self.asr != "none":
+                raise StripeError(f"{self}: a checkpoint is measured with the attention and ASR that it has")
+            model = asr.restore(checkpoint.read(self.backbone)).eval()
+        else:
+            model = models.build(self.backbone, num_classes=num_classes, attention=self.attention).eval()
         if self.asr != "none":
             asr.reparameterize(model, attention=self.asr)
         if self.fused:
+            has_asr = any(isinstance(module, asr.ASR) for module in model.modules())
             asr.fuse(model, inplace=True)
-            if not models.fuse_branches(model) and self.asr == "none":
+            if not models.fuse_branches(model) and not has_asr:
                 raise StripeError(f"{self}: there is neither ASR nor branches to fuse")
         return model

@@ -40,6 +40,8 @@ def open_capture(path: str | Path) -> xr.DataTree:
         >>> tree["sites/layer1.0.attention_module/attention"].std("image").compute()  # doctest: +SKIP
     """
     path = Path(path)
+    if path.is_dir():
+        raise StripeError(f"{path} is a folder; name a capture in it, such as {path / 'capture.h5'}.")
     if not path.is_file():
         raise StripeError(f"There is no file {path}; `stripe capture` makes one.")
     try:

@@ -1,5 +1,7 @@
 """``stripe bench``: what attention costs, and what is left of that after fusing."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_EXAMPLE = '--models "resnet11, resnet11+se", in quotes, with commas between.'
 
-@click.command()
+
+@click.command(context_settings={"allow_extra_args": True})
 @click.option(
     "--models",
+    multiple=True,
     required=True,
     metavar="LIST",
-    help="Networks, with commas between: a backbone, then +se (or another attention), +asr(se), +fused.",
+    help="Networks, with commas between: a backbone, then +se (or another attention), +asr(se), +fused; or a checkpoint.",
 )
 @click.option("--image-size", type=click.IntRange(8), help="Side of the images. Default: what the networks expect.")
 @click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Images a pass.")
@@ -44,7 +49,7 @@ __all__ = ["command"]
 @device_option
 @format_option
 def command(
-    models: str,
+    models: tuple[str, ...],
     num_classes: int | None,
     runs: tuple[Path, ...],
     outputs: tuple[Path, ...],
@@ -56,8 +61,9 @@ def command(
     \b
     stripe bench --models "resnet164, resnet164+se, resnet164+asr(se)+fused" --num-classes 100
     stripe bench --models "timm:resnet50, timm:seresnet50" --batch-size 16 -o speed.csv -o speed.png
+    stripe bench --models "resnet29, run/best.safetensors, folded.safetensors"
 
-    Weights are random. The networks take turns; a speed is the median over the rounds, and the range its quartiles.
+    Weights are random where no checkpoint is named. The networks take turns; a speed is the median over the rounds, and the range its quartiles.
     FLOPs are those of convolutions and matrix products, of one image. With accuracies the picture is figure 3 of the
     paper, without it shows bars.
     """
@@ -67,6 +73,9 @@ def command(
     from stripe.errors import StripeError
     from stripe.plots.save import FORMATS
 
+    if more := click.get_current_context().args:
+        raise click.UsageError(f"{more[0]!r} belongs to no option. Networks are one list: {_EXAMPLE}")
+    names = _names(models)
     tables = (".csv", ".parquet", ".json")
     pictures = [path for path in outputs if path.suffix.lower().lstrip(".") in FORMATS]
     for path in outputs:
@@ -76,7 +85,6 @@ def command(
     trained = open_runs(runs)
     if num_classes is None and trained:
         num_classes = trained[0].settings.get("num_classes")
-    names = [name.strip() for name in models.split(",") if name.strip()]
     table = bench.measure(names, num_classes=num_classes, **options)
     if trained:
         table = bench.add_accuracy(table, trained)
@@ -95,6 +103,18 @@ def command(
         else:
             written = save_table(table, path)[0]
         click.echo(written, err=True)
+
+
+def _names(models: Sequence[str]) -> list[str]:
+    """The networks of some lists."""
+    from stripe.errors import StripeError
+
+    names = [name.strip() for name in ",".join(models).split(",") if name.strip()]
+    for name in names:
+        # Between two words, and not in a file's name; around + and in () blanks do no harm.
+        if re.search(r"[^\s+(][\s;]+[^\s+)]", name) and not Path(name.removesuffix("+fused")).is_file():
+            raise StripeError(f"{name!r} is more than one network; write {_EXAMPLE}")
+    return names
 
 
 def _rows(table: "pd.DataFrame") -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from stripe.cli.interrupts import interruptible
 from stripe.cli.options import data_options, device_option, model_options, workers_option
 
 __all__ = ["command"]
@@ -77,19 +78,20 @@ def command(
         return float(checkpoint.meta.get("learning_rate", "nan"))
 
     weights = "checkpoints" if paths else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
-    capture(
-        model,
-        images.loader(batch_size, indices=chosen, workers=workers),
-        output,
-        epochs=epochs,
-        load=load if paths else None,
-        preprocess=resolved.normalize,
-        paths=[images.paths[index] for index in chosen],
-        sites=sites,
-        record_input=not no_input,
-        dtype=dtype,
-        attrs={**resolved.attrs, "weights": weights, "split": split, "seed": seed},
-    )
+    with interruptible():
+        capture(
+            model,
+            images.loader(batch_size, indices=chosen, workers=workers),
+            output,
+            epochs=epochs,
+            load=load if paths else None,
+            preprocess=resolved.normalize,
+            paths=[images.paths[index] for index in chosen],
+            sites=sites,
+            record_input=not no_input,
+            dtype=dtype,
+            attrs={**resolved.attrs, "weights": weights, "split": split, "seed": seed},
+        )
     click.echo(f"{output}: {len(epochs)} epochs × {len(chosen)} images. Next: stripe plot --kind stripe {output}")
 
 

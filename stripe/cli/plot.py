@@ -62,7 +62,7 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple
     """Draw the paper's figures.
 
     \b
-    From a capture:
+    From a capture, or the directory of a run that has one:
     stripe    images × channels, before and after attention    (fig. 1a, 23–29)
     std       how far channels differ between images, by site  (fig. 1b)
     diff      change from epoch to epoch, channels × epochs    (fig. 1c, 12–19)
@@ -104,15 +104,25 @@ def _data(kind: str, paths: Sequence[Path]) -> Any:
         return open_runs(paths)
     if kind in TABLE_KINDS:
         return _table(kind, paths)
-    return list(paths) if kind == "gradcam" else _capture(kind, paths)
+    return _captures(paths) if kind == "gradcam" else _capture(kind, paths)
 
 
 def _capture(kind: str, paths: Sequence[Path]) -> Path:
     from stripe.errors import StripeError
 
-    if len(paths) > 1 or paths[0].is_dir():
-        raise StripeError(f"--kind {kind} draws one capture, a file such as capture.h5 in the directory of a run")
-    return paths[0]
+    capture, *more = _captures(paths)
+    if more:
+        raise StripeError(f"--kind {kind} draws one capture, and here are {len(more) + 1}; name {capture}, for example")
+    return capture
+
+
+def _captures(paths: Sequence[Path]) -> list[Path]:
+    """Captures as they are named, and those of runs."""
+    return [
+        capture
+        for path in paths
+        for capture in ([run.capture_file for run in open_runs([path])] if path.is_dir() else [path])
+    ]
 
 
 def _table(kind: str, paths: Sequence[Path]) -> Any:

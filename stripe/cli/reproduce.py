@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from stripe.cli.interrupts import interruptible
 from stripe.cli.options import device_option, workers_option
 from stripe.cli.planned import print_plan
 
@@ -82,7 +83,6 @@ def command(
         _list()
         return
     from stripe import reproduce
-    from stripe.provenance import command_line
     from stripe.reproduce.making import Machine, compute
     from stripe.reproduce.sources import Sources
 
@@ -101,12 +101,9 @@ def command(
     if dry_run:
         print_plan(ready, served, jobs, device)
         return
-    try:
+    with interruptible():
         served, failures = compute(served, cache, Machine(jobs, scheduler, device, workers), _watch(served))
         failed = _draw(ready, served, cache, failures, out, device)
-    except KeyboardInterrupt:
-        click.echo(f"\nInterrupted. Nothing that was finished is lost; to go on:\n  {command_line()}", err=True)
-        sys.exit(130)
     if failed:
         sys.exit(1)
 

@@ -2,11 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
 __all__ = ["print_records"]
+
+_LEAST = 4  # letters of a column that has to break its words
 
 
 def print_records(records: Sequence[dict[str, Any]], output_format: str, title: str | None = None) -> None:
@@ -20,6 +26,7 @@ def print_records(records: Sequence[dict[str, Any]], output_format: str, title: 
     if output_format == "json":
         click.echo(json.dumps([{k: _plain(v) for k, v in record.items()} for record in records], indent=2))
         return
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -32,7 +39,35 @@ def print_records(records: Sequence[dict[str, Any]], output_format: str, title: 
     console = Console()
     if not console.is_terminal:
         console.width = 120  # in a file or a pipe nobody's window limits it
+    if _width(table, console) > console.width:
+        table.box, table.padding, table.show_edge = SIMPLE_HEAD, (0, 0, 0, 0), False
+    if _width(table, console) > console.width:
+        _keep_whole(table, console.width)
     console.print(table)
+
+
+def _width(table: "Table", console: "Console") -> int:
+    """Of the table where nothing is broken."""
+    return console.measure(table, options=console.options.update(width=10_000)).maximum
+
+
+def _keep_whole(table: "Table", width: int) -> None:
+    """In a window too narrow for a table, write headers word by word, and break sentences first, numbers last."""
+    from rich.cells import cell_len
+
+    room = width + 1 - len(table.columns) * (_LEAST + 1)  # a blank between two columns
+    # Numbers are the first that are kept whole, then names.
+    for column in sorted(table.columns, key=lambda c: (c.justify != "right", c is not table.columns[0])):
+        cells = [str(cell) for cell in column.cells]
+        if any(" " in cell for cell in cells):
+            continue
+        words = str(column.header).split()
+        column.header = "\n".join(words)
+        needed = max([0, *(cell_len(word) - _LEAST for word in [*words, *cells])])
+        if needed > room:
+            break  # the others share what is left
+        column.no_wrap = True
+        room -= needed
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,11 @@
 """``stripe train``: a network, its checkpoints and its attention at every epoch, in a run directory."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from stripe.cli.interrupts import interruptible
 from stripe.cli.options import data_options, device_option, model_options, workers_option
 from stripe.cli.train_options import asr_options, effort_options, recipe_options, schedule_in_words
 
@@ -87,7 +87,6 @@ def command(
     """
     from stripe import data as datasets
     from stripe import models
-    from stripe.provenance import command_line
     from stripe.training import join, train, train_seeds
 
     model, data_spec = model_spec or "resnet29", data_spec or "shapes"
@@ -119,7 +118,7 @@ def command(
     with join(device) as world:
         if recipe_name and world.leads:
             click.echo(f"recipe {recipe_name}: {_in_words(recipe)}", err=True)
-        try:
+        with interruptible(tell=world.leads):
             with world.in_turn():
                 data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
             if seeds is None:
@@ -128,10 +127,6 @@ def command(
                 chosen = range(seed, seed + seeds)
                 tell = lambda number: click.echo(f"seed {number}", err=True) if world.leads else None  # noqa: E731
                 runs = train_seeds(out, data, chosen, on_seed=tell, **settings)
-        except KeyboardInterrupt:
-            if world.leads:
-                click.echo(f"\nInterrupted. Nothing that was finished is lost; to go on:\n  {command_line()}", err=True)
-            sys.exit(130)
         if world.leads and seeds is None:
             _summarise(runs[0])
         elif world.leads:

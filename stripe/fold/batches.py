@@ -61,15 +61,26 @@ class Score(NamedTuple):
         accuracy: Per cent of the images whose class gets the highest logit; NaN without labels.
         loss: Mean cross-entropy; NaN without labels.
         logits: (N, classes), on the CPU.
+        hits: (N,), 1 for each image whose class gets the highest logit, else 0; NaN without labels.
     """
 
     accuracy: float
     loss: float
     logits: Tensor
+    hits: Tensor
 
     def error(self, wanted: "Score") -> float:
         """How far the logits are from others: the norm of the difference, relative to that of the others."""
         return float((self.logits - wanted.logits).norm() / wanted.logits.norm())
+
+    def uncertainty(self, wanted: "Score") -> float:
+        """Standard error of the change of the accuracy, in points: how much other images as many would change it.
+
+        Both networks saw the same images, so it is that of the mean of N differences dᵢ of 1, 0 or −1, std(d) / √N:
+        only the images that one of them gets right count, most others cancel.
+        """
+        changes = self.hits - wanted.hits
+        return 100 * float(changes.std(correction=0)) / math.sqrt(len(changes))
 
 
 def score(model: nn.Module, batches: Batches) -> Score:
@@ -78,7 +89,7 @@ def score(model: nn.Module, batches: Batches) -> Score:
     Raises:
         StripeError: It does not run, returns no logits, or ones that are no finite numbers.
     """
-    logits, hits, losses = [], 0.0, []
+    logits, hits, losses = [], [], []
     with evaluating(model), torch.no_grad():
         for images, labels in batches:
             with foreign_forward(model, images):
@@ -87,15 +98,16 @@ def score(model: nn.Module, batches: Batches) -> Score:
                 raise StripeError("the model returns no logits (N, classes); only a classifier can be folded")
             output = output.float()
             if labels is not None:
-                hits += float((output.argmax(1) == labels).sum())
+                hits.append((output.argmax(1) == labels).double().cpu())
                 losses.append(float(F.cross_entropy(output, labels, reduction="sum")))
             logits.append(output.cpu())
     every = torch.cat(logits)
     if not every.isfinite().all():
         raise StripeError("the model's outputs are not all finite numbers; its weights may be damaged")
     if not losses:
-        return Score(math.nan, math.nan, every)
-    return Score(100 * hits / len(every), math.fsum(losses) / len(every), every)
+        return Score(math.nan, math.nan, every, torch.full((len(every),), math.nan))
+    right = torch.cat(hits)
+    return Score(100 * float(right.mean()), math.fsum(losses) / len(every), every, right)
 
 
 def _pair(batch: Any, what: str) -> Batch:

@@ -23,11 +23,13 @@ class Effect(NamedTuple):
     Attributes:
         error: Norm of the difference of the logits, relative to that of the logits.
         accuracy: Change, in points.
+        uncertainty: Standard error of that, in points.
         loss: Change of the mean cross-entropy.
     """
 
     error: float
     accuracy: float
+    uncertainty: float
     loss: float
 
 
@@ -63,7 +65,10 @@ def effect_of_each(
         with gated(model, [place], values):
             found = score(model, images)
         effects[place.site.name] = Effect(
-            found.error(original), found.accuracy - original.accuracy, found.loss - original.loss
+            found.error(original),
+            found.accuracy - original.accuracy,
+            found.uncertainty(original),
+            found.loss - original.loss,
         )
     return effects
 
@@ -93,15 +98,24 @@ def curve(
 
     Returns:
         A row a network: ``sites`` (how many are folded), ``site`` (the one that was folded last), ``accuracy`` (per
-        cent), ``loss``, ``error`` (of the logits, relative) and ``relative_speed``.
+        cent), ``uncertainty`` (standard error of its change, points), ``loss``, ``error`` (of the logits, relative) and
+        ``relative_speed``.
     """
-    rows = [(0, "", original.accuracy, original.loss, 0.0, speeds[0])]
+    scores = [original]
     for number in track(range(1, len(ordered) + 1), "folding one after the other"):
         with gated(model, ordered[:number], values):
-            found = score(model, images)
-        name = ordered[number - 1].site.name
-        rows.append((number, name, found.accuracy, found.loss, found.error(original), speeds[number]))
-    return pd.DataFrame(rows, columns=["sites", "site", "accuracy", "loss", "error", "relative_speed"])
+            scores.append(score(model, images))
+    return pd.DataFrame(
+        {
+            "sites": range(len(scores)),
+            "site": ["", *(place.site.name for place in ordered)],
+            "accuracy": [found.accuracy for found in scores],
+            "uncertainty": [found.uncertainty(original) for found in scores],
+            "loss": [found.loss for found in scores],
+            "error": [found.error(original) for found in scores],
+            "relative_speed": speeds,
+        }
+    )
 
 
 def cut(table: pd.DataFrame, budget: float | None, target_speed: float | None) -> int:

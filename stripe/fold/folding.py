@@ -16,6 +16,7 @@ from stripe.fold.choosing import curve, cut, effect_of_each, in_order, matching
 from stripe.fold.finetuning import Finetune, finetune
 from stripe.fold.gating import put_gates
 from stripe.fold.recovering import correct_biases, reestimate
+from stripe.fold.refitting import refit
 from stripe.fold.result import FoldResult, describe_site
 from stripe.fold.sites import Foldable, find_foldable, outline_places
 from stripe.fold.steps import Steps
@@ -25,7 +26,7 @@ from stripe.models.constant_gate import ConstantGate
 
 __all__ = ["WIN_BACK", "fold"]
 
-WIN_BACK = ("batchnorm", "bias")
+WIN_BACK = ("scale", "batchnorm", "bias")
 TRIED = 4  # images on which a fold is tried before it counts
 
 
@@ -60,8 +61,9 @@ def fold(
             the order of error per time freed. What `win_back` gains comes on top.
         target_speed: Fold as few sites, in that order, as make the network so many times as fast.
         frontier: Measure accuracy and speed for every number of sites, also where nothing is chosen by them.
-        win_back: Of ``"batchnorm"`` (statistics estimated anew) and ``"bias"`` (of the next layers); no labels are
-            needed. A step that makes the held-out loss larger (without labels: the error) is undone, and said so.
+        win_back: Of ``"scale"`` (least-squares constants instead of means), ``"batchnorm"`` (statistics estimated anew)
+            and ``"bias"`` (of the next layers), which are tried in this order; no labels are needed. A step that makes
+            the held-out loss larger (without labels: the error) is undone, and said so.
         augmented: Images as the network was trained on them, cropped and flipped, to estimate batch statistics over;
             those of images as they are differ, which may cost more than folding does. None: the calibration images.
         finetuning: Go on training after that.
@@ -112,9 +114,10 @@ def fold(
     steps = Steps(judges, before)
     steps.add("constants", folded)
     as_trained = images if augmented is None else Batches(augmented, original, "augmented images")
-    ways: dict[str, Callable[[nn.Module], int]] = {
-        "batchnorm": lambda changed: reestimate(changed, as_trained),
-        "bias": lambda changed: correct_biases(changed, original, chosen, images),
+    ways: dict[str, Callable[[nn.Module], str]] = {
+        "scale": lambda changed: f"{refit(changed, original, chosen, images)} sites",
+        "batchnorm": lambda changed: f"{reestimate(changed, as_trained)} layers",
+        "bias": lambda changed: f"{correct_biases(changed, original, chosen, images)} layers",
     }
     for name in (name for name in WIN_BACK if name in wanted):
         folded = steps.attempt(name, ways[name], folded)

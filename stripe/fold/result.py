@@ -10,6 +10,7 @@ import pandas as pd
 from torch import nn
 
 from stripe.capture import Site
+from stripe.errors import StripeError
 from stripe.fold.calibrating import Moments
 from stripe.fold.choosing import Effect
 from stripe.fold.sites import Foldable
@@ -27,11 +28,13 @@ class FoldResult:
         model: The network, in evaluation mode, without the folded sites' attention and its parameters.
         sites: A row a site, those that are not folded included: ``site``, ``kind``, ``stripe_index`` (η²), ``std``
             (channel std, its mean over the channels), of folding it alone ``error`` (of the logits, relative),
-            ``accuracy_change`` (points) and ``loss_change``; ``milliseconds`` that its module took for a batch;
-            ``folded``: ``backwards``, ``forwards``, ``left`` (one multiplication a channel stays), ``kept`` (it was not
-            chosen) or ``not foldable``; ``into``, the layers that took it; ``reason`` for those that none took.
-        steps: A row a step, on the held-out images: ``step``, ``accuracy`` (per cent), ``loss``, ``error`` (of the
-            logits, relative), and whether it was ``kept``.
+            ``accuracy_change`` and its ``uncertainty`` (standard error over images, points) and ``loss_change``;
+            ``milliseconds`` that its module took for a batch; ``folded``: ``backwards``, ``forwards``, ``left`` (one
+            multiplication a channel stays), ``kept`` (it was not chosen) or ``not foldable``; ``into``, the layers that
+            took it; ``reason`` for those that none took.
+        steps: A row a step, on the held-out images: ``step``, ``accuracy`` (per cent), ``uncertainty`` (standard error
+            of its change against attention over images, points), ``loss``, ``error`` (of the logits, relative), and
+            whether it was ``kept``.
         frontier: Accuracy against speed, see `stripe.fold.choosing.curve`; None where it was not asked for.
         speed: Of the folded network, relative to the one with attention, on this machine and a calibration batch.
         folded: What `stripe.models.constant_gate.restructure` makes the same structure with.
@@ -53,8 +56,13 @@ class FoldResult:
                 for `stripe.models.checkpoint.save`.
 
         Raises:
-            StripeError: The file cannot be written.
+            StripeError: The file cannot be written, or would not say its model.
         """
+        if not isinstance(meta, Mapping) or not isinstance(meta.get("model"), str):
+            raise StripeError(
+                f"{path}: say what the network with attention is built from, such as "
+                '{"model": "timm:seresnet50", "num_classes": 1000}; code of your own is "python:package.module:factory"'
+            )
         report = {"sites": _records(self.sites), "steps": _records(self.steps)}
         checkpoint.save(path, self.model, {**meta, "folded": self.folded, "fold": report})
 
@@ -73,7 +81,7 @@ def describe_site(
         landing = Landing("not foldable", reason=reason)
     elif landing is None:
         landing = Landing("kept", reason="not chosen")
-    effect = effect or Effect(nan, nan, nan)
+    effect = effect or Effect(nan, nan, nan, nan)
     return {
         "site": site.name,
         "kind": site.kind,
@@ -81,6 +89,7 @@ def describe_site(
         "std": moments.std,
         "error": effect.error,
         "accuracy_change": effect.accuracy,
+        "uncertainty": effect.uncertainty,
         "loss_change": effect.loss,
         "milliseconds": nan if seconds is None else 1e3 * seconds,
         "folded": landing.where,

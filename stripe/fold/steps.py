@@ -28,12 +28,12 @@ class Steps:
         """Write down what a step led to."""
         self.rows.append(self._row(name, score(model, self.images)))
 
-    def attempt(self, name: str, way: Callable[[nn.Module], int], model: nn.Module) -> nn.Module:
+    def attempt(self, name: str, way: Callable[[nn.Module], str], model: nn.Module) -> nn.Module:
         """A step that is undone where it makes the loss (without labels: the error) larger.
 
         Args:
             name: What it is called.
-            way: Changes a network in place; how many layers it changed.
+            way: Changes a network in place, and says how much of it.
             model: The network, not changed.
 
         Returns:
@@ -41,10 +41,10 @@ class Steps:
         """
         best = next(row for row in reversed(self.rows) if row["kept"])
         changed = copy.deepcopy(model)
-        number = way(changed)
-        row = self._row(f"{name} ({number} layers)", score(changed, self.images))
+        extent = way(changed)
+        row = self._row(f"{name} ({extent})", score(changed, self.images))
         by = "error" if row["loss"] != row["loss"] else "loss"  # NaN without labels
-        row["kept"] = bool(number) and row[by] <= best[by]
+        row["kept"] = bool(row[by] <= best[by])
         self.rows.append(row)
         return changed if row["kept"] else model
 
@@ -53,5 +53,11 @@ class Steps:
         return pd.DataFrame(self.rows)
 
     def _row(self, name: str, found: Score) -> dict[str, Any]:
-        error = found.error(self.original)
-        return {"step": name, "accuracy": found.accuracy, "loss": found.loss, "error": error, "kept": True}
+        return {
+            "step": name,
+            "accuracy": found.accuracy,
+            "uncertainty": found.uncertainty(self.original),
+            "loss": found.loss,
+            "error": found.error(self.original),
+            "kept": True,
+        }

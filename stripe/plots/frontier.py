@@ -13,11 +13,12 @@ def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
     """Accuracy against relative speed, with 0, 1, 2 … sites folded, the cheapest first.
 
     The number beside a point is how many sites are folded; its colour is how far the logits are from those with
-    attention. The dashed line is the accuracy with attention.
+    attention. The bars are standard errors of the change: other images as many would move a point so far. The dashed
+    line is the accuracy with attention.
 
     Args:
         table: From ``stripe fold --frontier`` (`stripe.fold.FoldResult.frontier`): ``sites``, ``accuracy`` (per cent),
-            ``error`` (relative) and ``relative_speed``.
+            ``uncertainty`` (points), ``error`` (relative) and ``relative_speed``.
         style: As in [parameters][stripe.plots.style.parameters].
 
     Raises:
@@ -31,10 +32,9 @@ def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
         figure = StripeFigure(settings, 4.6, 3.2, record)
         axes = figure.subplots()
         axes.axhline(table["accuracy"].iloc[0], color="0.6", linewidth=0.8, linestyle="--", zorder=1)
-        axes.plot(table["relative_speed"], table["accuracy"], color="0.7", linewidth=0.8, zorder=1)
-        points = axes.scatter(
-            table["relative_speed"], table["accuracy"], c=100 * table["error"], cmap="viridis", s=22, zorder=2
-        )
+        speed, accuracy, uncertainty = table[["relative_speed", "accuracy", "uncertainty"]].to_numpy(float).T
+        axes.errorbar(speed, accuracy, uncertainty, color="0.7", linewidth=0.8, zorder=1)
+        points = axes.scatter(speed, accuracy, c=100 * table["error"], cmap="viridis", s=22, zorder=2)
         step = max(1, len(table) // 8)  # more numbers than that would lie on each other
         for row in (*table.iloc[:-1:step].itertuples(), *table.iloc[-1:].itertuples()):
             where = (float(row.relative_speed), float(row.accuracy))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from stripe.analysis import center_bias
-from stripe.plots.common import data_name, describe
+from stripe.plots.common import data_name, describe, source
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
 from stripe.plots.select import Capture, NothingToDrawError, as_tree
@@ -73,7 +73,8 @@ def gradcam(captures: Capture | Sequence[Capture], *, over_image: bool = False, 
 def _layers(tree: xr.DataTree) -> list[xr.Dataset]:
     layers = [node.to_dataset() for node in tree["gradcam"].children.values()] if "gradcam" in tree.children else []
     if not layers:
-        raise NothingToDrawError("The capture holds no Grad-CAM maps; `stripe gradcam -o` adds them to it.")
+        name = source(tree) or "The capture"
+        raise NothingToDrawError(f"{name} holds no Grad-CAM maps; `stripe gradcam -o` adds them to it.")
     return layers
 
 

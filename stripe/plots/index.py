@@ -74,4 +74,11 @@ def _write_numbers(axes: Axes, matrix: npt.NDArray[np.float64]) -> None:
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
             color = "black" if value > 0.55 else "white"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize="x-small")
+            axes.text(column, row, _text(value), ha="center", va="center", color=color, fontsize="x-small")
+
+
+def _text(value: float) -> str:
+    """Three decimals; 1 and 0 are said of nothing else, for it is close to 1 that the index matters."""
+    if min(value, 1 - value) < 1e-9:  # rounding of float64
+        return f"{value:.0f}"
+    return {"1.000": ">.999", "0.000": "<.001"}.get(text := f"{value:.3f}", text.removeprefix("0"))

@@ -43,11 +43,16 @@ def as_tree(capture: Capture) -> xr.DataTree:
 
     Args:
         capture: A tree from :func:`stripe.capture.open_capture`, or the path of a capture.
+
+    Raises:
+        StripeError: It is neither, or cannot be read.
     """
     if isinstance(capture, xr.DataTree):
         complete = np.flatnonzero(capture.dataset["complete"]) if "complete" in capture.dataset else None
         # A tree that xarray opened by itself has the epochs that were never written, too.
         return capture if complete is None or len(complete) == capture.sizes["epoch"] else capture.isel(epoch=complete)
+    if not isinstance(capture, str | os.PathLike):
+        raise StripeError(f"A capture is a path, or what open_capture gave, and not a {type(capture).__name__}.")
     from stripe.capture import open_capture  # imports torch, which nothing else of a plot needs
 
     tree = open_capture(Path(capture))

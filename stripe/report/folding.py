@@ -9,7 +9,7 @@ from stripe.errors import StripeError
 
 __all__ = ["frontier_record", "frontier_sentence"]
 
-_COLUMNS = ("sites", "site", "accuracy", "error", "relative_speed")
+_COLUMNS = ("sites", "site", "accuracy", "uncertainty", "error", "relative_speed")
 
 
 def frontier_record(table: pd.DataFrame) -> dict[str, list[Any]]:
@@ -17,7 +17,8 @@ def frontier_record(table: pd.DataFrame) -> dict[str, list[Any]]:
 
     Args:
         table: From ``stripe fold --frontier``: a row for 0, 1, 2 … folded sites, with ``sites`` (how many), ``site``
-            (the one folded last), ``accuracy`` (per cent), ``error`` (of the logits, relative) and ``relative_speed``.
+            (the one folded last), ``accuracy`` (per cent), ``uncertainty`` (standard error of its change, points),
+            ``error`` (of the logits, relative) and ``relative_speed``.
 
     Raises:
         StripeError: It is another table, or has no accuracies.
@@ -33,8 +34,11 @@ def frontier_record(table: pd.DataFrame) -> dict[str, list[Any]]:
 
 def frontier_sentence(record: dict[str, list[Any]]) -> str:
     """What the last point says against the first."""
-    sites, accuracy, speed = (record[name] for name in ("sites", "accuracy", "relative_speed"))
+    sites, accuracy, uncertainty, speed = (
+        record[name] for name in ("sites", "accuracy", "uncertainty", "relative_speed")
+    )
     return (
         f"With attention {accuracy[0]:.2f} %; with {sites[-1]} sites folded, which is all that can be, "
-        f"{accuracy[-1]:.2f} % at {speed[-1]:.2f} × the speed, before anything is won back."
+        f"{accuracy[-1]:.2f} % (the difference ± {uncertainty[-1]:.2f}) at {speed[-1]:.2f} × the speed, "
+        "before anything is won back."
     )

@@ -454,7 +454,7 @@
   // ---- folding ------------------------------------------------------------------------------------------------------
 
   function drawFrontier() {
-    const { sites, site, accuracy, error, relative_speed: speed } = data.frontier;
+    const { sites, site, accuracy, uncertainty, error, relative_speed: speed } = data.frontier;
     return draw("frontier-chart", (colour) => ({
       data: [
         {
@@ -464,10 +464,15 @@
           y: accuracy,
           text: sites.map(String),
           textposition: "top center",
-          customdata: sites.map((_, i) => [site[i] ? `${plain(site[i])} folded last` : "with attention", 100 * error[i]]),
+          customdata: sites.map((_, i) => [
+            site[i] ? `${plain(site[i])} folded last` : "with attention",
+            100 * error[i],
+            uncertainty[i],
+          ]),
+          error_y: { array: uncertainty, color: colour("quiet"), thickness: 1, width: 0 },
           line: { color: colour("quiet"), width: 1 },
           marker: { color: colour("first"), size: 8 },
-          hovertemplate: "%{customdata[0]}<br>%{y:.2f} % at %{x:.3f} ×<br>logits off by %{customdata[1]:.1f} %<extra></extra>",
+          hovertemplate: "%{customdata[0]}<br>%{y:.2f} ± %{customdata[2]:.2f} % at %{x:.3f} ×<br>logits off by %{customdata[1]:.1f} %<extra></extra>",
         },
       ],
       layout: {

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def save(
         >>> from stripe import report
         >>> report.save("report.html", "capture.h5")  # doctest: +SKIP
     """
+    if not isinstance(path, str | os.PathLike):
+        raise StripeError(f"A report's path comes first, then what it is about; the first is a {type(path).__name__}.")
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):  # a slip must not replace the capture by the page
         raise StripeError(f"A report is an HTML page: end {str(path)!r} in .html.")

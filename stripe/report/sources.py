@@ -53,6 +53,8 @@ def open_source(capture: Capture | None, runs: Sequence[Run], sites: str) -> Sou
     """
     if capture is None and not runs:
         raise StripeError("A report needs a capture or a run.")
+    if isinstance(runs, Run):
+        raise StripeError("Runs are a list, be it of one: write [run].")
     notes: list[str] = []
     tree = as_tree(capture) if capture is not None else _of_runs(runs, notes)
     if not runs:

@@ -291,6 +291,8 @@ def test_truncated_file(path: Path, keep: float) -> None:
 def test_other_files(path: Path, tmp_path: Path) -> None:
     with pytest.raises(StripeError, match="There is no file"):
         open_capture(path)
+    with pytest.raises(StripeError, match=r"is a folder; name a capture in it, such as .*capture\.h5"):
+        open_capture(tmp_path)
     path.write_text("epoch,loss\n")
     with pytest.raises(StripeError, match="can't be read as a capture"):
         open_capture(path)

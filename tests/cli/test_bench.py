@@ -87,7 +87,8 @@ def test_curves_of_runs(run) -> None:
     assert drawn("curves.png")["runs"] == {"resnet11": ["plain"], "resnet11+se": ["se/seed-0", "se/seed-1"]}
     assert run("plot", "--kind", "training", "plain").stdout == "plain-training.png\n"
     assert "has no site to choose" in run("plot", "--kind", "training", "plain", "--sites", "x", code=1).stderr
-    assert "draws one capture" in run("plot", "--kind", "diff", "plain", code=1).stderr
+    assert "draws one capture, and here are 2" in run("plot", "--kind", "diff", "se", code=1).stderr
+    assert "There is no file plain/capture.h5" in run("plot", "--kind", "diff", "plain", code=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,14 @@ def test_curves_of_runs(run) -> None:
         (["resnet11", "-o", "a.txt"], "a.txt: end a table in .csv, .parquet, .json, a picture in .png, .pdf or .svg"),
         ([" , "], "no network is named"),
         (["resnet11+asr"], "'asr' is none of"),
+        (["resnet11, resnet11+resnet20"], "'resnet11+resnet20': 'resnet20' is none of +se, +eca"),
+        (
+            ["resnet11 resnet20"],
+            "'resnet11 resnet20' is more than one network; write --models \"resnet11, resnet11+se\"",
+        ),
+        (["resnet11 + se resnet20"], "'resnet11 + se resnet20' is more than one network"),
+        (["resnet11+asr(se);resnet20"], "'resnet11+asr(se);resnet20' is more than one network"),
+        (["resnet11, resnet11x"], "unknown model 'resnet11x'"),
         (["resnet11", "--runs", "."], "is no run"),
     ],
 )
@@ -103,3 +112,20 @@ def test_mistakes_are_one_sentence(run, arguments: list[str], message: str) -> N
     result = run("bench", "--models", *arguments, code=1)
     assert result.stderr.startswith("Error: ")
     assert message in result.stderr
+
+
+def test_a_list_without_quotes(run) -> None:
+    for names in (["resnet11,", "resnet11+se"], ["resnet11", "resnet11+se"]):
+        message = "'resnet11+se' belongs to no option. Networks are one list: --models \"resnet11, resnet11+se\""
+        assert message in run("bench", "--models", *names, *QUICK, code=2).stderr
+
+
+def test_lists_add_up(run) -> None:
+    shown = run("bench", "--models", "resnet11", "--models", "resnet11 + se", *QUICK, "--format", "json").stdout
+    assert [row["model"] for row in json.loads(shown)] == ["resnet11", "resnet11+se"]
+
+
+def test_a_file_with_a_blank_in_its_name_is_one_network(run) -> None:
+    Path("my net.pth").write_bytes(b"damaged")
+    for names in ("my net.pth", "my net.pth+fused"):
+        assert "more than one" not in run("bench", "--models", names, *QUICK, code=1).stderr

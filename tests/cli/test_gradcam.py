@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stripe import models
 from stripe.capture import open_capture
@@ -39,6 +40,20 @@ def test_from_a_checkpoint_to_a_picture(run, ckpt: Path) -> None:
     assert tree.attrs["data"] == SHAPES
     run("plot", "--kind", "gradcam", "cam.h5", "cam.h5", "--over-image", "-o", "fig6.png")
     assert Path("fig6.png").stat().st_size > 10_000
+
+
+def test_the_maps_of_a_run(run, ckpt: Path) -> None:
+    """A run stands for its capture, and what holds the runs of several seeds for theirs."""
+    for seed in (0, 1):
+        folder = Path(f"runs/seed-{seed}")
+        folder.mkdir(parents=True)
+        record = {"format": "stripe-run", "scale": "1 epoch", "settings": {}, "sessions": []}
+        (folder / "run.json").write_text(json.dumps(record))
+        run("gradcam", "--ckpt", "best.safetensors", "--images", "10", "-o", f"{folder}/capture.h5")
+    run("plot", "--kind", "gradcam", "runs", "runs/seed-0/capture.h5")
+    with Image.open("runs-gradcam.png") as image:
+        panels = json.loads(image.text["Description"])["drawn"]["panels"]  # type: ignore[attr-defined]
+    assert [panel["capture"] for panel in panels] == [f"runs/seed-{seed}/capture.h5" for seed in (0, 1, 0)]
 
 
 def test_into_a_capture_of_the_same(run, ckpt: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -81,6 +82,23 @@ def test_mistakes_are_one_sentence(run, capture, arguments, message):
     assert result.stderr.startswith("Error: ")
     assert message in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_a_run_stands_for_its_capture(run, capture, tmp_path):
+    for seed in ("seed-0", "seed-1"):
+        folder = tmp_path / "runs" / seed
+        folder.mkdir(parents=True)
+        record = {"format": "stripe-run", "scale": "2 epochs", "settings": {}, "sessions": []}
+        (folder / "run.json").write_text(json.dumps(record))
+        shutil.copy(capture, folder / "capture.h5")
+    assert run("--kind", "index", "runs/seed-1").stdout == "seed-1-index.png\n"
+    assert "pictures/capture-index.png" in run("--kind", "all", "runs/seed-0", "-o", "pictures").stdout
+    assert "runs/seed-0/capture.h5 holds no Grad-CAM maps" in run("--kind", "gradcam", "runs").stderr
+
+
+def test_a_folder_that_is_no_run(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    assert "photos is no run" in run("--kind", "gradcam", "photos").stderr
 
 
 @pytest.mark.parametrize("value", ["a", "1,b", "1.5"])

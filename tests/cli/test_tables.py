@@ -1,7 +1,11 @@
 import json
 import math
+import re
+from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from stripe.cli.tables import print_records
 
@@ -25,3 +29,47 @@ def test_table(capsys) -> None:
 def test_no_records(capsys) -> None:
     print_records([], "json")
     assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.fixture
+def window(monkeypatch) -> Callable[[int], None]:
+    """A terminal of so many columns."""
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
+    return lambda width: monkeypatch.setenv("COLUMNS", str(width))
+
+
+SITES = [
+    {"name": f"layer3.{i}.attention_module", "shape": (1024, 14, 14), "input_dependent": True, "stripe_index": 0.9123}
+    for i in range(2)
+]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_names_stay_whole_in_a_narrow_window(width: int, capsys, window) -> None:
+    window(width)
+    print_records(SITES, "table", title="run.h5")
+    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= width
+    for i in range(2):
+        [line] = [line for line in lines if f"layer3.{i}.attention_module" in line]
+        assert "1024×14×14" in line
+        assert "0.9123" in line
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 50])
+def test_nothing_is_cut_off_however_narrow(width: int, capsys, window) -> None:
+    window(width)
+    print_records(SITES[:1], "table")
+    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= width
+    shown = Counter("".join(lines))
+    assert not Counter("layer3.0.attention_module1024×14×14yes0.9123") - shown
+    assert not Counter("nameshapeinputdependentstripeindex") - shown
+
+
+def test_sentences_break_before_names(capsys, window) -> None:
+    window(40)
+    print_records([{"name": "a_rather_long_name", "shows": "what it shows in " + 9 * "many words "}], "table")
+    assert "a_rather_long_name what it shows in" in capsys.readouterr().out

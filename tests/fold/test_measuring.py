@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stripe.capture import Site, discover
 from stripe.errors import StripeError
 from stripe.fold import fold
-from stripe.fold.batches import Batches, score
+from stripe.fold.batches import Batches, Score, score
 from stripe.fold.calibrating import calibrate
 from stripe.fold.choosing import Effect, cut, in_order
 from stripe.fold.sites import Foldable
@@ -78,6 +78,8 @@ def test_the_effect_of_one_site_alone(net: Two, batches) -> None:
     hits = [float((out.argmax(1) == labels).float().mean()) for out in (logits, wanted)]
     assert row["accuracy_change"] == pytest.approx(100 * (hits[0] - hits[1]), abs=1e-4)
     change = F.cross_entropy(logits, labels) - F.cross_entropy(wanted, labels)
+    d = np.asarray(logits.argmax(1) == labels).astype(float) - np.asarray(wanted.argmax(1) == labels)
+    assert row["uncertainty"] == pytest.approx(100 * d.std() / 13**0.5)
     assert row["loss_change"] == pytest.approx(float(change), abs=1e-5)
 
 
@@ -91,6 +93,18 @@ def test_score_by_numpy(net: Two, batches) -> None:
     assert found.loss == pytest.approx(losses.mean(), rel=1e-5)
 
 
+def test_uncertainty_by_numpy() -> None:
+    """Of 100 images 8 are lost and 4 won: the mean change is −4 points."""
+    images, zeros = torch.randn(100, 3, 8, 8), torch.zeros(100)
+    before, after = zeros.clone(), zeros.clone()
+    before[:60], after[8:64] = 1, 1
+    scores = [Score(0, 0, images, hits) for hits in (before, after)]
+    d = (after - before).numpy()
+    assert d.mean() == pytest.approx(-0.04)
+    assert scores[1].uncertainty(scores[0]) == pytest.approx(100 * d.std() / 10)
+    assert scores[0].uncertainty(scores[0]) == 0
+
+
 def place(name: str) -> Foldable:
     site = Site(name, "channel", "SE", ("channel",), (4,), (4, 8, 8), True, name, 0, 0, 1, 1)
     return Foldable(site, name, -3)
@@ -98,7 +112,7 @@ def place(name: str) -> Foldable:
 
 def test_greedy_by_error_per_time() -> None:
     places = [place("a"), place("b"), place("c")]
-    effects = {"a": Effect(0.3, 0, 0), "b": Effect(0.1, 0, 0), "c": Effect(0.2, 0, 0)}
+    effects = {"a": Effect(0.3, 0, 0, 0), "b": Effect(0.1, 0, 0, 0), "c": Effect(0.2, 0, 0, 0)}
     seconds = {"a": 3.0, "b": 0.5, "c": 4.0}  # 0.1, 0.2 and 0.05 a second
     assert [found.site.name for found in in_order(places, effects, seconds)] == ["c", "a", "b"]
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,8 @@ def test_the_file_tells_what_folding_did(tmp_path: Path) -> None:
     with safe_open(tmp_path / "folded.safetensors", framework="pt") as file:
         about = json.loads(file.metadata()["stripe"])
     assert [site["into"] for site in about["fold"]["sites"]] == ["layer1.0.bn3", "layer2.0.bn3", "layer3.0.bn3"]
-    assert about["fold"]["steps"][0] == {"step": "attention", "accuracy": None, "loss": None, "error": 0, "kept": True}
+    first = {"step": "attention", "accuracy": None, "uncertainty": None, "loss": None, "error": 0, "kept": True}
+    assert about["fold"]["steps"][0] == first
     assert about["provenance"]["stripe"]
 
 
@@ -73,6 +75,14 @@ def test_a_damaged_description(folded: object, tmp_path: Path) -> None:
     checkpoint.save(path, models.build("resnet11"), {"model": "resnet11", "attention": "se", "folded": folded})
     with pytest.raises(StripeError, match="what was folded in it does not fit the model"):
         stripe.load(path)
+
+
+@pytest.mark.parametrize("meta", [{}, {"num_classes": 10}, {"model": 3}, "resnet11", None])
+def test_a_file_that_could_not_be_loaded_is_not_written(meta: Any, tmp_path: Path) -> None:
+    result = fold(models.build("resnet11", attention="se"), [IMAGES])
+    with pytest.raises(StripeError, match=r'folded\.safetensors: say what .* built from, such as \{"model": "timm:'):
+        result.save(tmp_path / "folded.safetensors", meta)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["onnx", "torch"])

@@ -168,5 +168,5 @@ def test_damaged_weights(images: Tensor) -> None:
 def test_unknown_sites_and_steps(images: Tensor) -> None:
     with pytest.raises(StripeError, match=r"no site that can be folded fits 'layer\*'; there are att"):
         fold(Net(SqueezeExcite(C)), [images], sites="layer*")
-    with pytest.raises(StripeError, match="'magic' wins nothing back; there are batchnorm, bias"):
+    with pytest.raises(StripeError, match="'magic' wins nothing back; there are scale, batchnorm, bias"):
         fold(Net(SqueezeExcite(C)), [images], win_back="magic")

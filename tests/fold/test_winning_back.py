@@ -1,5 +1,6 @@
 """Winning back: what the statistics, biases and constants are afterwards."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,10 @@ from stripe.fold.batches import Batches, score
 from stripe.fold.finetuning import asr_of, finetune
 from stripe.fold.gating import put_gates
 from stripe.fold.recovering import correct_biases, reestimate
+from stripe.fold.refitting import refit
 from stripe.fold.sites import find_foldable
 from stripe.models.constant_gate import ConstantGate
-from tests.conftest import Net, SqueezeExcite
+from tests.conftest import InPlaceGate, Net, SqueezeExcite
 
 
 class Deep(Net):
@@ -43,13 +45,33 @@ def batches() -> list[tuple[Tensor, Tensor]]:
     return [(torch.randn(8, 3, 8, 8), torch.randint(0, 10, (8,))) for _ in range(3)]
 
 
-def constant(net: Deep, images: Tensor) -> Deep:
+def constant(net: Net, images: Tensor) -> Net:
     import copy
 
     places, _, _ = find_foldable(net, images)
     gated = copy.deepcopy(net)
     put_gates(gated, places, {"att": torch.tensor([0.9, 0.1, 0.5, 0.7])})
     return gated
+
+
+@pytest.mark.parametrize("gate", [SqueezeExcite, InPlaceGate])
+def test_constants_by_least_squares(gate: type[SqueezeExcite]) -> None:
+    """Of each channel, over images and positions, as numpy solves it; where the map is zero the mean stays."""
+    net = Net(gate(4)).eval()
+    nn.init.normal_(net.att.fc.weight, 0, 4)
+    nn.init.zeros_(net.bn.weight[3:])
+    batches = [torch.randn(5, 3, 8, 8) + shift for shift in (0, 3)]
+    gated = constant(net, batches[0])
+    assert refit(gated, net, find_foldable(net, batches[0])[0], Batches(batches, net, "images")) == 1
+    with torch.no_grad():
+        maps = torch.cat([net.features(images) for images in batches]).double()
+        products = maps * net.att.gate(maps.float()).double()
+    for channel, value in enumerate(gated.att.weight[:3].tolist()):
+        x, y = (values[:, channel].flatten().numpy() for values in (maps, products))
+        assert value == pytest.approx(np.linalg.lstsq(x[:, None], y, rcond=None)[0][0], rel=1e-5)
+    assert gated.att.weight[3] == pytest.approx(0.7)
+    assert not net.att._forward_hooks
+    assert not net.att._forward_pre_hooks
 
 
 def test_batch_statistics_are_those_of_the_images(net: Deep, batches) -> None:

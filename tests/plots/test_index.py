@@ -34,9 +34,20 @@ def test_cells_without_an_index_are_explained(mixed, capture):
 
 
 def test_few_epochs_are_numbered_and_many_are_not(mixed, make_tree, make_site):
-    assert [t.get_text() for t in plots.index(mixed).axes[0].texts] == ["1.00", "1.00", "0.00", "0.00"]
+    assert [t.get_text() for t in plots.index(mixed).axes[0].texts] == ["1", "1", "0", "0"]
     many = make_tree({"se": make_site(np.random.default_rng(0).random((40, 4, 2)))}, range(40), 4)
     assert not plots.index(many).axes[0].texts
+
+
+@pytest.mark.parametrize(
+    ("between", "text"), [(0.996, ".996"), (0.9996, ">.999"), (0.25, ".250"), (0.0004, "<.001"), (1.0, "1")]
+)
+def test_only_a_constant_is_called_1(between, text, make_tree, make_site):
+    """Two channels and two images, v = 0.5 ± a ± b: a² between the channels, b² within, which add up to 0.04 here."""
+    a, b = 0.2 * np.sqrt(between), 0.2 * np.sqrt(1 - between)
+    values = 0.5 + np.array([[-a - b, a + b], [-a + b, a - b]])[None]
+    figure = plots.index(make_tree({"se": make_site(values)}, [1], 2))
+    assert [t.get_text() for t in figure.axes[0].texts] == [text]
 
 
 def test_one_epoch_and_one_site(make_tree, make_site, tmp_path):

@@ -203,6 +203,7 @@ def test_the_frontier_of_folding(small, visit):
             "sites": [0, 1],
             "site": [None, HOSTILE],
             "accuracy": [60.0, 59.0],
+            "uncertainty": [0, 0.5],
             "error": [0, 0.1],
             "relative_speed": [1, 1.2],
         }

@@ -172,6 +172,19 @@ def test_nothing_at_all():
         report.page()
 
 
+def test_arguments_in_another_order(small, make_run, tmp_path):
+    run = Run(make_run())
+    with pytest.raises(StripeError, match=r"path comes first.*the first is a DataTree"):
+        report.save(small, tmp_path / "report.html")
+    with pytest.raises(StripeError, match=r"path comes first.*the first is a Run"):
+        report.save(run, tmp_path / "report.html")
+    with pytest.raises(StripeError, match=r"A capture is a path.*not a Run"):
+        report.save(tmp_path / "report.html", run)
+    with pytest.raises(StripeError, match=r"Runs are a list.*\[run\]"):
+        report.save(tmp_path / "report.html", runs=run)
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_single_epoch_of_a_single_image():
     html = report.page(tree({"a": site([[[0.1, 0.2]]])}), made_by=MADE_BY)
     assert "Whether attention depends on the image cannot be told from this capture." in text(html)

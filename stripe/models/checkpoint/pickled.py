@@ -33,6 +33,9 @@ SAFE: list[Any] = [
 ]
 
 
+HDF5 = b"\x89HDF\r\n\x1a\n"  # how these files begin
+
+
 def read_pickled(path: Path) -> Any:
     """What ``torch.save`` wrote, tensors on the CPU, by ``weights_only`` loading and never otherwise.
 
@@ -98,6 +101,12 @@ def _explain(path: Path, error: str) -> str:
             f"{path} is a TorchScript archive, which is code and not weights; "
             "save its state dict: torch.save(torch.jit.load(path).state_dict(), 'weights.pth')"
         )
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) == HDF5:
+            return (
+                f"{path} is no checkpoint, but HDF5, as captures are: `stripe analyze`, `plot` and `report` take it as "
+                "it is; here a network's weights are wanted, such as best.safetensors of a run"
+            )
     return (
         f"{path} is not a checkpoint that can be read safely: it is empty, cut short, of another format, or a "
         "pickle of Python objects"

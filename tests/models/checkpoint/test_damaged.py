@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 import safetensors.torch
 import torch
@@ -71,6 +72,13 @@ def test_a_whole_pickled_model(tmp_path: Path, zipped: bool) -> None:
 def test_torchscript(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "a.pt")
     assert_refused(tmp_path / "a.pt", "TorchScript")
+
+
+@pytest.mark.parametrize("suffix", ["h5", "pth"])
+def test_a_capture(tmp_path: Path, suffix: str) -> None:
+    with h5py.File(tmp_path / f"capture.{suffix}", "w") as file:
+        file["attention"] = [1.0, 2.0]
+    assert_refused(tmp_path / f"capture.{suffix}", r"no checkpoint, but HDF5, as captures are.*best\.safetensors")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
