@@ -25,7 +25,8 @@ _EXAMPLE = '--models "resnet11, resnet11+se", in quotes, with commas between.'
     multiple=True,
     required=True,
     metavar="LIST",
-    help="Networks, with commas between: a backbone, then +se (or another attention), +asr(se), +fused; or a checkpoint.",
+    help="Networks, with commas between: a backbone, then +se (or another attention), +asr(se), +fused; or a "
+    "checkpoint.",
 )
 @click.option("--image-size", type=click.IntRange(8), help="Side of the images. Default: what the networks expect.")
 @click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Images a pass.")
@@ -63,9 +64,9 @@ def command(
     stripe bench --models "timm:resnet50, timm:seresnet50" --batch-size 16 -o speed.csv -o speed.png
     stripe bench --models "resnet29, run/best.safetensors, folded.safetensors"
 
-    Weights are random where no checkpoint is named. The networks take turns; a speed is the median over the rounds, and the range its quartiles.
-    FLOPs are those of convolutions and matrix products, of one image. With accuracies the picture is figure 3 of the
-    paper, without it shows bars.
+    Weights are random where no checkpoint is named. The networks take turns; a speed is the median over the rounds, and
+    the range its quartiles. FLOPs are those of convolutions and matrix products, of one image. With accuracies the
+    picture is figure 3 of the paper, without it shows bars.
     """
     from stripe import bench, plots
     from stripe.analysis import save_table

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stripe.cli.interrupts import interruptible
 from stripe.cli.options import data_options, device_option, model_options, workers_option
 
 if TYPE_CHECKING:
@@ -113,14 +114,15 @@ def command(
     attrs = {**resolved.attrs, "weights": weights, "split": split, "seed": seed}
     paths = [images.paths[index] for index in chosen]
     check(output, attrs=attrs, paths=paths)
-    averages = gradcam(
-        resolved.model.to(pick_device(device)),
-        images.loader(batch_size, indices=chosen, workers=workers),
-        layer,
-        target=target,
-        maps=maps,
-        preprocess=resolved.normalize,
-    )
+    with interruptible("Nothing was written."):
+        averages = gradcam(
+            resolved.model.to(pick_device(device)),
+            images.loader(batch_size, indices=chosen, workers=workers),
+            layer,
+            target=target,
+            maps=maps,
+            preprocess=resolved.normalize,
+        )
     replaced = _held(output, str(averages.attrs["layer"]))
     save(averages, output, attrs=attrs, epoch=epoch, paths=paths)
     if replaced:
