@@ -6,7 +6,14 @@ from typing import Any
 import click
 
 from stripe.cli.interrupts import interruptible
-from stripe.cli.options import data_options, device_option, format_option, model_options, workers_option
+from stripe.cli.options import (
+    data_options,
+    device_option,
+    format_option,
+    model_options,
+    precision_option,
+    workers_option,
+)
 from stripe.cli.outputs import check_weights
 
 __all__ = ["command"]
@@ -20,7 +27,12 @@ __all__ = ["command"]
 @model_options
 @data_options
 @click.option(
-    "--images", "num_images", type=click.IntRange(2), default=2048, show_default=True, help="To take the means over."
+    "--images",
+    "num_images",
+    type=click.IntRange(2),
+    default=2048,
+    show_default=True,
+    help="To take the means over; at most as many to measure on.",
 )
 @click.option("--sites", default="all", show_default=True, metavar="GLOB", help="Which sites to fold.")
 @click.option("--budget", type=click.FloatRange(min=0), help="Points of accuracy that may be lost.")
@@ -51,6 +63,7 @@ __all__ = ["command"]
 )
 @click.option("--batch-size", type=click.IntRange(2), default=128, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of images.")
+@precision_option
 @device_option
 @workers_option
 @format_option
@@ -66,6 +79,7 @@ def command(
     free: bool,
     batch_size: int,
     seed: int,
+    precision: Any,
     device: str | None,
     workers: int | None,
     output_format: str,
@@ -146,7 +160,7 @@ def command(
             frontier=frontier is not None,
             win_back=win_back,
             augmented=Augmented(rest, batch_size, seed, resolved.data, compute, workers, min(num_images, len(rest))),
-            finetuning=fold.Finetune(trained, epochs, lr, asr=not free) if epochs else None,
+            finetuning=fold.Finetune(trained, epochs, lr, asr=not free, precision=precision) if epochs else None,
         )
     meta = _meta(read, resolved, names) | {"folded_from": checkpoint.name if checkpoint else "published weights"}
     result.save(output, meta)

@@ -5,7 +5,15 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["KeyValue", "data_options", "device_option", "format_option", "model_options", "workers_option"]
+__all__ = [
+    "KeyValue",
+    "data_options",
+    "device_option",
+    "format_option",
+    "model_options",
+    "precision_option",
+    "workers_option",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -98,6 +106,16 @@ def device_option(function: Command) -> Command:
     return click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps. Default: a GPU where there is one.")(
         function
     )
+
+
+def precision_option(function: Command) -> Command:
+    """``--precision``, of training."""
+    return click.option(
+        "--precision",
+        type=click.Choice(["float32", "bfloat16"]),
+        help="Of training. Default: bfloat16 on GPUs that have it, else float32; newer CPUs train twice as fast in "
+        "bfloat16.",
+    )(function)
 
 
 def workers_option(function: Command) -> Command:

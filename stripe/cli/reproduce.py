@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from stripe.cli.interrupts import interruptible
-from stripe.cli.options import device_option, workers_option
+from stripe.cli.options import device_option, precision_option, workers_option
 from stripe.cli.planned import print_plan
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ __all__ = ["command"]
 @click.option(
     "--seeds", type=click.IntRange(1), metavar="N", help="Runs of each network in a table. Default: the scale's."
 )
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Default: what suits the device.")
+@precision_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

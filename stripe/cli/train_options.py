@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stripe.cli.options import precision_option
+
 if TYPE_CHECKING:
     from stripe.training import Recipe
 
@@ -161,11 +163,7 @@ def effort_options(function: Command) -> Command:
             help="Compute each batch in K parts, for want of memory.",
         ),
         click.option("--compile", "compiled", is_flag=True, help="Use torch.compile."),
-        click.option(
-            "--precision",
-            type=click.Choice(["float32", "bfloat16"]),
-            help="Default: bfloat16 on GPUs that have it, else float32; newer CPUs are twice as fast in bfloat16.",
-        ),
+        precision_option,
     )
 
 

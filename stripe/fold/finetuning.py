@@ -16,6 +16,7 @@ from stripe.errors import StripeError
 from stripe.fold.batches import Batches
 from stripe.models.constant_gate import ConstantGate
 from stripe.progress import track
+from stripe.training.compute import Compute, Precision
 
 __all__ = ["Finetune", "finetune"]
 
@@ -31,6 +32,7 @@ class Finetune:
         epochs: How often.
         learning_rate: Of SGD with momentum 0.9, falling to 0 along a cosine.
         weight_decay: As of the paper's ResNets.
+        precision: Of convolutions and matrix products; None: bfloat16 on GPUs that have it, else float32.
         asr: Whether a constant is v(ψ, θ) of SE (paper, section 3.2) while it is trained, else a free vector.
     """
 
@@ -38,6 +40,7 @@ class Finetune:
     epochs: int
     learning_rate: float = 0.01
     weight_decay: float = 1e-4
+    precision: Precision | None = None
     asr: bool = True
 
 
@@ -58,6 +61,7 @@ def finetune(model: nn.Module, how: Finetune) -> None:
     batches = Batches(how.batches, model, "training images")
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learned, how.learning_rate, momentum=0.9, weight_decay=how.weight_decay)
+    compute = Compute.on(batches.device, how.precision)
     steps = how.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     model.train()
@@ -66,7 +70,7 @@ def finetune(model: nn.Module, how: Finetune) -> None:
             if labels is None:
                 raise StripeError("there are no labels to train with; give batches of (images, labels)")
             optimizer.zero_grad(set_to_none=True)
-            with cached():
+            with cached(), compute.autocast():
                 loss = F.cross_entropy(model(images).float(), labels)
             if not loss.isfinite():
                 raise StripeError(f"the loss became {loss.item()} in epoch {epoch}; take a lower learning rate")

@@ -152,6 +152,16 @@ def test_training_lowers_the_loss(net: Deep, batches) -> None:
     assert isinstance(result.model.att, nn.Identity)
 
 
+def test_training_in_half_precision(net: Deep, batches) -> None:
+    """The convolutions run in bfloat16, weights and the constant stay float32."""
+    gated = constant(net, batches[0][0])
+    seen = []
+    gated.conv2.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    finetune(gated, Finetune(batches, 1, precision="bfloat16"))
+    assert set(seen) == {torch.bfloat16}
+    assert {parameter.dtype for parameter in gated.parameters()} == {torch.float32}
+
+
 def test_training_needs_labels(net: Deep, batches) -> None:
     with pytest.raises(StripeError, match="no labels to train with"):
         fold(net, batches, finetuning=Finetune([images for images, _ in batches], 1))
