@@ -40,8 +40,8 @@ _EXTREMES = frozenset({"amax", "amin"})
 
 def passes(call: Call) -> bool:
     """Whether a factor per channel passes a function (a factor ≥ 0, where it is in `POSITIVE`)."""
-    if call.name in MULTIPLICATIONS | _DIVISIONS:  # by a number
-        return all(value.tensor.numel() == 1 for value in call.inputs[1:])
+    if call.name in MULTIPLICATIONS | _DIVISIONS:  # by a number, or by something that broadcasts over the map
+        return call.inputs[0].tensor.shape == call.outputs[0].tensor.shape
     if call.name == "pad":  # with zeros
         return call.argument("mode", 2) in (None, "constant") and not call.argument("value", 3)
     return call.name in _SAME_PLACE | _PER_CHANNEL | _MOVED | _MEANS | POSITIVE

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stripe.fold.weights import fold_gates
 from stripe.models.constant_gate import ConstantGate
+from tests.conftest import LayerScale
 
 C = 6
 
@@ -100,6 +101,13 @@ class Tied(Flow):
         return self.conv2(torch.tanh(self.gate(self.conv1(x)))) + self.conv1(x).mean(1, keepdim=True)
 
 
+class Divide(nn.Module):
+    """The map is the divisor: the factor's inverse would come out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.div(torch.ones(C, 1, 1), x.square() + 1)
+
+
 CASES = {
     "conv": (lambda: Flow(), "backwards", ("conv1",)),
     "batch norm": (lambda: Flow(nn.BatchNorm2d(C)), "backwards", ("before",)),
@@ -113,6 +121,8 @@ CASES = {
     "through max pooling": (lambda: Flow(nn.MaxPool2d(2)), "backwards", ("conv1",)),
     "through average pooling": (lambda: Flow(nn.AvgPool2d(3, 2, 1)), "backwards", ("conv1",)),
     "through dropout": (lambda: Flow(nn.Dropout(0.5)), "backwards", ("conv1",)),
+    "scaled by a parameter": (lambda: Flow(LayerScale(C)), "backwards", ("conv1",)),
+    "a divisor": (lambda: Flow(Divide()), "forwards", ("conv2",)),
     "negative, linear": (lambda: Flow(nn.AvgPool2d(2), sign=-1.0), "backwards", ("conv1",)),
     "negative, ReLU": (lambda: Flow(nn.ReLU(), sign=-1.0), "forwards", ("conv2",)),
     "SiLU": (lambda: Flow(nn.SiLU()), "forwards", ("conv2",)),
