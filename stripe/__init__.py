@@ -23,7 +23,8 @@ def load(path: "str | Path", model: "nn.Module | None" = None) -> "nn.Module":
 
     Args:
         path: Trained, fused or folded, ``….safetensors``; nothing in it is unpickled or run.
-        model: What it was built from, where that was code of yours (``python:``), which a file must not choose.
+        model: What it was built from, where that was code of yours (``python:``), which a file must not choose. It is
+            changed in place; make a new one for each file.
 
     Returns:
         The network in evaluation mode, on the CPU.

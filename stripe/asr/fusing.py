@@ -52,7 +52,7 @@ def fuse(model: Model, *, inplace: bool = False) -> Model:
             raise StripeError(
                 f"{name} is parametrized by {', '.join(sorted(others))} as well as ASR; remove that first"
             )
-    fused = model if inplace else copy.deepcopy(model)
+    fused = model if inplace else _copied(model)
     for name, _ in places:
         layer = fused.get_submodule(name)
         _own_class(layer)
@@ -63,6 +63,16 @@ def fuse(model: Model, *, inplace: bool = False) -> Model:
             layer._parameters[tensor] = layer._parameters.pop(tensor)
     logger.info("fused %d layers", len(places))
     return fused
+
+
+def _copied(model: Model) -> Model:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:  # a tensor of the last training step that a module keeps
+        raise StripeError(
+            f"the {type(model).__name__} cannot be copied ({str(error).splitlines()[0]}); run it once under "
+            "torch.no_grad() before"
+        ) from error
 
 
 def values(model: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Running somebody else's model for a while, and leaving it as it was."""
+"""Running somebody else's model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,21 +8,7 @@ from torch import Tensor, nn
 
 from stripe.errors import StripeError
 
-__all__ = ["as_input", "evaluating", "foreign_forward"]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within; afterwards every module is in the mode that it was in before, one by one."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        # Through train(), parents first: some modules do something there (merge weights, clear a cache).
-        for module, training in modes.items():
-            if module.training != training:
-                module.train(training)
+__all__ = ["as_input", "foreign_forward"]
 
 
 @contextmanager

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from stripe.capture.file import CaptureFile
 from stripe.capture.layout import Epoch, Layout, weights_digest
 from stripe.capture.loading import Loader, count_images, images_and_labels
-from stripe.capture.modes import as_input, evaluating, foreign_forward
+from stripe.capture.modes import as_input, foreign_forward
 from stripe.capture.recorder import Recorder
 from stripe.capture.sites import Site, discover
 from stripe.capture.thumbnails import thumbnails
 from stripe.capture.unwrap import unwrap
 from stripe.capture.writer import BackgroundWriter
 from stripe.errors import StripeError
+from stripe.models.modes import evaluating
 from stripe.progress import progress_bar
 from stripe.provenance import provenance
 

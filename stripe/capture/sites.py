@@ -14,9 +14,10 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from stripe.capture.gating import MULTIPLICATIONS, Gating, classify, operands, strip_expanded
-from stripe.capture.modes import as_input, evaluating, foreign_forward
+from stripe.capture.modes import as_input, foreign_forward
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
+from stripe.models.modes import evaluating
 
 __all__ = ["Site", "discover", "discover_unbuilt"]
 

@@ -14,7 +14,7 @@ from stripe.cli.options import (
     precision_option,
     workers_option,
 )
-from stripe.cli.outputs import check_weights
+from stripe.cli.outputs import check_output, check_weights
 
 __all__ = ["command"]
 
@@ -128,6 +128,8 @@ def command(
         frontier = frontier.with_suffix(".csv")
     if frontier and frontier.suffix not in (".csv", ".parquet", ".json"):
         raise StripeError(f"{frontier}: the table is written as .csv, .parquet or .json")
+    for path in (frontier, frontier.with_suffix(".png")) if frontier else ():
+        check_output(path)
     read = asr.translate(checkpoints.read(checkpoint)) if checkpoint else None
     if read and "folded" in read.meta:
         raise StripeError(f"{checkpoint} is folded already; fold the checkpoint that it was made from")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from stripe.fold.flow import Call, Value
 
-__all__ = ["Absorption", "absorb", "input_axis", "layer_of", "output_axis"]
+__all__ = ["Absorption", "absorb", "absorption_of", "input_axis", "layer_of", "output_axis"]
 
 _NORMS = frozenset({"batch_norm", "instance_norm", "group_norm"})
 _CONVS = frozenset({"conv1d", "conv2d", "conv3d"})
@@ -22,11 +22,15 @@ class Absorption:
         layer: Its path.
         forwards: Whether its input channels are scaled, else its output channels.
         channels: Number of the site's channel for each of these, int64.
+        groups: Of a convolution.
+        transposed: Whether it is a transposed one, whose weight is (in, out / groups, …).
     """
 
     layer: str
     forwards: bool
     channels: Tensor
+    groups: int = 1
+    transposed: bool = False
 
 
 def output_axis(call: Call) -> int | None:
@@ -58,6 +62,13 @@ def layer_of(call: Call) -> str | None:
     return paths.pop() if all(_used_once(value) for value in learned) else None
 
 
+def absorption_of(call: Call, layer: str, channels: Tensor, *, forwards: bool) -> Absorption:
+    """How a layer takes a constant, by the function that it calls: any class of module may call it."""
+    convolves = call.name in _CONVS | _TRANSPOSED
+    groups = call.argument("groups", 6) if convolves else None
+    return Absorption(layer, forwards, channels, groups or 1, call.name in _TRANSPOSED)
+
+
 def absorb(model: nn.Module, absorption: Absorption, value: Tensor) -> None:
     """Multiply a constant into a layer, in place.
 
@@ -68,12 +79,11 @@ def absorb(model: nn.Module, absorption: Absorption, value: Tensor) -> None:
     """
     layer = model.get_submodule(absorption.layer)
     factor = value[absorption.channels]
-    weight, bias = layer.weight, layer.bias if not absorption.forwards else None
+    weight, bias = layer.weight, None if absorption.forwards else getattr(layer, "bias", None)
     assert isinstance(weight, Tensor)
-    transposed = bool(getattr(layer, "transposed", False))
-    groups = int(getattr(layer, "groups", 1)) if weight.ndim > 2 else 1
+    groups = absorption.groups
     with torch.no_grad():
-        if weight.ndim == 1 or (not absorption.forwards and not transposed) or (absorption.forwards and transposed):
+        if weight.ndim == 1 or absorption.forwards == absorption.transposed:  # it is the weight's first axis
             weight.mul_(factor.view(-1, *[1] * (weight.ndim - 1)))
         else:  # (out, in / groups, …), or (in, out / groups, …) of a transposed convolution: a row has its group's
             rows = factor.view(groups, 1, -1).expand(-1, len(weight) // groups, -1).flatten(0, 1)

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stripe.capture.modes import as_input, evaluating, foreign_forward
+from stripe.capture.modes import as_input, foreign_forward
 from stripe.errors import StripeError
+from stripe.models.modes import evaluating
 
-__all__ = ["Batch", "Batches", "Score", "score"]
+__all__ = ["Batch", "Batches", "Score", "check_labels", "score"]
 
 Batch = tuple[Tensor, Tensor | None]
 
@@ -26,13 +27,19 @@ class Batches:
         what: What they are, for messages.
 
     Raises:
-        StripeError: It can be gone through once only, or holds nothing.
+        StripeError: It can be gone through once only, has no length, or holds nothing.
     """
 
     def __init__(self, source: Iterable[Any], model: nn.Module, what: str) -> None:
         if iter(source) is source:
             raise StripeError(f"the {what} can be gone through once only; give a DataLoader or a list of batches")
         self.source, self.model, self.what = source, model, what
+        try:
+            len(self)
+        except TypeError as error:  # a DataLoader over an IterableDataset
+            raise StripeError(
+                f"the {what} have no length; give a list of batches, or a loader with a length"
+            ) from error
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -98,6 +105,7 @@ def score(model: nn.Module, batches: Batches) -> Score:
                 raise StripeError("the model returns no logits (N, classes); only a classifier can be folded")
             output = output.float()
             if labels is not None:
+                check_labels(labels, output, batches.what)
                 hits.append((output.argmax(1) == labels).double().cpu())
                 losses.append(float(F.cross_entropy(output, labels, reduction="sum")))
             logits.append(output.cpu())
@@ -107,7 +115,26 @@ def score(model: nn.Module, batches: Batches) -> Score:
     if not losses:
         return Score(math.nan, math.nan, every, torch.full((len(every),), math.nan))
     right = torch.cat(hits)
+    if len(right) < len(every):
+        raise StripeError(f"some batches of the {batches.what} have labels and some have none")
     return Score(100 * float(right.mean()), math.fsum(losses) / len(every), every, right)
+
+
+def check_labels(labels: Tensor, logits: Tensor, what: str) -> None:
+    """See to it that labels are numbers of classes, one an image.
+
+    Raises:
+        StripeError: They are not.
+    """
+    classes = logits.shape[1]
+    if labels.shape != logits.shape[:1] or labels.is_floating_point() or labels.is_complex():
+        shape = "×".join(str(size) for size in labels.shape)
+        raise StripeError(f"the labels of the {what} are {shape} ({labels.dtype}); (N,) numbers of classes are wanted")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise StripeError(
+            f"the labels of the {what} go from {int(labels.min())} to {int(labels.max())}, and the model has {classes} "
+            "classes"
+        )
 
 
 def _pair(batch: Any, what: str) -> Batch:

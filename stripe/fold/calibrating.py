@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from stripe.capture import Recorder, Site, discover
-from stripe.capture.modes import evaluating, foreign_forward
+from stripe.capture.modes import foreign_forward
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches
 from stripe.fold.gating import put_gates
 from stripe.fold.sites import Foldable
+from stripe.models.modes import evaluating
 from stripe.progress import track
 
 __all__ = ["Moments", "calibrate", "calibrate_in_turn"]
@@ -102,6 +103,7 @@ def calibrate_in_turn(original: nn.Module, places: Sequence[Foldable], images: B
         ]
         if not now:
             raise StripeError(f"{place.site.name} is gone once the sites before it are constant; leave sequential away")
-        values |= {name: found.mean for name, found in calibrate(model, now[:1], images).items()}
+        # The last product is the one that leaves the module; the gate itself may be computed with others.
+        values |= {name: found.mean for name, found in calibrate(model, now[-1:], images).items()}
         put_gates(model, [place], values)
     return values

@@ -1,6 +1,7 @@
 """Which sites to fold: those first that cost the least error for the time that they free."""
 
 import fnmatch
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,6 +16,9 @@ from stripe.fold.sites import Foldable
 from stripe.progress import track
 
 __all__ = ["Effect", "curve", "cut", "effect_of_each", "in_order", "matching"]
+
+
+logger = logging.getLogger(__name__)
 
 
 class Effect(NamedTuple):
@@ -44,6 +48,8 @@ def matching(places: Sequence[Foldable], patterns: str | Sequence[str], reasons:
     Raises:
         StripeError: A pattern fits none of them.
     """
+    if not patterns:
+        raise StripeError("no sites are named; leave sites away to fold all")
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         glob = "*" if pattern == "all" else pattern
@@ -59,11 +65,18 @@ def matching(places: Sequence[Foldable], patterns: str | Sequence[str], reasons:
 def effect_of_each(
     model: nn.Module, places: Sequence[Foldable], values: Mapping[str, Tensor], images: Batches, original: Score
 ) -> dict[str, Effect]:
-    """Fold each site alone; name of the site → what that does. The model is as it was afterwards."""
+    """Fold each site alone; name of the site → what that does.
+
+    NaN where the network does not run so: attention may need something of the site before (DIA).
+    """
     effects = {}
     for place in track(places, "folding each site alone"):
-        with gated(model, [place], values):
-            found = score(model, images)
+        try:
+            found = score(gated(model, [place], values), images)
+        except StripeError as error:
+            logger.warning("%s cannot be folded alone: %s", place.site.name, error)
+            effects[place.site.name] = Effect(math.nan, math.nan, math.nan, math.nan)
+            continue
         effects[place.site.name] = Effect(
             found.error(original),
             found.accuracy - original.accuracy,
@@ -89,7 +102,7 @@ def curve(
     """Accuracy against speed, with the first 0, 1, 2 … sites folded.
 
     Args:
-        model: With attention; as it was afterwards.
+        model: With attention.
         ordered: The sites, in the order in which they are folded.
         values: Name of the site → v, (C,).
         images: To score on.
@@ -103,8 +116,7 @@ def curve(
     """
     scores = [original]
     for number in track(range(1, len(ordered) + 1), "folding one after the other"):
-        with gated(model, ordered[:number], values):
-            scores.append(score(model, images))
+        scores.append(score(gated(model, ordered[:number], values), images))
     return pd.DataFrame(
         {
             "sites": range(len(scores)),
@@ -131,7 +143,8 @@ def cut(table: pd.DataFrame, budget: float | None, target_speed: float | None) -
     """
     if budget is not None and math.isnan(table["accuracy"].iloc[0]):
         raise StripeError("without labels no budget of accuracy can be kept; give batches of (images, labels)")
-    allowed = table if budget is None else table[table["accuracy"] >= table["accuracy"].iloc[0] - budget]
+    lost = table["accuracy"].iloc[0] - table["accuracy"]
+    allowed = table if budget is None else table[lost <= budget + 1e-9]  # 60 − 57 may be more than 3, in binary
     if target_speed is None:
         return int(allowed["sites"].to_numpy().max())
     fast = allowed[allowed["relative_speed"] >= target_speed]

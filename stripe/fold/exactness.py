@@ -6,7 +6,7 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from stripe.capture.modes import as_input
+from stripe.capture.modes import as_input, foreign_forward
 
 __all__ = ["in_double", "same"]
 
@@ -21,15 +21,17 @@ def in_double(model: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor, floa
 
     A network that insists on another type stays in its own.
     """
-    trial = copy.deepcopy(model).eval().requires_grad_(False)
-    own = as_input(model, images)
+    own = copy.deepcopy(model).eval().requires_grad_(False)
+    images = as_input(own, images)
+    with foreign_forward(own, images), torch.no_grad():
+        own(images)
     try:
-        trial.double()
+        trial = copy.deepcopy(own).double()
         with torch.no_grad():
             trial(images.double())
-    except (RuntimeError, TypeError) as error:  # some accelerators have no float64
+    except Exception as error:  # some accelerators have no float64, some networks insist on another type
         logger.debug("the network does not run in float64: %s", error)
-        return copy.deepcopy(model).eval().requires_grad_(False), own, 10 * torch.finfo(own.dtype).eps
+        return own, images, 10 * torch.finfo(images.dtype).eps
     return trial, images.double(), TOLERANCE
 
 

@@ -13,7 +13,7 @@ from stripe.asr import ASR, cached, fuse
 from stripe.asr.layers import Scale
 from stripe.attention import SE
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches
+from stripe.fold.batches import Batches, check_labels
 from stripe.models.constant_gate import ConstantGate
 from stripe.progress import track
 from stripe.training.compute import Compute, Precision
@@ -29,7 +29,8 @@ class Finetune:
 
     Attributes:
         batches: The training images and labels, gone through once an epoch; augmentation is theirs to do.
-        epochs: How often.
+        epochs: How often. Functional dropout in a block whose gate stands in its own forward is off, see
+            `stripe.models.outlining`.
         learning_rate: Of SGD with momentum 0.9, falling to 0 along a cosine.
         weight_decay: As of the paper's ResNets.
         precision: Of convolutions and matrix products; None: bfloat16 on GPUs that have it, else float32.
@@ -69,9 +70,13 @@ def finetune(model: nn.Module, how: Finetune) -> None:
         for images, labels in track(batches, f"epoch {epoch} of {how.epochs}", total=len(batches)):
             if labels is None:
                 raise StripeError("there are no labels to train with; give batches of (images, labels)")
+            if len(images) < 2:  # a rest, which batch normalisation cannot be trained on
+                continue
             optimizer.zero_grad(set_to_none=True)
             with cached(), compute.autocast():
-                loss = F.cross_entropy(model(images).float(), labels)
+                logits = model(images).float()
+                check_labels(labels, logits, batches.what)
+                loss = F.cross_entropy(logits, labels)
             if not loss.isfinite():
                 raise StripeError(f"the loss became {loss.item()} in epoch {epoch}; take a lower learning rate")
             loss.backward()  # type: ignore[no-untyped-call]

@@ -14,15 +14,16 @@ from stripe.fold.batches import Batches, Score, score
 from stripe.fold.calibrating import calibrate, calibrate_in_turn
 from stripe.fold.choosing import curve, cut, effect_of_each, in_order, matching
 from stripe.fold.finetuning import Finetune, finetune
-from stripe.fold.gating import put_gates
+from stripe.fold.gating import gated, put_gates
 from stripe.fold.recovering import correct_biases, reestimate
 from stripe.fold.refitting import refit
 from stripe.fold.result import FoldResult, describe_site
 from stripe.fold.sites import Foldable, find_foldable, outline_places
-from stripe.fold.steps import Steps
+from stripe.fold.steps import Steps, counted
 from stripe.fold.timing import relative_speed, relative_speeds, seconds_of
 from stripe.fold.weights import fold_gates
 from stripe.models.constant_gate import ConstantGate
+from stripe.models.outlining import Outline
 
 __all__ = ["WIN_BACK", "fold"]
 
@@ -47,11 +48,14 @@ def fold(
     """Replace the attention of a trained network by constants, and fold these into the weights.
 
     A site's constant is its mean attention over the calibration images. The sites, and the layers that take the
-    constants, are found by what the network does, not by the classes of its modules; each fold is tried in float64
-    before it counts. Folding a constant is exact; that attention is none costs accuracy, which is measured.
+    constants, are found by what the network does, not by the classes of its modules; each fold is tried in float64, on
+    a few of the images, before it counts. Folding a constant is exact; that attention is none costs accuracy, which is
+    measured. A block that computes a gate in its own forward becomes a `torch.fx.GraphModule`, see
+    `stripe.models.outlining`.
 
     Args:
-        model: A trained classifier, not changed; ASR in it is fused.
+        model: A trained classifier, not changed; ASR in it is fused. Not one that was folded before, if the result is
+            to be saved: the file says what was folded of the network that it names.
         calibration: Batches of images as the network takes them (N, 3, H, W), or of (images, labels); a DataLoader or a
             list, for it is gone through several times.
         held_out: Likewise, to measure on. None: the calibration images, of which the mean is taken, too.
@@ -72,7 +76,8 @@ def fold(
         The folded network, a table of the sites, one of the steps, and the frontier where it was measured.
 
     Raises:
-        StripeError: There is nothing to fold, a pattern fits no site, or a budget or speed cannot be kept.
+        StripeError: There is nothing to fold, a pattern fits no site, a budget or speed cannot be kept, or the network,
+            images or labels are none that can be folded or measured with.
 
     Example:
         >>> import torch
@@ -85,47 +90,50 @@ def fold(
     wanted = {win_back} if isinstance(win_back, str) else set(win_back)
     if unknown := wanted - set(WIN_BACK):
         raise StripeError(f"{sorted(unknown)[0]!r} wins nothing back; there are {', '.join(WIN_BACK)}")
+    if budget is not None and not budget >= 0:
+        raise StripeError(f"a budget of {budget:g} points cannot be kept; give 0 or more")
     original = fuse(unwrap(model)).eval()
     images = Batches(calibration, original, "calibration images")
     judges = images if held_out is None else Batches(held_out, original, "held-out images")
+    as_trained = images if augmented is None else Batches(augmented, original, "augmented images")
     tried = images.first()[:TRIED]
     places, reasons, found = find_foldable(original, tried)
-    outlined = outline_places(original, places)
     chosen = matching(places, sites, reasons)
     before = score(original, judges)
 
     moments = calibrate(original, found, images)
     values = {place.site.name: moments[place.site.name].mean for place in places}
+    opened, _ = _outlined(original, places, chosen)
     if sequential:
-        values |= calibrate_in_turn(original, chosen, images)
-    effects = effect_of_each(original, chosen, values, judges, before)
-    seconds = seconds_of(original, chosen, images.first())
+        values |= calibrate_in_turn(opened, chosen, images)
+    effects = effect_of_each(opened, chosen, values, judges, before)
+    seconds = seconds_of(opened, chosen, images.first())
 
     table = None
     if frontier or budget is not None or target_speed is not None:
         order = in_order(chosen, effects, seconds)
-        table = _frontier(original, chosen, values, judges, before, order, images.first())
+        table = _frontier(opened, chosen, values, judges, before, order, images.first())
         if budget is not None or target_speed is not None:
             taken = order[: cut(table, budget, target_speed)]
             chosen = [place for place in chosen if place in taken]
 
-    folded = copy.deepcopy(original)
+    folded, outlines = _outlined(original, places, chosen)
     put_gates(folded, chosen, values)
     steps = Steps(judges, before)
     steps.add("constants", folded)
-    as_trained = images if augmented is None else Batches(augmented, original, "augmented images")
     ways: dict[str, Callable[[nn.Module], str]] = {
-        "scale": lambda changed: f"{refit(changed, original, chosen, images)} sites",
-        "batchnorm": lambda changed: f"{reestimate(changed, as_trained)} layers",
-        "bias": lambda changed: f"{correct_biases(changed, original, chosen, images)} layers",
+        "scale": lambda changed: counted(refit(changed, opened, chosen, images), "site"),
+        "batchnorm": lambda changed: counted(reestimate(changed, as_trained), "layer"),
+        "bias": lambda changed: counted(correct_biases(changed, opened, chosen, images), "layer"),
     }
     for name in (name for name in WIN_BACK if name in wanted):
         folded = steps.attempt(name, ways[name], folded)
     if finetuning is not None and finetuning.epochs:
         finetune(folded, finetuning)
-        length = "1 epoch" if finetuning.epochs == 1 else f"{finetuning.epochs} epochs"
-        steps.add(f"training for {length}", folded)
+        steps.add(f"training for {counted(finetuning.epochs, 'epoch')}", folded)
     landings = fold_gates(folded, tried)
+    for path in landings:  # what is left is a parameter like others
+        folded.get_submodule(path).requires_grad_(True)
     steps.add("in the weights", folded)
     by_name = {place.site.name: place for place in places}
     rows = [
@@ -146,8 +154,16 @@ def fold(
         steps.table(),
         table,
         relative_speed(original, folded, images.first()),
-        {"outlined": [list(outline) for outline in outlined], "gates": _gates(folded, chosen)},
+        {"outlined": [list(outline) for outline in outlines], "gates": _gates(folded, chosen)},
     )
+
+
+def _outlined(
+    model: nn.Module, places: Sequence[Foldable], chosen: Sequence[Foldable]
+) -> tuple[nn.Module, list[Outline]]:
+    """A copy in which the chosen gates are modules."""
+    copied = copy.deepcopy(model)
+    return copied, outline_places(copied, places, chosen)
 
 
 def _frontier(
@@ -160,8 +176,7 @@ def _frontier(
     images: Tensor,
 ) -> pd.DataFrame:
     """The curve of accuracy against speed over the first 0, 1, 2 … sites."""
-    everything = copy.deepcopy(original)
-    put_gates(everything, places, values)
+    everything = gated(original, places, values)
     landings = fold_gates(everything, images[:TRIED])
     speeds = relative_speeds(original, order, values, landings, images)
     return curve(original, order, values, judges, before, speeds)

@@ -1,7 +1,7 @@
-"""Constants in the places of attention modules, for a while or for good."""
+"""Constants in the places of attention modules."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import copy
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
@@ -29,16 +29,11 @@ def put_gates(model: nn.Module, places: Iterable[Foldable], values: Mapping[str,
     ]
 
 
-@contextmanager
-def gated(model: nn.Module, places: Iterable[Foldable], values: Mapping[str, Tensor]) -> Iterator[None]:
-    """Constant gates within; afterwards the modules that were there."""
-    places = list(places)
-    old = put_gates(model, places, values)
-    try:
-        yield
-    finally:
-        for place, module in zip(places, old, strict=True):
-            replace_module(model, place.module, module)
+def gated(model: nn.Module, places: Iterable[Foldable], values: Mapping[str, Tensor]) -> nn.Module:
+    """A copy with constant gates. What modules keep of a forward pass (DIA's state) is not copied, so none is stale."""
+    copied = copy.deepcopy(model)
+    put_gates(copied, places, values)
+    return copied
 
 
 def _gate(old: nn.Module, model: nn.Module, place: Foldable, values: Mapping[str, Tensor]) -> ConstantGate:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stripe.capture.gating import MULTIPLICATIONS
-from stripe.fold.absorbing import Absorption, input_axis, layer_of, output_axis
+from stripe.fold.absorbing import Absorption, absorption_of, input_axis, layer_of, output_axis
 from stripe.fold.flow import Call, Value
 from stripe.fold.passing import POSITIVE, along, backward, constant_along, forward, passes
 
@@ -108,7 +108,7 @@ def _take(call: Call, axis: int, labels: Tensor, placed: Placed, *, forwards: bo
         raise _StopError(f"{call.name} in {call.module} has no weight that is its own and used once")
     if channels is None:
         raise _StopError(f"{layer} mixes its channels")
-    placed.absorptions.append(Absorption(layer, forwards, channels))
+    placed.absorptions.append(absorption_of(call, layer, channels, forwards=forwards))
 
 
 def _through(call: Call, labels: Tensor, placed: Placed, step: Callable[[Call, Tensor], Tensor | None]) -> Tensor:

@@ -9,19 +9,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from stripe.capture.modes import evaluating
 from stripe.fold.absorbing import output_axis
 from stripe.fold.batches import Batches
 from stripe.fold.flow import Call, follow
 from stripe.fold.sites import Foldable
 from stripe.models.constant_gate import ConstantGate
+from stripe.models.modes import evaluating
 from stripe.progress import track
 
 __all__ = ["correct_biases", "reestimate"]
 
 
 def reestimate(model: nn.Module, batches: Batches) -> int:
-    """Estimate anew the mean and variance of each batch normalisation that comes after a constant gate, in place.
+    """Estimate anew the mean and variance of each batch normalisation that runs after a constant gate, in place.
 
     Args:
         model: With `ConstantGate` modules.
@@ -41,7 +41,8 @@ def reestimate(model: nn.Module, batches: Batches) -> int:
                 norm.momentum = None  # the plain mean of all batches
                 norm.train()
             for images, _ in track(batches, "estimating batch statistics", total=len(batches)):
-                model(images)
+                if len(images) > 1:  # one image has no variance
+                    model(images)
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stripe.capture.modes import evaluating
 from stripe.fold.batches import Batches
 from stripe.fold.sites import Foldable
 from stripe.models.constant_gate import ConstantGate
+from stripe.models.modes import evaluating
 from stripe.progress import track
 
 __all__ = ["refit"]
@@ -62,7 +62,7 @@ class _Fit:
             handle.remove()
 
     def _before(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
-        self.map = args[0].double()  # a copy, as the module may work in place
+        self.map = args[0].to(torch.float64, copy=True)  # the module may work in place
 
     def _after(self, _module: nn.Module, _args: Any, output: Tensor) -> None:
         axes = [axis for axis in range(output.ndim) if axis != output.ndim + self.axis]

@@ -46,7 +46,7 @@ class _Replay(nn.Module):
         super().__init__()
         self.gate, self.axis = gate, axis
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, /) -> Tensor:
         shape = [1] * x.ndim
         shape[0], shape[self.axis] = self.gate.shape
         return x * self.gate.view(shape)
@@ -91,13 +91,19 @@ def find_foldable(model: nn.Module, images: Tensor) -> tuple[list[Foldable], dic
     return found[::-1], reasons, sites
 
 
-def outline_places(model: nn.Module, places: Sequence[Foldable]) -> list[Outline]:
-    """Make modules of the gates that stand in the forward of a block, in place, in the order in which they were found.
+def outline_places(model: nn.Module, places: Sequence[Foldable], chosen: Sequence[Foldable]) -> list[Outline]:
+    """Make modules of the gates that stand in the forward of a block, in place.
+
+    Args:
+        model: The network that they were found in, or a copy of it.
+        places: All that were found, in the order of the forward pass.
+        chosen: Those that are wanted. All gates of a block are outlined, or none.
 
     Returns:
-        What was done, in that order.
+        What was done, in that order, which is the one in which they were found.
     """
-    needed = [place.outline for place in reversed(places) if place.outline]
+    blocks = {place.outline.block for place in chosen if place.outline}
+    needed = [place.outline for place in reversed(places) if place.outline and place.outline.block in blocks]
     for each in needed:
         outline(model, each)
     return needed
@@ -146,10 +152,14 @@ class _Trial:
         self.model, self.images, self.tolerance = model, images, tolerance
         self.runs = _count_runs(model, images)
         self.wanted = _output(model, images)
+        if not self.wanted.isfinite().all():
+            raise StripeError("the model's outputs are not all finite numbers; its weights may be damaged")
 
     def place(self, site: Site, gate: Tensor) -> Foldable | str:
         """Put a replay in the place of the site's module, or of one around it, or of a part of it; why not, else."""
         path = site.module
+        if path and path not in dict(self.model.named_modules(remove_duplicate=False)):
+            return "it only helps to compute the gate of another site, with which it goes"
         for _ in range(PARENTS + 1):
             if not path or self.runs.get(path) != 1:
                 break
@@ -172,7 +182,7 @@ class _Trial:
             except StripeError as error:
                 logger.debug("%s: %s", candidate, error)
                 continue
-            axis = self._replay(path, site, gate)
+            axis = self._replay(path, site, gate) if self._computes_the_same() else None
             if axis is not None:
                 return Foldable(site, path, axis, candidate)
             replace_module(self.model, site.module, block)
@@ -182,12 +192,15 @@ class _Trial:
         """The axis along which the recorded gate gives the same outputs; the replay stays then."""
         for axis in (axis - len(site.map_shape) for axis, size in enumerate(site.map_shape) if size == site.shape[0]):
             old = replace_module(self.model, path, _Replay(gate, axis))
-            try:
-                with torch.no_grad():
-                    output = self.model(self.images)
-                if same(output, self.wanted, self.tolerance):
-                    return axis
-            except Exception as error:  # the module took or gave more than a map; any model may say so in its own way
-                logger.debug("%s is more than a gate: %s", path, error)
+            if self._computes_the_same():
+                return axis
             replace_module(self.model, path, old)
         return None
+
+    def _computes_the_same(self) -> bool:
+        try:
+            with torch.no_grad():
+                return same(self.model(self.images), self.wanted, self.tolerance)
+        except Exception as error:  # a module took or gave more than a map; any model may say so in its own way
+            logger.debug("changed, the network does not run: %s", error)
+            return False

@@ -9,7 +9,7 @@ from torch import nn
 
 from stripe.fold.batches import Batches, Score, score
 
-__all__ = ["Steps"]
+__all__ = ["Steps", "counted"]
 
 
 class Steps:
@@ -61,3 +61,8 @@ class Steps:
             "error": found.error(self.original),
             "kept": True,
         }
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 layer``, ``2 layers``."""
+    return f"{number} {thing}{'s' * (number != 1)}"

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stripe.capture.modes import evaluating
 from stripe.fold.gating import put_gates
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
+from stripe.models.modes import evaluating
 from stripe.models.replacing import replace_module
 from stripe.progress import track
 

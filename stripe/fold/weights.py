@@ -1,6 +1,7 @@
 """From constant gates to weights."""
 
 import copy
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ from stripe.models.constant_gate import ConstantGate
 from stripe.models.replacing import replace_module
 
 __all__ = ["Landing", "fold_gates"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,14 @@ def _stays(
     """Fold in the copy; undo it where the outputs change."""
     with torch.no_grad():
         before = {taker.layer: copy.deepcopy(trial.get_submodule(taker.layer).state_dict()) for taker in absorptions}
-        for absorption in absorptions:
-            absorb(trial, absorption, gate.weight)
-        replace_module(trial, path, nn.Identity())
-        if same(trial(images), wanted, tolerance):
-            return True
+        try:
+            for absorption in absorptions:
+                absorb(trial, absorption, gate.weight)
+            replace_module(trial, path, nn.Identity())
+            if same(trial(images), wanted, tolerance):
+                return True
+        except Exception as error:  # a layer of somebody's own may use its weight in its own way
+            logger.debug("%s cannot go into %s: %s", path, ", ".join(before), error)
     replace_module(trial, path, gate)
     for layer, state in before.items():
         trial.get_submodule(layer).load_state_dict(state)

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stripe.capture.modes import as_input, evaluating, foreign_forward
+from stripe.capture.modes import as_input, foreign_forward
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.gradcam.grid import grid_of
 from stripe.gradcam.layers import get_layer, prefix_tokens
 from stripe.gradcam.scores import check_scores, frozen
+from stripe.models.modes import evaluating
 
 __all__ = ["GradCam", "Maps"]
 

@@ -1,6 +1,5 @@
 """What is left of attention that became a constant: one multiplication a channel, or nothing."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +10,10 @@ from stripe.models.outlining import Outline, outline
 from stripe.models.replacing import replace_module
 
 __all__ = ["ConstantGate", "restructure"]
+
+
+MOST_CHANNELS = 1 << 20
+"""A file that says more is damaged."""
 
 
 class ConstantGate(nn.Module):
@@ -26,7 +29,7 @@ class ConstantGate(nn.Module):
         self.weight = nn.Parameter(value)
         self.axis = axis
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, /) -> Tensor:
         """Maps (N, C, H, W) or tokens (N, T, C), of the same shape."""
         return x * self.weight.view(-1, *[1] * (-1 - self.axis))
 
@@ -49,14 +52,21 @@ def restructure(model: nn.Module, folded: Any, source: str) -> None:
         StripeError: The description is damaged, or is one of another network.
     """
     try:
-        assert isinstance(folded, Mapping)
         for block, product, operand in folded["outlined"]:
             outline(model, Outline(block, product, operand))
         for path, left in folded["gates"].items():
-            gate = nn.Identity() if left is None else ConstantGate(torch.ones(left["channels"]), left["axis"])
+            if not path:
+                raise StripeError("a gate has no name")
+            gate = nn.Identity() if left is None else _blank(**left)
             replace_module(model, path, gate.train(model.training))
-    except (AssertionError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, StripeError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, StripeError) as error:
         raise StripeError(
             f"{source}: what was folded in it does not fit the model ({error or type(folded).__name__}); "
             "name the model that it was folded from with --model"
         ) from error
+
+
+def _blank(channels: int, axis: int) -> ConstantGate:
+    if type(channels) is not int or type(axis) is not int or not 0 < channels <= MOST_CHANNELS or not -4 <= axis <= -1:
+        raise StripeError(f"{channels!r} channels along the axis {axis!r} are no gate")
+    return ConstantGate(torch.ones(channels), axis)

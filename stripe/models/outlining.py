@@ -5,11 +5,13 @@ Compilers call it outlining. ``x * self.fc(x.mean((2, 3))).sigmoid()`` in a bloc
 can then take the place of this attention, too.
 """
 
+import inspect
 from typing import Any, NamedTuple
 
 from torch import fx, nn
 
 from stripe.errors import StripeError
+from stripe.models.modes import evaluating
 from stripe.models.replacing import replace_module
 
 __all__ = ["Outline", "outline", "outlines"]
@@ -45,7 +47,9 @@ def outlines(model: nn.Module, block: str) -> list[Outline]:
 def outline(model: nn.Module, where: Outline) -> str:
     """Make the gate and its multiplication a module of the block, ``attention``, in place.
 
-    The block becomes a `torch.fx.GraphModule` of what its forward does in evaluation mode.
+    The block becomes a `torch.fx.GraphModule` of what its forward does in evaluation mode, always: functional dropout
+    in it is off from then on, and forward hooks of it are gone. Whether the network computes the same is for the caller
+    to see; a forward that changes tensors in place, say, may not survive it.
 
     Args:
         model: The block is replaced in it.
@@ -57,12 +61,15 @@ def outline(model: nn.Module, where: Outline) -> str:
     Raises:
         StripeError: There is no such multiplication, or its gate is computed of something else than the map.
     """
+    graph = _trace(model, where.block)
     old = model.get_submodule(where.block)
-    block = fx.GraphModule(old, _trace(model, where.block), type(old).__name__)
+    block = fx.GraphModule(old, graph, type(old).__name__)
     products = _products(block.graph)
-    if where.product >= len(products):
-        raise StripeError(f"{where.block} has {len(products)} multiplications, none of number {where.product}")
+    if not 0 <= where.product < len(products) or where.operand not in (0, 1):
+        raise StripeError(f"{where.block} has {len(products)} multiplications; {where} is none of them")
     product = products[where.product]
+    if not product.users:
+        raise StripeError(f"{where.block} does not use the result of its multiplication {where.product}")
     pair = _operands(product)
     gate, feature_map = pair[where.operand], pair[1 - where.operand]
     name = next(name for name in ("attention", *map("attention{}".format, range(2, 99))) if not hasattr(block, name))
@@ -72,28 +79,36 @@ def outline(model: nn.Module, where: Outline) -> str:
     product.replace_all_uses_with(call)
     block.graph.erase_node(product)
     block.graph.eliminate_dead_code()
-    # made again, since it takes along only what its graph uses
-    replace_module(model, where.block, fx.GraphModule(block, block.graph, type(old).__name__))
+    opened = fx.GraphModule(block, block.graph, type(old).__name__)  # takes along only what its graph uses
+    for key, value in vars(old).items():
+        if key not in vars(opened) and isinstance(value, int | float | str | tuple | None):  # others may ask its stride
+            setattr(opened, key, value)
+    replace_module(model, where.block, opened)
     return f"{where.block}.{name}"
 
 
 def _trace(model: nn.Module, path: str) -> fx.Graph:
     if not path:
         raise StripeError("that stands in its own forward; give the part of the network a module of its own")
-    block = model.get_submodule(path)
-    training, block.training = block.training, False
     try:
-        return _Shallow().trace(block)
+        block = model.get_submodule(path)
+    except AttributeError as error:
+        raise StripeError(f"there is no module {path}") from error
+    # a block is called as its network calls it; what is left to its default stays that
+    parameters = inspect.signature(block.forward).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    try:
+        with evaluating(block):
+            return _Shallow().trace(block, concrete_args=defaults)
     except Exception as error:  # a forward may fail in its own way
-        raise StripeError(
-            f"its forward cannot be traced ({next(iter(str(error).splitlines()), type(error).__name__)})"
-        ) from error
-    finally:
-        block.training = training
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StripeError(f"its forward cannot be traced ({reason})") from error
 
 
 class _Shallow(fx.Tracer):
     """Follows a forward, but not those of the modules that it calls."""
+
+    proxy_buffer_attributes = True  # else what is computed of them becomes a constant
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True

@@ -68,6 +68,15 @@ def test_refusals_leave_no_file(arguments: list[str], message: str, run, trained
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+def test_files_of_a_run_are_not_written_over(run, trained) -> None:
+    Path("run").mkdir()
+    Path("run/run.json").write_text("{}")
+    Path("run/metrics.csv").write_text("epoch")
+    refused = run("fold", "--ckpt", "se.safetensors", "-o", "f.safetensors", "--frontier", "run/metrics.csv", code=1)
+    assert "run/metrics.csv is a file of the run in run" in " ".join(refused.stderr.split())
+    assert Path("run/metrics.csv").read_text() == "epoch"
+
+
 def test_what_is_folded_is_not_folded_again(run, trained) -> None:
     run("fold", "--ckpt", "se.safetensors", "--images", "20", "-o", "folded.safetensors")
     again = run("fold", "--ckpt", "folded.safetensors", "-o", "twice.safetensors", code=1)

@@ -130,6 +130,12 @@ def test_budget_and_target_speed(budget, speed, sites: int) -> None:
     assert cut(CURVE, budget, speed) == sites
 
 
+def test_a_budget_in_binary() -> None:
+    """From 60 to 57 % is 3 points, though 100 · .57 is a little less than 57."""
+    table = pd.DataFrame({"sites": [0, 1], "accuracy": [60.0, 100 * 0.57], "relative_speed": [1.0, 1.1]})
+    assert cut(table, 3.0, None) == 1
+
+
 def test_a_speed_that_is_not_reached() -> None:
     with pytest.raises(StripeError, match=r"× 2 is not reached: the fastest is × 1.30, with 3 of 3 sites folded"):
         cut(CURVE, None, 2)

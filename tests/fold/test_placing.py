@@ -101,6 +101,17 @@ class Tied(Flow):
         return self.conv2(torch.tanh(self.gate(self.conv1(x)))) + self.conv1(x).mean(1, keepdim=True)
 
 
+class Own(nn.Module):
+    """A convolution of somebody's own: the weight is what the function takes, not what a class is called."""
+
+    def __init__(self, function, shape: tuple[int, ...], **kwargs: int) -> None:
+        super().__init__()
+        self.weight, self.function, self.kwargs = nn.Parameter(torch.randn(shape)), function, kwargs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.weight, **self.kwargs)
+
+
 class Divide(nn.Module):
     """The map is the divisor: the factor's inverse would come out."""
 
@@ -121,6 +132,13 @@ CASES = {
     "through max pooling": (lambda: Flow(nn.MaxPool2d(2)), "backwards", ("conv1",)),
     "through average pooling": (lambda: Flow(nn.AvgPool2d(3, 2, 1)), "backwards", ("conv1",)),
     "through dropout": (lambda: Flow(nn.Dropout(0.5)), "backwards", ("conv1",)),
+    "own conv": (lambda: Flow(Own(F.conv2d, (C, C, 1, 1))), "backwards", ("before",)),
+    "own depthwise conv": (lambda: Flow(nn.SiLU(), Own(F.conv2d, (C, 1, 3, 3), groups=C)), "forwards", ("after",)),
+    "own transposed conv": (
+        lambda: Flow(nn.SiLU(), Own(F.conv_transpose2d, (C, C // 2, 3, 3), groups=2)),
+        "forwards",
+        ("after",),
+    ),
     "scaled by a parameter": (lambda: Flow(LayerScale(C)), "backwards", ("conv1",)),
     "a divisor": (lambda: Flow(Divide()), "forwards", ("conv2",)),
     "negative, linear": (lambda: Flow(nn.AvgPool2d(2), sign=-1.0), "backwards", ("conv1",)),

@@ -64,6 +64,20 @@ def test_code_of_the_user_is_not_run_but_given(tmp_path: Path) -> None:
         {"outlined": [], "gates": {"layer9.se": None}},
         {"outlined": [], "gates": {"fc": "gone"}},
         {"outlined": [], "gates": {"layer1.0.attention_module": {"channels": 64}}},
+        {"outlined": [], "gates": {"": None}},
+        *(
+            {"outlined": [], "gates": {"layer1.0.attention_module": {"channels": channels, "axis": axis}}}
+            for channels, axis in [
+                ([64], -3),
+                (10**13, -3),
+                (0, -3),
+                (True, -3),
+                (64, 1),
+                (64, -9),
+                (64, 1.0),
+                (64, "x"),
+            ]
+        ),
         {"outlined": ["layer1.0"], "gates": {}},
         {"outlined": [["layer1.0", 0, 1]], "gates": {}},
         {"outlined": [["layer1.0.attention_module", "0", 1]], "gates": {}},

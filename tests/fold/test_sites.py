@@ -129,6 +129,7 @@ def test_attention_that_hands_something_on() -> None:
     model = models.build("resnet20", attention="dia")
     result = fold(model, [torch.randn(4, 3, 32, 32)])
     assert set(result.sites["folded"]) == {"backwards"}
+    assert result.sites["error"].isna().tolist() == 3 * [True, False]  # the second of a stage needs the first
     assert result.model.state_dict().keys() == models.build("resnet20").state_dict().keys()
 
 
@@ -141,6 +142,71 @@ def test_asr_in_it_is_fused() -> None:
         fold(model, [torch.randn(4, 3, 16, 16)]).model.state_dict().keys()
         == models.build("resnet11").state_dict().keys()
     )
+
+
+class Outer(SqueezeExcite):
+    """A gate that is computed of what another gate made."""
+
+    def __init__(self) -> None:
+        super().__init__(C)
+        self.inner = SqueezeExcite(C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(self.inner(x))
+
+
+class InnerProduct(SqueezeExcite):
+    """The map is multiplied by a gate to compute the gate."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x * self.gate(x))
+
+
+def test_gates_within_gates(images: Tensor) -> None:
+    sites = fold(Net(Outer()), [images]).sites.set_index("site")
+    assert sites["folded"].to_dict() == {"att.inner": "not foldable", "att": "backwards"}
+    assert sites["reason"]["att.inner"] == "it only helps to compute the gate of another site, with which it goes"
+    net = Net(InnerProduct(C)).eval()
+    nn.init.normal_(net.att.fc.weight, 0, 3)
+    with torch.no_grad():
+        x = net.features(images)
+        mean = net.att.gate(x * net.att.gate(x)).mean((0, 2, 3))
+        for sequential in (False, True):
+            folded = fold(net, [images], sequential=sequential).model
+            torch.testing.assert_close(folded.bn.weight, net.bn.weight * mean)
+
+
+class ByKeyword(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.att(x=self.features(x)).mean((2, 3)))
+
+
+def test_attention_that_is_called_by_keyword(images: Tensor) -> None:
+    """A constant gate cannot be called so, but a part of the attention's own forward can be one."""
+    net = ByKeyword(SqueezeExcite(C)).eval()
+    nn.init.zeros_(net.att.fc.weight)
+    result = fold(net, [images], win_back="scale", frontier=True)
+    assert result.sites["folded"].tolist() == ["backwards"]
+    torch.testing.assert_close(result.model(images), net(images))
+
+
+class Particular(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != 9:
+            raise ValueError("images have to be of 9 pixels")
+        return super().forward(x)
+
+
+def test_a_network_that_does_not_run(images: Tensor) -> None:
+    with pytest.raises(StripeError, match=r"Particular does not run on a batch .* have to be of 9 pixels"):
+        fold(Particular(SqueezeExcite(C)), [images])
+
+
+def test_tensors_of_the_last_training_step(images: Tensor) -> None:
+    net = Net(SqueezeExcite(C))
+    net.last = net(images)
+    with pytest.raises(StripeError, match=r"the Net cannot be copied .* run it once under torch\.no_grad"):
+        fold(net, [images])
 
 
 def test_no_attention(images: Tensor) -> None:
@@ -158,15 +224,49 @@ def test_no_images() -> None:
         fold(Net(SqueezeExcite(C)), [])
 
 
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter([torch.zeros(3, 8, 8)])
+
+
+def test_images_without_a_length() -> None:
+    with pytest.raises(StripeError, match="calibration images have no length"):
+        fold(Net(SqueezeExcite(C)), torch.utils.data.DataLoader(Endless()))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 10]), "go from 0 to 10, and the model has 10 classes"),
+        (torch.tensor([-1, 3]), "go from -1 to 3"),
+        (torch.tensor([[0], [1]]), r"are 2×1 \(torch.int64\); \(N,\) numbers of classes"),
+        (torch.eye(10)[:2], r"are 2×10 \(torch.float32\)"),
+        (torch.tensor([0.0, 1.0]), r"are 2 \(torch.float32\)"),
+    ],
+)
+def test_labels_that_are_none(labels: Tensor, message: str, images: Tensor) -> None:
+    with pytest.raises(StripeError, match=message):
+        fold(Net(SqueezeExcite(C)), [(images[:2], labels)])
+
+
+def test_batches_with_and_without_labels(images: Tensor) -> None:
+    with pytest.raises(StripeError, match="some batches of the calibration images have labels and some have none"):
+        fold(Net(SqueezeExcite(C)), [images, (images[:2], torch.tensor([0, 1]))])
+
+
 def test_damaged_weights(images: Tensor) -> None:
     net = Net(SqueezeExcite(C))
     nn.init.constant_(net.fc.weight, math.nan)
-    with pytest.raises(StripeError):
+    with pytest.raises(StripeError, match="outputs are not all finite numbers; its weights may be damaged"):
         fold(net, [images])
 
 
 def test_unknown_sites_and_steps(images: Tensor) -> None:
     with pytest.raises(StripeError, match=r"no site that can be folded fits 'layer\*'; there are att"):
         fold(Net(SqueezeExcite(C)), [images], sites="layer*")
+    with pytest.raises(StripeError, match="no sites are named"):
+        fold(Net(SqueezeExcite(C)), [images], sites=[])
+    with pytest.raises(StripeError, match="a budget of -1 points cannot be kept"):
+        fold(Net(SqueezeExcite(C)), [images], budget=-1)
     with pytest.raises(StripeError, match="'magic' wins nothing back; there are scale, batchnorm, bias"):
         fold(Net(SqueezeExcite(C)), [images], win_back="magic")

@@ -101,7 +101,7 @@ def test_the_next_layer_gets_its_mean_output_back(net: Deep, batches) -> None:
 def test_a_step_that_makes_it_worse_is_undone(net: Deep, batches) -> None:
     result = fold(net, [images for images, _ in batches], win_back=("batchnorm",))  # the statistics were far off
     step = result.steps.iloc[2]
-    assert step["step"] == "batchnorm (1 layers)"
+    assert step["step"] == "batchnorm (1 layer)"
     assert not step["kept"]
     assert step["error"] > result.steps["error"].iloc[1]
     assert torch.equal(result.model.bn2.running_mean, net.bn2.running_mean)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import stripe
 from stripe.errors import StripeError
-from stripe.fold import fold
+from stripe.fold import Finetune, fold
 
 C = 8
 
@@ -82,6 +82,55 @@ class Two(Block):
         out = out * self.squeeze(out)
         out = out * out.mean(1, keepdim=True).sigmoid()
         return F.relu(x + out * self.attention(out))
+
+
+class Rescaled(Block):
+    """Both gates multiply tensors themselves, before either map is multiplied; beside them two other products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a1, self.a2 = (nn.Parameter(torch.randn(1, C, 1, 1)) for _ in range(2))
+        self.register_buffer("temperature", torch.ones(1, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn(self.conv(x))
+        hot = self.temperature * self.temperature
+        g1 = (out.mean((2, 3), keepdim=True) * self.a1).sigmoid()
+        g2 = (x.mean((2, 3), keepdim=True) * self.a2).sigmoid()
+        unused = out * out  # noqa: F841
+        return (out * g1 + x * g2) * hot
+
+
+class Helper(nn.Module):
+    def drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.5, self.training)
+
+
+class Dropping(Block):
+    """Drops values while it is trained, by itself and by a method of another module; may be told to leave that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.helper, self.stride, self.weighted = Helper(), 1, nn.Conv2d(C, C, 1, groups=2)
+
+    def forward(self, x: Tensor, drop: bool = True, mask: Tensor | None = None) -> Tensor:
+        out = self.bn(self.conv(x))
+        if drop:
+            out = self.helper.drop(F.dropout(out, 0.5, self.training))
+        if mask is not None:
+            out = out * mask
+        out = F.silu(out)
+        out = out * self.squeeze(out)
+        return F.relu(x + F.conv2d(out, self.weighted.weight, self.weighted.bias, groups=2))
+
+
+class InPlaceGate(Block):
+    """The gate is changed by a call whose result is not taken."""
+
+    def squeeze(self, out: Tensor) -> Tensor:
+        w = self.fc2(self.fc1(out.mean((2, 3), keepdim=True)))
+        w.sigmoid_()
+        return w
 
 
 class OfTheInput(Block):
@@ -163,6 +212,49 @@ def test_several_in_a_block(batch: tuple[Tensor, Tensor]) -> None:
     assert not any("fc1" in name or "attention.fc" in name for name in result.model.state_dict())
 
 
+def test_gates_that_multiply_themselves(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """The means are those of the gates, whatever else is multiplied; buffers stay what they are in the file."""
+    net = Written(Rescaled()).eval()
+    net.block.temperature.fill_(3)
+    result = fold(net, [batch], sequential=True)
+    with torch.no_grad():
+        x = net.stem(batch[0])
+        out = net.block.bn(net.block.conv(x))
+        g1 = (out.mean((2, 3), keepdim=True) * net.block.a1).sigmoid().mean(0)
+        g2 = (x.mean((2, 3), keepdim=True) * net.block.a2).sigmoid().mean(0)
+        wanted = net.fc(((out * g1 + x * g2) * 9).mean((2, 3)))
+        torch.testing.assert_close(result.model(batch[0]), wanted)
+        result.save(tmp_path / "folded.safetensors", {"model": "python:mine:make"})
+        loaded = stripe.load(tmp_path / "folded.safetensors", Written(Rescaled()))
+        torch.testing.assert_close(loaded(batch[0]), wanted)
+
+
+def test_what_is_off_in_evaluation_is_off(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """Traced in evaluation mode, loaded into a network in training mode; what others may ask of a block is there."""
+    net = Written(Dropping())
+    result = fold(net, [batch])
+    assert result.sites["folded"].tolist() == ["forwards"]
+    assert result.model.block.stride == 1
+    result.save(tmp_path / "folded.safetensors", {"model": "python:mine:make"})
+    loaded = stripe.load(tmp_path / "folded.safetensors", Written(Dropping()).train())
+    with torch.inference_mode():
+        assert torch.equal(loaded(batch[0]), result.model(batch[0]))
+
+
+def test_blocks_that_are_not_chosen_stay_as_they_are(batch: tuple[Tensor, Tensor]) -> None:
+    net = Written(nn.Sequential(Block(), Block()))
+    result = fold(net, [batch], sites="block.1")
+    assert result.sites["folded"].tolist() == ["kept", "backwards"]
+    assert type(result.model.block[0]) is Block
+    assert result.folded["outlined"] == [["block.1", 0, 1]]
+
+
+def test_training_afterwards(batch: tuple[Tensor, Tensor]) -> None:
+    result = fold(Written(Two()), [batch], finetuning=Finetune([batch], 2))
+    assert result.sites["folded"].tolist() == ["backwards", "not foldable", "left"]
+    assert all(parameter.requires_grad for parameter in result.model.parameters())
+
+
 @pytest.mark.parametrize("chosen", ["all", "block", "block#3"])
 def test_loaded_again_it_is_the_same(chosen: str, batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     net = Written(Two())
@@ -187,6 +279,7 @@ def test_loaded_again_it_is_the_same(chosen: str, batch: tuple[Tensor, Tensor], 
             Written(Branching()),
             "block does more than .*, and its forward cannot be traced .symbolically traced variables",
         ),
+        (Written(InPlaceGate()), "no part of it does that alone"),
         (InTheModel(Excite()), "the model does more than .*, and that stands in its own forward"),
     ],
 )
