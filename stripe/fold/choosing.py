@@ -15,7 +15,7 @@ from stripe.fold.gating import gated
 from stripe.fold.sites import Foldable
 from stripe.progress import track
 
-__all__ = ["Effect", "curve", "cut", "effect_of_each", "in_order", "matching"]
+__all__ = ["Effect", "curve", "effect_of_each", "fast_enough", "in_order", "matching", "within"]
 
 
 logger = logging.getLogger(__name__)
@@ -130,27 +130,56 @@ def curve(
     )
 
 
-def cut(table: pd.DataFrame, budget: float | None, target_speed: float | None) -> int:
-    """How many sites to fold, of a table from `curve`.
+def within(
+    model: nn.Module,
+    ordered: Sequence[Foldable],
+    values: Mapping[str, Tensor],
+    images: Batches,
+    original: Score,
+    budget: float,
+) -> list[Foldable]:
+    """The sites that a budget allows: one after the other is folded, and those that would exceed it are passed over.
+
+    Args:
+        model: With attention.
+        ordered: The sites, the cheapest first.
+        values: Name of the site → v, (C,).
+        images: To score on.
+        original: The score with attention.
+        budget: Points of accuracy that may be lost by all together.
+
+    Returns:
+        Those that are folded, in that order.
+
+    Raises:
+        StripeError: There are no labels to judge by.
+    """
+    if math.isnan(original.accuracy):
+        raise StripeError("without labels no budget of accuracy can be kept; give batches of (images, labels)")
+    taken: list[Foldable] = []
+    for place in track(ordered, "folding within the budget"):
+        found = score(gated(model, [*taken, place], values), images)
+        if original.accuracy - found.accuracy <= budget + 1e-9:  # from 60 to 57 may be more than 3, in binary
+            taken.append(place)
+    return taken
+
+
+def fast_enough(table: pd.DataFrame, target_speed: float, most: int) -> int:
+    """How many sites to fold, of a table from `curve`: as few as reach a speed.
 
     Args:
         table: The curve.
-        budget: Points of accuracy that may be lost: as many sites as that allows.
-        target_speed: Relative speed that is to be reached: as few sites as that takes. With a budget, within it.
+        target_speed: Relative to the network with attention.
+        most: How many may be folded.
 
     Raises:
-        StripeError: The speed is not reached (within the budget), or there are no labels to judge a budget by.
+        StripeError: The speed is not reached.
     """
-    if budget is not None and math.isnan(table["accuracy"].iloc[0]):
-        raise StripeError("without labels no budget of accuracy can be kept; give batches of (images, labels)")
-    lost = table["accuracy"].iloc[0] - table["accuracy"]
-    allowed = table if budget is None else table[lost <= budget + 1e-9]  # 60 − 57 may be more than 3, in binary
-    if target_speed is None:
-        return int(allowed["sites"].to_numpy().max())
+    allowed = table[table["sites"] <= most]
     fast = allowed[allowed["relative_speed"] >= target_speed]
     if fast.empty:
         best = allowed.iloc[int(allowed["relative_speed"].to_numpy().argmax())]
-        within = "" if budget is None else f" within {budget:g} points of accuracy"
+        within = " within the budget" if most < len(table) - 1 else ""
         raise StripeError(
             f"× {target_speed:g} is not reached{within}: the fastest is × {best['relative_speed']:.2f}, with "
             f"{int(best['sites'])} of {len(table) - 1} sites folded"

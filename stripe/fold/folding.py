@@ -12,7 +12,7 @@ from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches, Score, score
 from stripe.fold.calibrating import calibrate, calibrate_in_turn
-from stripe.fold.choosing import curve, cut, effect_of_each, in_order, matching
+from stripe.fold.choosing import curve, effect_of_each, fast_enough, in_order, matching, within
 from stripe.fold.finetuning import Finetune, finetune
 from stripe.fold.gating import gated, put_gates
 from stripe.fold.recovering import correct_biases, reestimate
@@ -61,9 +61,11 @@ def fold(
         held_out: Likewise, to measure on. None: the calibration images, of which the mean is taken, too.
         sites: Which sites: ``"all"``, a glob of their names, or several.
         sequential: Take the means from the first site to the last, each with those before it already constant.
-        budget: Points of accuracy on the held-out images that may be lost; as many sites as that allows are folded, in
-            the order of error per time freed. What `win_back` gains comes on top.
-        target_speed: Fold as few sites, in that order, as make the network so many times as fast.
+        budget: Points of accuracy on the held-out images that may be lost by all sites together. One after the other is
+            folded, in the order of error per time freed; those that would exceed it keep their attention. What
+            `win_back` gains comes on top.
+        target_speed: Fold as few sites, in that order, as make the network so many times as fast; with a budget, of
+            those that it allows.
         frontier: Measure accuracy and speed for every number of sites, also where nothing is chosen by them.
         win_back: Of ``"scale"`` (least-squares constants instead of means), ``"batchnorm"`` (statistics estimated anew)
             and ``"bias"`` (of the next layers), which are tried in this order; no labels are needed. A step that makes
@@ -109,13 +111,15 @@ def fold(
     effects = effect_of_each(opened, chosen, values, judges, before)
     seconds = seconds_of(opened, chosen, images.first())
 
-    table = None
-    if frontier or budget is not None or target_speed is not None:
-        order = in_order(chosen, effects, seconds)
-        table = _frontier(opened, chosen, values, judges, before, order, images.first())
-        if budget is not None or target_speed is not None:
-            taken = order[: cut(table, budget, target_speed)]
-            chosen = [place for place in chosen if place in taken]
+    order, table = in_order(chosen, effects, seconds), None
+    if budget is not None:
+        chosen = within(opened, order, values, judges, before, budget)
+        order = [*chosen, *(place for place in order if place not in chosen)]
+    if frontier or target_speed is not None:
+        table = _frontier(opened, order, values, judges, before, images.first())
+    if table is not None and target_speed is not None:
+        chosen = order[: fast_enough(table, target_speed, len(chosen))]
+    chosen = [place for place in places if place in chosen]  # as the data flows
 
     folded, outlines = _outlined(original, places, chosen)
     put_gates(folded, chosen, values)
@@ -168,15 +172,14 @@ def _outlined(
 
 def _frontier(
     original: nn.Module,
-    places: Sequence[Foldable],
+    order: Sequence[Foldable],
     values: Mapping[str, Tensor],
     judges: Batches,
     before: Score,
-    order: Sequence[Foldable],
     images: Tensor,
 ) -> pd.DataFrame:
     """The curve of accuracy against speed over the first 0, 1, 2 … sites."""
-    everything = gated(original, places, values)
+    everything = gated(original, order, values)
     landings = fold_gates(everything, images[:TRIED])
     speeds = relative_speeds(original, order, values, landings, images)
     return curve(original, order, values, judges, before, speeds)

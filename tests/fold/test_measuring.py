@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from stripe.capture import Site, discover
 from stripe.errors import StripeError
-from stripe.fold import fold
+from stripe.fold import choosing, fold
 from stripe.fold.batches import Batches, Score, score
 from stripe.fold.calibrating import calibrate
-from stripe.fold.choosing import Effect, cut, in_order
+from stripe.fold.choosing import Effect, fast_enough, in_order, within
 from stripe.fold.sites import Foldable
 from tests.conftest import Net, SqueezeExcite
 
@@ -117,32 +117,45 @@ def test_greedy_by_error_per_time() -> None:
     assert [found.site.name for found in in_order(places, effects, seconds)] == ["c", "a", "b"]
 
 
-CURVE = pd.DataFrame(
-    {"sites": [0, 1, 2, 3], "accuracy": [80.0, 79.8, 79.4, 79.6], "relative_speed": [1.0, 1.1, 1.2, 1.3]}
-)
+CURVE = pd.DataFrame({"sites": [0, 1, 2, 3], "relative_speed": [1.0, 1.1, 1.3, 1.2]})
 
 
-@pytest.mark.parametrize(
-    ("budget", "speed", "sites"),
-    [(0.5, None, 3), (0.3, None, 1), (0.0, None, 0), (None, 1.15, 2), (0.5, 1.15, 3), (1.0, 1.15, 2)],
-)
-def test_budget_and_target_speed(budget, speed, sites: int) -> None:
-    assert cut(CURVE, budget, speed) == sites
-
-
-def test_a_budget_in_binary() -> None:
-    """From 60 to 57 % is 3 points, though 100 · .57 is a little less than 57."""
-    table = pd.DataFrame({"sites": [0, 1], "accuracy": [60.0, 100 * 0.57], "relative_speed": [1.0, 1.1]})
-    assert cut(table, 3.0, None) == 1
+@pytest.mark.parametrize(("speed", "sites"), [(1.0, 0), (1.1, 1), (1.15, 2), (1.25, 2)])
+def test_as_few_sites_as_reach_a_speed(speed: float, sites: int) -> None:
+    assert fast_enough(CURVE, speed, 3) == sites
 
 
 def test_a_speed_that_is_not_reached() -> None:
-    with pytest.raises(StripeError, match=r"× 2 is not reached: the fastest is × 1.30, with 3 of 3 sites folded"):
-        cut(CURVE, None, 2)
-    with pytest.raises(
-        StripeError, match=r"× 1.25 is not reached within 0.3 points of accuracy: the fastest is × 1.10"
-    ):
-        cut(CURVE, 0.3, 1.25)
+    with pytest.raises(StripeError, match=r"× 2 is not reached: the fastest is × 1.30, with 2 of 3 sites folded"):
+        fast_enough(CURVE, 2, 3)
+    with pytest.raises(StripeError, match=r"× 1.15 is not reached within the budget: the fastest is × 1.10"):
+        fast_enough(CURVE, 1.15, 1)
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [(0, ["a"]), (2, ["a", "c"]), (3, ["a", "c"]), (3.9, ["a", "c"]), (4, ["a", "b"]), (6, ["a", "b", "c"])],
+)
+def test_sites_that_a_budget_allows(budget: float, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folding b costs 4 points, c 2; b is passed over where that is too much, and c is tried."""
+    cost = {"a": 0, "b": 4, "c": 2}
+    monkeypatch.setattr(choosing, "gated", lambda model, places, values: places)
+    monkeypatch.setattr(
+        choosing, "score", lambda places, images: at(60 - sum(cost[place.site.name] for place in places))
+    )
+    allowed = within(nn.Identity(), [place(name) for name in "abc"], {}, [], at(60), budget)
+    assert [place.site.name for place in allowed] == expected
+
+
+def at(accuracy: float) -> Score:
+    return Score(accuracy, 0, torch.zeros(1), torch.zeros(1))
+
+
+def test_a_budget_in_binary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 60 to 57 % is 3 points, though 100 · .57 is a little less than 57."""
+    monkeypatch.setattr(choosing, "gated", lambda model, places, values: places)
+    monkeypatch.setattr(choosing, "score", lambda places, images: at(100 * 0.57))
+    assert within(nn.Identity(), [place("a")], {}, [], at(60), 3)
 
 
 def test_a_budget_needs_labels(net: Two) -> None:
@@ -151,7 +164,7 @@ def test_a_budget_needs_labels(net: Two) -> None:
 
 
 def test_the_whole_curve(net: Two, batches) -> None:
-    result = fold(net, batches, budget=100)
+    result = fold(net, batches, budget=100, frontier=True)
     assert result.frontier is not None
     assert result.frontier["sites"].tolist() == [0, 1, 2]
     assert set(result.frontier["site"][1:]) == {"att", "att2"}
