@@ -97,8 +97,8 @@ def command(
     stripe fold --model timm:seresnet50 --pretrained --data folder:photos --budget 0.5 -o folded.safetensors
 
     A site's constant is its mean over images of the training set; accuracy is measured on others of it, the tenth that
-    `stripe train` holds out. A budget or a speed is reached by folding those sites first that cost the least error for
-    the time that they free. A step of --win-back that makes things worse is undone.
+    `stripe train` holds out. Those sites are folded first that cost the least error for the time that they free; one
+    that would exceed the budget keeps its attention. A step of --win-back that makes things worse is undone.
 
     Printed, a row a site: stripe index; std of the attention over the images; what folding it alone does, error (of
     the logits, relative) and accuracy change (points, ± its standard error); ms that its module takes a batch; where
