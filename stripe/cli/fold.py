@@ -174,7 +174,8 @@ def command(
         err=True,
     )
     if frontier and result.frontier is not None:
-        about = {"model": meta["model"], "data": resolved.data.spec, "images": len(judged)}
+        network = " + ".join(name for name in (meta["model"], meta.get("attention")) if name not in (None, "none"))
+        about = {"model": network, "data": resolved.data.spec, "images": len(judged)}
         result.frontier.attrs.update({**about, **describe_machine(compute.device)})
         save_table(result.frontier, frontier)
         picture = plots.save(plots.frontier(result.frontier), frontier.with_suffix(".png"))

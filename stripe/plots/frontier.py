@@ -36,9 +36,16 @@ def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
         axes.errorbar(speed, accuracy, uncertainty, color="0.7", linewidth=0.8, zorder=1)
         points = axes.scatter(speed, accuracy, c=100 * table["error"], cmap="viridis", s=22, zorder=2)
         step = max(1, len(table) // 8)  # more numbers than that would lie on each other
-        for row in (*table.iloc[:-1:step].itertuples(), *table.iloc[-1:].itertuples()):
-            where = (float(row.relative_speed), float(row.accuracy))  # type: ignore[arg-type]
-            axes.annotate(f"{row.sites}", where, (4, 4), textcoords="offset points", fontsize="x-small")
+        for number in [*range(0, len(table) - 1, step), len(table) - 1]:
+            side, aligned = (4, "left") if number % 2 else (-4, "right")
+            axes.annotate(
+                f"{table['sites'].iloc[number]}",
+                (speed[number], accuracy[number]),
+                (side, 4),
+                textcoords="offset points",
+                ha=aligned,
+                fontsize="x-small",
+            )
         axes.set_xlabel("speed, relative to the network with attention")
         axes.set_ylabel("accuracy (%)")
         axes.set_title("numbers: how many sites are folded", fontsize="small")
