@@ -22,7 +22,7 @@ from stripe.capture.thumbnails import thumbnails
 from stripe.capture.unwrap import unwrap
 from stripe.capture.writer import BackgroundWriter
 from stripe.errors import StripeError
-from stripe.models.modes import evaluating
+from stripe.modes import evaluating
 from stripe.progress import progress_bar
 from stripe.provenance import provenance
 

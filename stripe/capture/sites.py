@@ -17,7 +17,7 @@ from stripe.capture.gating import MULTIPLICATIONS, Gating, classify, operands, s
 from stripe.capture.modes import as_input, foreign_forward
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
-from stripe.models.modes import evaluating
+from stripe.modes import evaluating
 
 __all__ = ["Site", "discover", "discover_unbuilt"]
 

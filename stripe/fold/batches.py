@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stripe.capture.modes import as_input, foreign_forward
 from stripe.errors import StripeError
-from stripe.models.modes import evaluating
+from stripe.modes import evaluating
 
 __all__ = ["Batch", "Batches", "Score", "check_labels", "score"]
 

@@ -13,7 +13,7 @@ from stripe.errors import StripeError
 from stripe.fold.batches import Batches
 from stripe.fold.gating import put_gates
 from stripe.fold.sites import Foldable
-from stripe.models.modes import evaluating
+from stripe.modes import evaluating
 from stripe.progress import track
 
 __all__ = ["Moments", "calibrate", "calibrate_in_turn"]

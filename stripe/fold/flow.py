@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from stripe.models.modes import evaluating
+from stripe.modes import evaluating
 
 __all__ = ["Call", "Value", "follow"]
 

@@ -14,7 +14,7 @@ from stripe.fold.batches import Batches
 from stripe.fold.flow import Call, follow
 from stripe.fold.sites import Foldable
 from stripe.models.constant_gate import ConstantGate
-from stripe.models.modes import evaluating
+from stripe.modes import evaluating
 from stripe.progress import track
 
 __all__ = ["correct_biases", "reestimate"]

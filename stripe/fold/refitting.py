@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stripe.fold.batches import Batches
 from stripe.fold.sites import Foldable
 from stripe.models.constant_gate import ConstantGate
-from stripe.models.modes import evaluating
+from stripe.modes import evaluating
 from stripe.progress import track
 
 __all__ = ["refit"]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from stripe.fold.gating import put_gates
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
-from stripe.models.modes import evaluating
 from stripe.models.replacing import replace_module
+from stripe.modes import evaluating
 from stripe.progress import track
 
 __all__ = ["relative_speed", "relative_speeds", "seconds_of"]

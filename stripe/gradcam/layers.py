@@ -14,7 +14,7 @@ from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.gradcam.grid import grid_of
 from stripe.gradcam.scores import check_scores, frozen
-from stripe.models.modes import evaluating
+from stripe.modes import evaluating
 
 __all__ = ["candidates", "find_layer", "get_layer", "prefix_tokens"]
 

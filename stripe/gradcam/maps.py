@@ -14,7 +14,7 @@ from stripe.errors import StripeError
 from stripe.gradcam.grid import grid_of
 from stripe.gradcam.layers import get_layer, prefix_tokens
 from stripe.gradcam.scores import check_scores, frozen
-from stripe.models.modes import evaluating
+from stripe.modes import evaluating
 
 __all__ = ["GradCam", "Maps"]
 

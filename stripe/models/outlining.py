@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from torch import fx, nn
 
 from stripe.errors import StripeError
-from stripe.models.modes import evaluating
 from stripe.models.replacing import replace_module
+from stripe.modes import evaluating
 
 __all__ = ["Outline", "outline", "outlines"]
 
