@@ -179,9 +179,9 @@ def fast_enough(table: pd.DataFrame, target_speed: float, most: int) -> int:
     fast = allowed[allowed["relative_speed"] >= target_speed]
     if fast.empty:
         best = allowed.iloc[int(allowed["relative_speed"].to_numpy().argmax())]
-        within = " within the budget" if most < len(table) - 1 else ""
+        limit = " within the budget" if most < len(table) - 1 else ""
         raise StripeError(
-            f"× {target_speed:g} is not reached{within}: the fastest is × {best['relative_speed']:.2f}, with "
+            f"× {target_speed:g} is not reached{limit}: the fastest is × {best['relative_speed']:.2f}, with "
             f"{int(best['sites'])} of {len(table) - 1} sites folded"
         )
     return int(fast["sites"].to_numpy().min())

@@ -186,7 +186,7 @@ def _frontier(
 
 
 def _gates(model: nn.Module, places: Sequence[Foldable]) -> dict[str, Any]:
-    """What is in each place now, as `stripe.models.constant_gate.restructure` takes it."""
+    """What is in each place now, as `stripe.models.restructuring.restructure` takes it."""
     modules = {place.module: model.get_submodule(place.module) for place in places}
     return {
         path: {"channels": len(module.weight), "axis": module.axis} if isinstance(module, ConstantGate) else None

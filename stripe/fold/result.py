@@ -37,7 +37,7 @@ class FoldResult:
             whether it was ``kept``.
         frontier: Accuracy against speed, see `stripe.fold.choosing.curve`; None where it was not asked for.
         speed: Of the folded network, relative to the one with attention, on this machine and a calibration batch.
-        folded: What `stripe.models.constant_gate.restructure` makes the same structure with.
+        folded: What `stripe.models.restructuring.restructure` makes the same structure with.
     """
 
     model: nn.Module
