@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 
 from stripe.errors import StripeError
 
-__all__ = ["Batch", "batch_of", "class_scores", "copy_model", "isolated", "logits_of", "ours", "run"]
+__all__ = ["Batch", "batch_of", "class_scores", "copy_model", "explained", "isolated", "logits_of", "ours", "run"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -293,17 +293,28 @@ def run(model: nn.Module, batch: Batch) -> Any:
     """
     with isolated():
         inputs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch.inputs)
-        try:
+        with explained(model, batch):
             return model(**inputs) if isinstance(inputs, dict) else model(inputs)
-        except StripeError:
+
+
+@contextmanager
+def explained(model: nn.Module, batch: Batch) -> Iterator[None]:
+    """Whatever a network raises within becomes a sentence with its words; what a hook of ours raises is left alone.
+
+    Raises:
+        StripeError: The network raised something.
+    """
+    try:
+        yield
+    except StripeError:
+        raise
+    except Exception as error:  # anything may come out of somebody else's code
+        if getattr(error, "raised_by_stripe", False):
             raise
-        except Exception as error:
-            if getattr(error, "raised_by_stripe", False):
-                raise
-            hint = "; take smaller batches" if isinstance(error, torch.OutOfMemoryError) else ""
-            raise StripeError(
-                f"{type(model).__name__} does not run on {batch.shape}: {type(error).__name__}: {error}{hint}"
-            ) from error
+        hint = "; take smaller batches" if isinstance(error, torch.OutOfMemoryError) else ""
+        raise StripeError(
+            f"{type(model).__name__} does not run on {batch.shape}: {type(error).__name__}: {error}{hint}"
+        ) from error
 
 
 def logits_of(output: Any) -> Tensor | None:
