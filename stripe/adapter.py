@@ -9,7 +9,7 @@ they are.
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -17,11 +17,23 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from stripe.errors import StripeError
 
-__all__ = ["Batch", "batch_of", "class_scores", "copy_model", "explained", "isolated", "logits_of", "ours", "run"]
+__all__ = [
+    "Batch",
+    "batch_of",
+    "class_scores",
+    "copy_model",
+    "eager",
+    "explained",
+    "isolated",
+    "logits_of",
+    "ours",
+    "run",
+    "tensors_in",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -257,6 +269,16 @@ def isolated() -> Iterator[None]:
             if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield
+
+
+def eager() -> AbstractContextManager[Any]:
+    """Within, ``torch.compile`` compiles nothing: hooks and modes see what runs in Python."""
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
+
+
+def tensors_in(inputs: Any) -> list[Tensor]:
+    """The tensors of any nesting of lists, tuples and dictionaries."""
+    return [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
 
 
 def ours(function: Callable[P, R]) -> Callable[P, R]:

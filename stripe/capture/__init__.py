@@ -8,7 +8,8 @@ from stripe.capture.loading import Loader
 from stripe.capture.reader import open_capture, site_names
 from stripe.capture.recorder import Recorded, Recorder
 from stripe.capture.session import CaptureSession, capture, select_sites
-from stripe.capture.sites import Site, discover, discover_unbuilt
+from stripe.capture.sites import Site, discover
+from stripe.capture.unbuilt import discover_unbuilt
 
 __all__ = [
     "CaptureSession",
