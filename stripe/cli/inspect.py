@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stripe.cli.options import format_option, model_options
 from stripe.cli.tables import print_records
 from stripe.errors import StripeError
+
+if TYPE_CHECKING:
+    from stripe.capture import Site
 
 __all__ = ["command"]
 
@@ -40,16 +43,14 @@ def command(
             click.echo(f"{capture} holds no attention, but Grad-CAM maps: stripe plot --kind gradcam {capture}")
         return
     assert model_spec is not None
-    sites = _of_model(model_spec, image_size, **model)
+    found = _of_model(model_spec, image_size, **model)
+    sites = [site.describe() for site in found]
     if sites or output_format == "json":
         print_records(sites, output_format, title=model_spec)
-    if not any(site["input_dependent"] for site in sites):
-        constants = f" The {len(sites)} sites listed are constant factors." if sites else ""
-        click.secho(
-            f"{model_spec} has no attention site: no multiplication of a map by something smaller that depends on the "
-            f"image was found.{constants}",
-            err=True,
-        )
+    if not any(site.is_attention for site in found):
+        from stripe.capture import no_attention
+
+        click.secho(f"{model_spec} has no attention site: {no_attention(found)}", err=True)
         sys.exit(1)
 
 
@@ -81,7 +82,7 @@ def _of_model(
     num_classes: int | None,
     pretrained: bool,
     model_args: tuple[tuple[str, Any], ...],
-) -> list[dict[str, Any]]:
+) -> "list[Site]":
     from stripe import models
     from stripe.capture import discover_unbuilt
 
@@ -92,4 +93,4 @@ def _of_model(
         return models.build(spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args))
 
     size = image_size or models.native_image_size(spec) or 224
-    return [site.describe() for site in discover_unbuilt(build, (2, 3, size, size))]
+    return discover_unbuilt(build, (2, 3, size, size))
