@@ -49,6 +49,7 @@ _PASSED = _VIEWS | _SAME | {"permute", "transpose", "t", "expand", "slice", "sel
 _PASSED |= {"add", "sub", "rsub", "mul", "div", "clamp_max", "maximum", "abs", "neg", "copy", "nan_to_num", "index"}
 # Of these roots are taken for a norm: a walk that has come from a reduction goes on through them.
 _ROOTS = frozenset({"sqrt", "pow", "square"})
+_SCATTERS = frozenset({"scatter", "scatter_add", "scatter_reduce", "index_put", "index_add", "index_copy", "put"})
 _INVERSIONS = frozenset({"rsqrt", "reciprocal"})
 
 
@@ -173,6 +174,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if len(dependent) != 1:
             return Origin(name, learned)
         before = self.origin(dependent[0]).operator
+        if before in _COMPARISONS and name in _REDUCTIONS | _COMPARISONS | {"max_pool2d_with_indices"}:
+            return Origin(before, learned)
         divides = name in ("div", "true_divide") and len(args) > 1 and args[1] is dependent[0]
         power = name == "pow" and len(args) > 1 and isinstance(args[1], int | float) and args[0] is dependent[0]
         if name in _INVERSIONS or divides or (power and args[1] < 0):
@@ -242,6 +245,10 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return ax.reduced(axes, dims, keepdim=len(shape) == first.ndim)
         if torch.Tag.pointwise in func.tags or name in _SAME:
             return ax.broadcast([(self.axes(tensor), tensor.shape) for tensor in inputs], shape)
+        if name in _SCATTERS:
+            known = ax.broadcast([(self.axes(tensor), tensor.shape) for tensor in inputs[1:]], shape)
+            own = zip(known, ax.unknown(shape), strict=True)
+            return tuple(there if there and not ax.is_copy(there) else none for there, none in own)
         if name in _NORMS and shape != tuple(first.shape):
             return ax.unknown(shape)
         if len(shape) == first.ndim:
