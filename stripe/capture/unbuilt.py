@@ -21,9 +21,9 @@ def discover_unbuilt(build: Callable[[], nn.Module], sample_shape: Sequence[int]
     """Find the sites of a model without allocating its weights.
 
     Parameters are put onto the meta device as soon as a module registers them; everything else is computed for real
-    while the model is built, so that constructors which look at values work. In the forward pass parameters and input
-    are fake tensors, which have shapes but no values. A model of many gigabytes takes seconds. The few models that
-    look at values in their forward pass are built for real.
+    while the model is built, so that constructors which look at values work. The forward pass runs on that device,
+    too, or, where it looks at values that do not depend on the weights, with fake tensors for parameters and input. A
+    model of many gigabytes takes seconds. The few models that look at values of their weights are built for real.
 
     Args:
         build: Makes the model.
@@ -32,15 +32,31 @@ def discover_unbuilt(build: Callable[[], nn.Module], sample_shape: Sequence[int]
     Returns:
         As [discover][stripe.capture.discover].
     """
-    try:
-        with _parameters_on_meta():
-            model = build()
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            _give_shapes(model)
-            return discover(model, torch.empty(*sample_shape))
-    except Exception as error:  # whatever a constructor or a forward pass makes of tensors without values
-        logger.debug("discovery without weights failed, building the model for real: %s", error)
+    for attempt in (_on_meta, _with_fake_tensors):
+        try:
+            with _parameters_on_meta():
+                model = build()
+            return attempt(model, sample_shape)
+        except Exception as error:  # whatever a constructor or a forward pass makes of tensors without values
+            logger.debug("discovery without weights failed%s: %s", attempt.__name__, error)
     return discover(build(), torch.rand(*sample_shape))
+
+
+def _on_meta(model: nn.Module, sample_shape: Sequence[int]) -> list[Site]:
+    with torch.device("meta"):
+        for module in model.modules():
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = None if buffer is None else buffer.to("meta")
+            for name, value in list(vars(module).items()):
+                if isinstance(value, Tensor):
+                    setattr(module, name, value.to("meta"))
+        return discover(model, torch.empty(*sample_shape))
+
+
+def _with_fake_tensors(model: nn.Module, sample_shape: Sequence[int]) -> list[Site]:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _give_shapes(model)
+        return discover(model, torch.empty(*sample_shape))
 
 
 @contextmanager
