@@ -6,7 +6,7 @@ from torch import nn
 
 from stripe.capture import Recorder, Site, discover, discover_unbuilt
 from stripe.errors import StripeError
-from tests.capture.networks import CASES, UNSEEN, Case, C, case_named, shaped
+from tests.capture.networks import CASES, UNSEEN, C, Case, case_named, shaped
 
 
 def attention(sites: list[Site]) -> str:
@@ -46,17 +46,42 @@ def test_all_attention_is_recorded(case: Case) -> None:
     for site in sites:
         recorded = values[site.name]
         assert recorded.attention.shape == (5, *site.shape)
-        assert recorded.input is not None and recorded.input.shape == (5, *site.shape)
+        assert recorded.input is not None
+        assert recorded.input.shape == (5, *site.shape)
         assert recorded.attention.isfinite().all()
 
 
 # Gates that are sigmoid(fc(mean of the map)), however they are multiplied: their values are known beforehand.
 @pytest.mark.parametrize(
     "name",
-    ["star", "gate_first", "in_place", "residual_gate", "addcmul", "division", "addcdiv", "lerp", "einsum"]
-    + ["sigmoid_by_hand", "sigmoid_by_reciprocal", "expand_as", "expanded_and_copied", "repeat", "interpolate"]
-    + ["ones_times_gate", "sigmoid_after_repeat", "detached", "under_inference_mode", "kept_in_a_buffer"]
-    + ["flattened_positions", "channels_last_code", "sequence_first", "tokens", "groups", "keyword_arguments"],
+    [
+        "star",
+        "gate_first",
+        "in_place",
+        "residual_gate",
+        "addcmul",
+        "division",
+        "addcdiv",
+        "lerp",
+        "einsum",
+        "sigmoid_by_hand",
+        "sigmoid_by_reciprocal",
+        "expand_as",
+        "expanded_and_copied",
+        "repeat",
+        "interpolate",
+        "ones_times_gate",
+        "sigmoid_after_repeat",
+        "detached",
+        "keyword_arguments",
+        "under_inference_mode",
+        "kept_in_a_buffer",
+        "flattened_positions",
+        "channels_last_code",
+        "sequence_first",
+        "tokens",
+        "groups",
+    ],
 )
 def test_recorded_values_are_those_of_the_gate(name: str) -> None:
     case = case_named(name)
@@ -144,5 +169,5 @@ def test_a_gate_that_is_as_large_as_another_is_refused() -> None:
             return x * x.mean(1, keepdim=True).sigmoid()
 
     model = Grows().eval()
-    with Recorder(model, discover(model, torch.rand(2, 3, 4, 6))) as recorder, pytest.raises(StripeError, match="size"):
+    with Recorder(model, discover(model, torch.rand(2, 3, 4, 6))), pytest.raises(StripeError, match="size"):
         model(torch.rand(2, 3, 6, 4))
