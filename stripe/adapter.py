@@ -318,10 +318,24 @@ def run(model: nn.Module, batch: Batch) -> Any:
         >>> run(torch.nn.Conv2d(3, 8, 3), batch_of(torch.rand(2, 3, 8, 8))).shape
         torch.Size([2, 8, 6, 6])
     """
-    with isolated():
-        inputs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch.inputs)
-        with explained(model, batch):
-            return model(**inputs) if isinstance(inputs, dict) else model(inputs)
+    with isolated(), explained(model, batch):
+        try:
+            return _call(model, batch.inputs)
+        except (TypeError, AttributeError) as error:
+            # Most networks take no list; where the images have one size they can be given as one tensor.
+            if getattr(error, "raised_by_stripe", False) or not isinstance(batch.inputs, list):
+                raise
+            if len({image.shape for image in batch.inputs}) > 1:
+                raise StripeError(
+                    f"{type(model).__name__} takes no list of images, and these have different sizes, such as "
+                    f"{_size(batch.inputs[0])} and {_size(batch.inputs[-1])}. Give images of one size."
+                ) from error
+            return _call(model, torch.stack(batch.inputs))
+
+
+def _call(model: nn.Module, inputs: Any) -> Any:
+    inputs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
+    return model(**inputs) if isinstance(inputs, dict) else model(inputs)
 
 
 @contextmanager

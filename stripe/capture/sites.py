@@ -187,6 +187,13 @@ class _Watcher(TorchFunctionMode):
         self.found.append(seen)
         return result
 
+    def begin(self) -> None:
+        """A forward pass begins; what one before it left, which may have failed, is forgotten."""
+        self.stack.clear()
+        self.calls.clear()
+        self.counts.clear()
+        self.found.clear()
+
     @ours
     def _note(self, product: Product) -> _Seen:
         gating, operand, dependent = None, product.candidates[0], None
@@ -276,6 +283,7 @@ def _forward(model: nn.Module, batch: Batch) -> list[_Seen]:
         watcher.stack.pop()
 
     def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        watcher.begin()
         for tensor in tensors_in((args, kwargs)):
             trace.source(tensor, of_images(tensor.shape))
 
