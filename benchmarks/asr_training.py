@@ -4,8 +4,8 @@
 
 Prints one JSON line. Four networks take turns, each the same backbone: plain; with ASR as we put it in (the weights
 are scaled); with a straightforward ASR (the feature map is multiplied by the constant); with attention. A step is the
-forward pass, the backward pass and SGD. A ratio is the median of those of the single rounds, its interval the lowest and
-the highest.
+forward pass, the backward pass and SGD. A ratio is the median of those of the single rounds, its interval the lowest
+and the highest.
 """
 
 import argparse

@@ -10,6 +10,7 @@ and training) lie in ``FOLDER``.
 """
 
 import argparse
+import contextlib
 import json
 import tempfile
 import time
@@ -95,10 +96,8 @@ def main() -> None:
             raise OutOfTimeError
 
     run = Run(args.out / "run")
-    try:
+    with contextlib.suppress(OutOfTimeError):
         train_for(run.path, RESNET.scaled(epochs), args.images_per_epoch, on_epoch)
-    except OutOfTimeError:
-        pass
     table = verdicts(metrics(open_capture(run.capture_file)))
     for site in table.astype(object).where(table.notna(), None).to_dict("records"):
         say(what="site", **site)

@@ -7,7 +7,8 @@ Prints one JSON line for each network and precision. The three take turns; a rat
 its interval the lowest and the highest. ``gain`` is the
 time with attention divided by that of the folded network, ``plain_ratio`` that of the folded network divided by that of
 the backbone, whose attention modules were taken out. ``relative_difference`` is that of the outputs between constants
-multiplied and folded into the weights, in full float32. Weights are random: folding costs the same time whatever they are.
+multiplied and folded into the weights, in full float32. Weights are random: folding costs the same time whatever they
+are.
 """
 
 import argparse

@@ -6,6 +6,7 @@ also those of a stage that failed or took too long; the next one then begins.
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -74,7 +75,9 @@ def stages(args: argparse.Namespace, out: Path) -> list[Stage]:
     where, quick = {"device": args.device}, args.quick
     marked = [str(path) for path in sorted(TESTS.rglob("test_*.py")) if "mark.cuda" in path.read_text()]
     junit = out / "tests.xml"
-    pytest = ["-m", "pytest", "-m", "cuda", "-q", "-p", "no:cacheprovider", "--tb=short", f"--junitxml={junit}"]
+    pytest = ["-m", "pytest", "-m", "cuda", "-v", "-p", "no:cacheprovider", "--tb=short", f"--junitxml={junit}"]
+    if importlib.util.find_spec("xdist") and (os.cpu_count() or 1) >= 8:
+        pytest += ["-n", "4"]
     # Batch and number of images, so that each side of a round takes a good part of a second.
     small, large = (8, 8) if quick else (64, 2048), (4, 4) if quick else (64, 512)
     table = {"model": "resnet29", "batch_sizes": 4, "no_stl10": True, "repeats": 2} if quick else {}

@@ -9,8 +9,8 @@ precision and how the network is started:
 - ``graph``: all kernels at once from a CUDA graph, which leaves the time of the kernels and none of their launches.
 
 All networks take turns in each round; on a GPU time is taken by CUDA events. ``images_per_second`` is the median of the
-rounds, ``interval`` the slowest and the fastest; ``relative_speed`` is the median over the rounds of the rate divided by
-the plain network's, with its interval. ``paper`` is what the paper's table says, relative to its plain network.
+rounds, ``interval`` the slowest and the fastest; ``relative_speed`` is the median over the rounds of the rate divided
+by the plain network's, with its interval. ``paper`` is what the paper's table says, relative to its plain network.
 Convolutions in float32 may use TF32, as PyTorch lets them unless told otherwise.
 """
 
