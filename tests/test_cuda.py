@@ -184,7 +184,10 @@ def test_fuse(kappa: str) -> None:
 
 @pytest.mark.parametrize(
     ("spec", "attention"),
-    [*(("resnet11", name) for name in ("se", "eca", "spa", "srm", "ie", "dia")), *((name, "none") for name in OTHERS)],
+    [
+        *(("resnet11", name) for name in ("se", "eca", "spa", "srm", "ie", "dia")),
+        ("timm:mobilenetv3_small_050", "none"),
+    ],
 )
 def test_fold(tmp_path: Path, spec: str, attention: str) -> None:
     loader = Loader(OTHERS.get(spec, 32))
