@@ -36,7 +36,8 @@ PYTHON
 lacking=$(missing) || lacking="packaging"
 if [ -n "$lacking" ]; then
   echo "missing: ${lacking//$'\n'/, }; installing"
-  if ! timeout 60 "$python" -m pip install --quiet --retries 0 --timeout 5 "$root" pytest hypothesis; then
+  if ! timeout 60 "$python" -m pip install --quiet --retries 0 --timeout 5 "$root" pytest hypothesis 2>&1 | tail -n 1
+  then
     echo "that cannot be installed here; what needs it will fail"
   fi
   lacking=$(missing) || lacking="packaging"
