@@ -229,7 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(machine, log)
         finish(machine)
         if machine.problems:
-            print(f"{machine.problems[0].splitlines()[-1]}\n`--device cpu --quick` tries the rest out.", file=sys.stderr)
+            print(
+                f"{machine.problems[0].splitlines()[-1]}\n`--device cpu --quick` tries the rest out.", file=sys.stderr
+            )
             return 1
         content |= {"machine": machine.results[0]}
         for stage in stages(args, out):
