@@ -1,5 +1,6 @@
 """From a checkpoint to a network with ASR."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from stripe.models.restructuring import restructure
 
 __all__ = ["prepare", "restore"]
 
+ASR_KEY = re.compile(r"\.parametrizations\.(weight|bias)\.\d+\.asr\.psi$")
 SETTINGS = {"where", "attention", "psi", "learnable", "copies", "activation", "init"}
 
 
@@ -59,7 +61,8 @@ def prepare(model: nn.Module, checkpoint: Checkpoint) -> None:
         _disturb(model, noise, checkpoint)
     if "folded" in checkpoint.meta:
         restructure(model, checkpoint.meta["folded"], str(checkpoint.path))
-    if settings is None and noise is None and any(".parametrizations." in key for key in checkpoint.state_dict):
+    # Parametrizations of other kinds (weight_norm, spectral_norm) are the network's own affair.
+    if settings is None and any(ASR_KEY.search(key) for key in checkpoint.state_dict) and not has_asr(model):
         raise StripeError(
             f"{checkpoint.path} holds parametrized weights but does not say how ASR was put in; do that with "
             "stripe.asr.reparameterize before loading it"
