@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from stripe.asr.insert import reparameterize
+from stripe.asr.layers import has_asr
 from stripe.asr.noise import add_noise
 from stripe.asr.official import translate
 from stripe.errors import StripeError
@@ -17,7 +18,7 @@ from stripe.models.restructuring import restructure
 
 __all__ = ["prepare", "restore"]
 
-ASR_KEY = re.compile(r"\.parametrizations\.(weight|bias)\.\d+\.asr\.psi$")
+ASR_KEY = re.compile(r"(^|\.)parametrizations\.(weight|bias)\.\d+\.asr\.psi$")
 SETTINGS = {"where", "attention", "psi", "learnable", "copies", "activation", "init"}
 
 
@@ -62,11 +63,15 @@ def prepare(model: nn.Module, checkpoint: Checkpoint) -> None:
     if "folded" in checkpoint.meta:
         restructure(model, checkpoint.meta["folded"], str(checkpoint.path))
     # Parametrizations of other kinds (weight_norm, spectral_norm) are the network's own affair.
-    if settings is None and any(ASR_KEY.search(key) for key in checkpoint.state_dict) and not has_asr(model):
+    if settings is None and any(ASR_KEY.search(key) for key in checkpoint.state_dict) and not _has_asr(model):
         raise StripeError(
             f"{checkpoint.path} holds parametrized weights but does not say how ASR was put in; do that with "
             "stripe.asr.reparameterize before loading it"
         )
+
+
+def _has_asr(model: nn.Module) -> bool:
+    return any(has_asr(module) for module in model.modules())
 
 
 def _reparameterize(model: nn.Module, settings: Any, checkpoint: Checkpoint) -> None:

@@ -85,9 +85,11 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, *, partial: bool = False
     try:
         model.load_state_dict({match.own[name]: given[name] for name in fitting}, strict=False)
     except RuntimeError as error:  # a module that loads its tensors in its own way
-        raise StripeError(f"{checkpoint.path} cannot be loaded into the model: {' '.join(str(error).split())}") from error
+        raise StripeError(
+            f"{checkpoint.path} cannot be loaded into the model: {' '.join(str(error).split())}"
+        ) from error
     if match.prefix or match.outside:
-        left = f"; left {len(match.outside)} others ({_few(match.outside)})" if match.outside else ""
+        left = f"; left out {len(match.outside)} without it ({_few(match.outside)})" if match.outside else ""
         _say(checkpoint.path, f"took {match.prefix!r} off the names{left}")
     skipped = [f"{name} ({what})" for what, names in problems.items() for name in names]
     if skipped:

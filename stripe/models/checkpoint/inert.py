@@ -6,7 +6,7 @@ nothing to call, to build, or to set an attribute of, but what this file defines
 """
 
 import pickle
-import struct
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ARRAY", "Inert", "Storage", "Unpickler"]
+__all__ = [
+    "ARRAY",
+    "DTYPES",
+    "KNOWN",
+    "STORAGES",
+    "ElementType",
+    "Inert",
+    "Recipe",
+    "Storage",
+    "put",
+    "unreadable",
+]
 
-# Modules of which nothing but an attack has something in a checkpoint.
-REFUSED = {"os", "posix", "nt", "subprocess", "runpy"}
-REFUSED_BUILTINS = {f"builtins.{name}" for name in ("eval", "exec", "compile", "__import__", "open")}
 ARRAY = "a numpy array"
 MOST_DIMENSIONS = 64  # of torch and numpy
 
@@ -72,9 +80,9 @@ class ElementType:
 
     def scalar(self, content: Any) -> Any:
         """The number of this type that some bytes are."""
-        if self.code[:1] not in tuple("biuf") or not isinstance(content, bytes):
+        if not re.fullmatch(r"[biuf]\d{1,2}", self.code) or not isinstance(content, bytes):
             return Inert("numpy.generic")
-        numbers = np.frombuffer(content, np.dtype(self.code).newbyteorder(self.order))
+        numbers = np.frombuffer(content, np.dtype(self.order + self.code))
         return numbers.item() if numbers.size == 1 else Inert("numpy.generic")
 
 
@@ -132,7 +140,8 @@ def _number(*parts: Any) -> Any:
     return complex(*parts) if fine else Inert("builtins.complex")
 
 
-def _unreadable(name: str, kind: str) -> Callable[..., Inert]:
+def unreadable(name: str, kind: str) -> Callable[..., Inert]:
+    """Makes stand-ins of one kind, whatever they are made from."""
     return lambda *_: Inert(name, kind)
 
 
@@ -154,7 +163,7 @@ KNOWN: dict[str, Callable[..., Any]] = {
     f"{UTILS}tensor_v3": _tensor_of_type,
     f"{UTILS}parameter": _first,
     f"{UTILS}parameter_with_state": _first,
-    **{UTILS + name: _unreadable(UTILS + name, kind) for name, kind in UNREADABLE.items()},
+    **{UTILS + name: unreadable(UTILS + name, kind) for name, kind in UNREADABLE.items()},
     "torch._tensor._rebuild_from_type_v2": _subclass,
     "torch.nn.parameter.Parameter": _first,
     "torch.Size": _size,
@@ -164,23 +173,27 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "numpy.dtype": lambda code="", *_: ElementType(code),
     "numpy.core.multiarray.scalar": _scalar,
     "numpy._core.multiarray.scalar": _scalar,
-    "numpy.core.multiarray._reconstruct": _unreadable("numpy.ndarray", ARRAY),
-    "numpy._core.multiarray._reconstruct": _unreadable("numpy.ndarray", ARRAY),
-    "numpy._core.numeric._frombuffer": _unreadable("numpy.ndarray", ARRAY),
-    "numpy.core.numeric._frombuffer": _unreadable("numpy.ndarray", ARRAY),
-    "torch.distributed.tensor.DTensor": _unreadable("torch.distributed.tensor.DTensor", "a distributed tensor"),
+    "numpy.core.multiarray._reconstruct": unreadable("numpy.ndarray", ARRAY),
+    "numpy._core.multiarray._reconstruct": unreadable("numpy.ndarray", ARRAY),
+    "numpy._core.numeric._frombuffer": unreadable("numpy.ndarray", ARRAY),
+    "numpy.core.numeric._frombuffer": unreadable("numpy.ndarray", ARRAY),
+    "torch.distributed.tensor.DTensor": unreadable("torch.distributed.tensor.DTensor", "a distributed tensor"),
 }
 DTYPES = {f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 STORAGES = {
-    **{
-        f"torch.{name}Storage": dtype
-        for name, dtype in {
-            **{"Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16},
-            **{"Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8},
-            **{"Bool": torch.bool, "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128},
-        }.items()
-    },
     "torch.storage.UntypedStorage": torch.uint8,
+    "torch.FloatStorage": torch.float32,
+    "torch.DoubleStorage": torch.float64,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
+    "torch.BoolStorage": torch.bool,
+    "torch.ComplexFloatStorage": torch.complex64,
+    "torch.ComplexDoubleStorage": torch.complex128,
 }
 
 
@@ -192,153 +205,3 @@ def put(target: dict[Any, Any], key: Any, value: Any) -> None:
     parts = key if isinstance(key, tuple) else (key,)
     if all(isinstance(part, str | bytes | int | float | None) for part in parts):
         target[key] = value
-
-
-class Unpickler(pickle._Unpickler):
-    """Reads one pickle, and runs nothing of it.
-
-    It is Python's own, in Python and not in C: there a damaged number allocates gigabytes.
-
-    Args:
-        file: Where it begins; its ``read`` must not allocate more than there is.
-        storage: Storage type, key, number of elements and, in old files, the place of a view → storage.
-
-    Attributes:
-        refused: The names in it that stand for no value of ours, in their order.
-    """
-
-    stack: list[Any]
-    read: Callable[[int], bytes]
-    readline: Callable[[], bytes]
-    pop_mark: Callable[[], list[Any]]
-
-    def __init__(self, file: Any, storage: Callable[..., Storage] | None = None) -> None:
-        super().__init__(file, encoding="utf-8", errors="surrogateescape")
-        self._storage = storage
-        self.refused: list[str] = []
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What a name stands for; never the object of that name."""
-        module = {"__builtin__": "builtins", "torch.tensor": "torch._tensor"}.get(module, module)
-        full = f"{module}.{name}"
-        if module.split(".")[0] in REFUSED or full in REFUSED_BUILTINS:
-            raise pickle.UnpicklingError(f"GLOBAL {full} is a call")
-        if full in DTYPES:
-            return DTYPES[full]
-        if full in STORAGES:
-            return STORAGES[full]
-        if full not in KNOWN:
-            self.refused.append(full)
-        return Recipe(full, KNOWN.get(full, _unreadable(full, "")))
-
-    def persistent_load(self, pid: Any) -> Any:
-        """A storage; in old files also a class with its source, of which the class is taken."""
-        sort = pid[0] if isinstance(pid, tuple) and pid else None
-        if sort in ("module", b"module") and len(pid) > 1:
-            return pid[1]
-        if sort not in ("storage", b"storage") or len(pid) < 5 or self._storage is None:
-            raise pickle.UnpicklingError("an object that lies elsewhere")
-        dtype, key, _device, count, *view = pid[1:]
-        if not isinstance(dtype, torch.dtype) or not isinstance(key, str | int) or type(count) is not int:
-            return Inert("torch.Storage", "a tensor of an unknown type")
-        return self._storage(dtype, key, count, *view)
-
-    def load_reduce(self) -> None:
-        arguments, function = self.stack.pop(), self.stack[-1]
-        self.stack[-1] = _made(function, arguments)
-
-    def load_newobj_ex(self) -> None:
-        _named, arguments, kind = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        self.stack.append(_made(kind, arguments))
-
-    def load_obj(self) -> None:
-        kind, *arguments = self.pop_mark()
-        self.stack.append(_made(kind, tuple(arguments)))
-
-    def load_inst(self) -> None:
-        module, name = (self.readline()[:-1].decode("ascii") for _ in range(2))
-        self.stack.append(_made(self.find_class(module, name), tuple(self.pop_mark())))
-
-    def load_build(self) -> None:
-        state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, ElementType) and isinstance(state, tuple) and len(state) > 1:
-            target.order = state[1] if state[1] in ("<", ">") else "="
-        if isinstance(target, Tensor):
-            raise pickle.UnpicklingError("a tensor that is made in two steps")
-
-    def load_append(self) -> None:
-        value = self.stack.pop()
-        self._extend(self.stack[-1], [value])
-
-    def load_appends(self) -> None:
-        values = self.pop_mark()
-        self._extend(self.stack[-1], values)
-
-    def load_setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._update(self.stack[-1], [key, value])
-
-    def load_setitems(self) -> None:
-        items = self.pop_mark()
-        self._update(self.stack[-1], items)
-
-    def load_dict(self) -> None:
-        items = self.pop_mark()
-        self.stack.append({})
-        self._update(self.stack[-1], items)
-
-    def load_empty_set(self) -> None:
-        self.stack.append(Inert("builtins.set"))
-
-    def load_frozenset(self) -> None:
-        self.pop_mark()
-        self.load_empty_set()
-
-    def load_additems(self) -> None:
-        self.pop_mark()
-
-    def load_bytearray8(self) -> None:
-        (length,) = struct.unpack("<Q", self.read(8))
-        self.stack.append(self.read(length))  # not allocated beforehand
-
-    def get_extension(self, code: int) -> None:
-        raise pickle.UnpicklingError(f"the extension {code}")
-
-    @staticmethod
-    def _extend(target: Any, values: list[Any]) -> None:
-        if type(target) is list:
-            target.extend(values)
-        elif not isinstance(target, Inert):
-            raise pickle.UnpicklingError("items of what is no list")
-
-    @staticmethod
-    def _update(target: Any, items: list[Any]) -> None:
-        if not isinstance(target, dict):
-            raise pickle.UnpicklingError("items of what is no dict")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            put(target, key, value)
-
-    dispatch = {
-        **pickle._Unpickler.dispatch,
-        pickle.REDUCE[0]: load_reduce,
-        pickle.NEWOBJ[0]: load_reduce,
-        pickle.NEWOBJ_EX[0]: load_newobj_ex,
-        pickle.OBJ[0]: load_obj,
-        pickle.INST[0]: load_inst,
-        pickle.BUILD[0]: load_build,
-        pickle.APPEND[0]: load_append,
-        pickle.APPENDS[0]: load_appends,
-        pickle.SETITEM[0]: load_setitem,
-        pickle.SETITEMS[0]: load_setitems,
-        pickle.DICT[0]: load_dict,
-        pickle.EMPTY_SET[0]: load_empty_set,
-        pickle.FROZENSET[0]: load_frozenset,
-        pickle.ADDITEMS[0]: load_additems,
-        pickle.BYTEARRAY8[0]: load_bytearray8,
-    }
-
-
-def _made(function: Any, arguments: Any) -> Any:
-    if not isinstance(function, Recipe) or not isinstance(arguments, tuple):
-        return Inert("object")
-    return function.make(*arguments)

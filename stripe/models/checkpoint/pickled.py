@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from stripe.errors import StripeError
-from stripe.models.checkpoint.inert import Storage, Unpickler
+from stripe.models.checkpoint.inert import Storage
+from stripe.models.checkpoint.unpickler import Unpickler
 
 __all__ = ["Pickled", "read_pickled", "refusal", "regular"]
 
@@ -99,7 +100,7 @@ def _read_zip(path: Path) -> Pickled:
         def place(entry: zipfile.ZipInfo) -> int:
             file.seek(entry.header_offset)
             header = file.read(LOCAL_HEADER)
-            start = entry.header_offset + LOCAL_HEADER + sum(struct.unpack("<HH", header[26:30]))
+            start: int = entry.header_offset + LOCAL_HEADER + sum(struct.unpack("<HH", header[26:30]))
             if header[:4] != b"PK\x03\x04" or start + entry.file_size > size:
                 raise ValueError("an entry of the archive lies outside of it")
             return start
@@ -136,7 +137,7 @@ def _read_old(path: Path, tensors: bool) -> Pickled:
             left -= length
             if count < 0 or left < 0:
                 raise ValueError("storages longer than the file")
-            storages[key] = Storage(_typed(torch.UntypedStorage(length), dtype))
+            storages[key] = Storage(torch.empty(count, dtype=dtype))
         found = storages[key]
         if view is None:
             return found
@@ -164,13 +165,15 @@ def _read_old(path: Path, tensors: bool) -> Pickled:
 
 def _mapped(path: Path, size: int) -> torch.UntypedStorage:
     try:
-        return torch.UntypedStorage.from_file(str(path), False, size)
+        mapped = torch.UntypedStorage.from_file(str(path), False, size)
     except (RuntimeError, UnicodeError):  # a file system that maps nothing, a name that is not UTF-8
         return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8).untyped_storage()
+    assert isinstance(mapped, torch.UntypedStorage)
+    return mapped
 
 
 def _typed(storage: torch.UntypedStorage, dtype: torch.dtype) -> torch.Tensor:
-    return torch.empty(0, dtype=dtype).set_(storage)  # type: ignore[call-overload,no-any-return]
+    return torch.empty(0, dtype=dtype).set_(storage)
 
 
 def _explain(path: Path, error: str) -> str:

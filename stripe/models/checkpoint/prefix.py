@@ -70,9 +70,7 @@ def _best(given: Shapes, own: Shapes, theirs: dict[str, str], ours: dict[str, st
     """As `matches`, of names that were shortened in one way; first what is there without a prefix."""
     fitting = Counter({("", ""): 0})  # what is taken off, what is put before the rest
     for added in {"", _common(list(ours))}:
-        shapes = {
-            name.removeprefix(added): own[full] for name, full in ours.items() if not name.endswith(COUNTER)
-        }
+        shapes = {name.removeprefix(added): own[full] for name, full in ours.items() if not name.endswith(COUNTER)}
         for name, full in theirs.items():
             start = 0
             while start >= 0:

@@ -59,8 +59,9 @@ def read(path: str | Path, *, weights: str | None = None) -> Checkpoint:
             the usual one.
     """
     path = main_file(Path(path))
+    meta: dict[str, Any] = {}
     if path.name.endswith(INDEX):
-        meta, tensors = {}, _read_shards(path)
+        tensors = _read_shards(path)
     elif path.suffix == SAFETENSORS:
         meta, tensors = _read_safetensors(path)
     else:
