@@ -10,7 +10,7 @@ from torch import Tensor
 from stripe.errors import StripeError
 from stripe.models.checkpoint.inert import ARRAY, Inert
 
-__all__ = ["choose", "entries", "is_average"]
+__all__ = ["USUAL", "choose", "entries", "is_average"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,12 @@ def entries(content: Any) -> dict[str, dict[str, Any]]:
 
     The path is empty where the checkpoint is one itself.
     """
-    found = {"/".join(path): _state(value) for path, value in _walk(content, ())}
-    if set(found) != {WHOLE} and not any("." in name for name in found.get(WHOLE, ())):
-        found.pop(WHOLE, None)  # losses and the like beside the weights
-    return found
+    if not isinstance(content, Mapping):
+        return {}
+    found = {"/".join(path): _state(value) for path, value in _walk(content, (), set())}
+    # Losses, scores and averages of them are beside the weights, which are of modules, and named so.
+    modules = {path: state for path, state in found.items() if _is_known(path) or any("." in name for name in state)}
+    return modules or found
 
 
 def choose(found: Mapping[str, dict[str, Any]], wanted: str | None, path: object) -> dict[str, Any]:
@@ -107,15 +109,22 @@ def _parts(state: Mapping[str, Any], wanted: str) -> dict[str, Any]:
     return found
 
 
-def _walk(content: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+def _is_known(path: str) -> bool:
+    return path.rpartition("/")[2] in USUAL or is_average(path)
+
+
+def _walk(
+    content: Mapping[Any, Any], path: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     """Entries that look like weights, with their paths."""
-    if not isinstance(content, Mapping) or len(path) > DEPTH or "param_groups" in content:  # of an optimizer
+    if len(path) > DEPTH or id(content) in seen or "param_groups" in content:  # of an optimizer
         return
-    if _holds_weights(content, known=not path or path[-1] in USUAL or is_average(path[-1])):
+    seen.add(id(content))
+    if _holds_weights(content, known=not path or _is_known(path[-1])):
         yield path, content
     for key, value in content.items():
         if isinstance(key, str) and isinstance(value, Mapping):
-            yield from _walk(value, (*path, key))
+            yield from _walk(value, (*path, key), seen)
 
 
 def _holds_weights(content: Mapping[Any, Any], known: bool) -> bool:

@@ -108,9 +108,11 @@ def _match(checkpoint: Checkpoint, found: list[Match], partial: bool) -> Match:
             )
         return plain[0]
     names = ", ".join(repr(match.prefix) for match in plain)
+    other = set(plain[0].prefix.split("."))
+    telling = [part for part in plain[-1].prefix.split(".") if part not in other]
     raise StripeError(
         f"{checkpoint.path} holds several networks that fit the model equally well, with the prefixes {names}; say "
-        f"which with --weights NAME, such as --weights {plain[-1].prefix.rstrip('.').rpartition('.')[2]}"
+        f"which with --weights NAME, such as --weights {telling[0] if telling else plain[-1].prefix}"
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stripe.errors import StripeError
 from stripe.models.checkpoint.description import META_KEY, check_meta
-from stripe.models.checkpoint.entries import choose, entries
+from stripe.models.checkpoint.entries import USUAL, choose, entries
 from stripe.models.checkpoint.inert import Inert
 from stripe.models.checkpoint.keys import without_wrappers
 from stripe.models.checkpoint.pickled import Pickled, read_pickled, refusal, regular
@@ -123,7 +123,9 @@ def _entries(pickled: Pickled, path: Path) -> dict[str, dict[str, Any]]:
     if found:
         return found
     if pickled.refused:
-        raise StripeError(refusal(path, pickled.refused[0]))
+        values = [content, *(content.get(key) for key in USUAL if isinstance(content, Mapping))]
+        name = next((value.name for value in values if isinstance(value, Inert)), pickled.refused[0])
+        raise StripeError(refusal(path, name))
     if not isinstance(content, Mapping):
         raise StripeError(f"{path} holds a {type(content).__name__}, not a state dict")
     keys = ", ".join(str(key) for key in list(content)[:8]) or "nothing"
