@@ -44,7 +44,7 @@ def find(patterns: Sequence[str | Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}  # where it really lies → as it was asked for
     for pattern in patterns:
-        for path in _expand(Path(pattern).expanduser()):
+        for path in _expand(Path(pattern)):
             found.setdefault(path.resolve(), path)
     if not found:
         raise StripeError("no checkpoint was named")
@@ -103,8 +103,8 @@ def _same(path: Path, other: Path) -> bool:
 
 def _expand(pattern: Path) -> list[Path]:
     try:
-        return _matches(pattern)
-    except (OSError, ValueError) as error:  # a folder that may not be read, a name with a null in it
+        return _matches(pattern.expanduser())
+    except (OSError, ValueError, RuntimeError) as error:  # may not be read, a null in the name, ~nobody
         raise StripeError(f"{pattern} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from stripe.errors import StripeError
 from stripe.models.checkpoint.entries import is_average
+from stripe.models.checkpoint.keys import plain_names
 from stripe.models.checkpoint.prefix import COUNTER, Match, matches
 from stripe.models.checkpoint.reading import Checkpoint
 
@@ -38,7 +39,9 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, *, partial: bool = False
         StripeError: Names, shapes or types do not fit; several networks in the checkpoint do; or, with ``partial``, not
             one parameter does.
     """
-    own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    full_state = model.state_dict()
+    actual = {name: full for name, full in plain_names(model).items() if isinstance(full_state[full], Tensor)}
+    own = {name: full_state[full] for name, full in actual.items()}
     state = checkpoint.state_dict
     match = _match(
         checkpoint,
@@ -83,7 +86,7 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, *, partial: bool = False
             f"the model has {_few(list(wanted))}. Check --model"
         )
     try:
-        model.load_state_dict({match.own[name]: given[name] for name in fitting}, strict=False)
+        model.load_state_dict({actual[match.own[name]]: given[name] for name in fitting}, strict=False)
     except RuntimeError as error:  # a module that loads its tensors in its own way
         raise StripeError(
             f"{checkpoint.path} cannot be loaded into the model: {' '.join(str(error).split())}"

@@ -156,10 +156,9 @@ def _read_old(path: Path, tensors: bool) -> Pickled:
             if count != len(values) or values.nbytes > len(file) - file.tell():
                 raise ValueError("a storage has another size than was said")
             if tensors and count:
-                read = torch.frombuffer(bytearray(file.read(values.nbytes)), dtype=torch.uint8)
-                values.untyped_storage().copy_(read.untyped_storage())
-            else:
-                file.seek(values.nbytes, io.SEEK_CUR)
+                opened.seek(file.tell())
+                opened.readinto(values.view(torch.uint8).numpy())
+            file.seek(values.nbytes, io.SEEK_CUR)
     return Pickled(content, unpickler.refused)
 
 

@@ -54,7 +54,10 @@ def matches(given: Shapes, own: Shapes) -> list[Match]:
         if any(match.fitting == wanted for match in found):
             break
     most = max(match.fitting for match in found)
-    best = {match.prefix: match for match in reversed(found) if match.fitting == most}
+    best: dict[frozenset[tuple[str, str]], Match] = {}  # a.module. taken off and module. put on is a. taken off
+    for match in sorted(found, key=lambda match: len(match.prefix)):
+        if match.fitting == most:
+            best.setdefault(frozenset((name, match.given.get(name, "")) for name in match.own), match)
     # A few shapes agree by chance; only where half of one side fits, a prefix explains the names.
     sound = [match for match in best.values() if not match.prefix or 2 * most >= min(wanted, len(match.given))]
     return sorted(sound or found[:1], key=lambda match: match.prefix)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -149,6 +150,14 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     regular(path)
     try:
+        if not _is_utf8(path):
+            content = path.read_bytes()
+            length = int.from_bytes(content[:8], "little")
+            state = safetensors.torch.load(content)
+            header = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+            meta = json.loads(header.get(META_KEY, "{}"))
+            check_meta(meta, path)
+            return meta, state
         with safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {}).get(META_KEY, "{}"))
             state = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
@@ -160,6 +169,15 @@ def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Any],
         raise StripeError(f"{path} cannot be read: {error.strerror or error}") from error
     check_meta(meta, path)
     return meta, state
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether safetensors can open it by its name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _epoch_in_name(path: Path) -> int | None:
@@ -175,6 +193,6 @@ def _epoch_in_name(path: Path) -> int | None:
     )
     # `epoch` first: in model_18_epoch_005.pth the 18 is a depth
     words = (r"(?:epochs?|ep)", r"(?:checkpoint|ckpt|model|weights|snapshot)")
-    searched = (re.search(rf"(?<![a-z]){word}[-_.= ]?(\d{{1,6}})(?!\d)", stem, re.IGNORECASE) for word in words)
+    searched = (re.search(rf"(?<![a-z]){word}[-_.= ]?(\d{{1,6}})(?!\d|-of-)", stem, re.IGNORECASE) for word in words)
     found = next(filter(None, searched), None) or re.fullmatch(r"(\d{1,6})", stem)
     return int(found[1]) if found else None
