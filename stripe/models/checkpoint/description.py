@@ -26,7 +26,7 @@ META_TYPES: dict[str, tuple[type, ...]] = {
 }
 # What numbers can be; others are damage, and would only be noticed when memory ends.
 RANGES: dict[str, tuple[float, float]] = {
-    "num_classes": (1, 1 << 24),
+    "num_classes": (1, 1 << 20),
     "image_size": (1, 1 << 14),
     "epoch": (0, 1 << 31),
     "learning_rate": (0, 1e6),

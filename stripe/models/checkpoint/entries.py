@@ -1,18 +1,17 @@
 """Which of the entries of a checkpoint are weights, and which of these are wanted."""
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from stripe.errors import StripeError
 from stripe.models.checkpoint.inert import ARRAY, Inert
+from stripe.models.checkpoint.notice import notice
 
 __all__ = ["USUAL", "choose", "entries", "is_average"]
-
-logger = logging.getLogger(__name__)
 
 # What training loops call the weights, in the order in which they are preferred where several are there.
 USUAL = ("state_dict", "model", "model_state_dict", "net", "module", "network", "weights", "params", "model_state")
@@ -39,7 +38,7 @@ def entries(content: Any) -> dict[str, dict[str, Any]]:
     return modules or found
 
 
-def choose(found: Mapping[str, dict[str, Any]], wanted: str | None, path: object) -> dict[str, Any]:
+def choose(found: Mapping[str, dict[str, Any]], wanted: str | None, path: Path) -> dict[str, Any]:
     """The one that is wanted.
 
     Args:
@@ -69,7 +68,7 @@ def choose(found: Mapping[str, dict[str, Any]], wanted: str | None, path: object
     raise StripeError(f"{path} holds no weights called {wanted!r}; its weights are {_list(found)}")
 
 
-def _usual(found: Mapping[str, dict[str, Any]], path: object) -> str:
+def _usual(found: Mapping[str, dict[str, Any]], path: Path) -> str:
     plain = [name for name in found if not is_average(name)] or list(found)
     plain.sort(key=lambda name: name.count("/"))
     if len(plain) > 1:
@@ -85,9 +84,9 @@ def _usual(found: Mapping[str, dict[str, Any]], path: object) -> str:
     if others:
         averages = [name for name in others if is_average(name)]
         hint = f"; {averages[0]} is averaged over training: --weights {averages[0]} takes it" if averages else ""
-        logger.warning("%s: took %s of %s%s", path, chosen or "the weights outside of entries", _list(found), hint)
+        notice(path, f"took {chosen or 'the weights outside of entries'} of {_list(found)}{hint}")
     elif chosen.rpartition("/")[2] not in (WHOLE, *USUAL):
-        logger.warning("%s: took %s, the only weights in it", path, chosen)
+        notice(path, f"took {chosen}, the only weights in it")
     return chosen
 
 

@@ -1,7 +1,6 @@
 """Loading a checkpoint into a model, or saying why it does not fit."""
 
 import logging
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from stripe.errors import StripeError
 from stripe.models.checkpoint.entries import is_average
 from stripe.models.checkpoint.keys import plain_names
+from stripe.models.checkpoint.notice import notice
 from stripe.models.checkpoint.prefix import COUNTER, Match, matches
 from stripe.models.checkpoint.reading import Checkpoint
 
@@ -17,7 +17,6 @@ __all__ = ["load_into"]
 logger = logging.getLogger(__name__)
 
 SHOWN = 3  # names of each sort in a message
-_SAID: set[tuple[Path, str]] = set()
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint, *, partial: bool = False) -> list[str]:
@@ -93,7 +92,7 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, *, partial: bool = False
         ) from error
     if match.prefix or match.outside:
         left = f"; left out {len(match.outside)} without it ({_few(match.outside)})" if match.outside else ""
-        _say(checkpoint.path, f"took {match.prefix!r} off the names{left}")
+        notice(checkpoint.path, f"took {match.prefix!r} off the names{left}")
     skipped = [f"{name} ({what})" for what, names in problems.items() for name in names]
     if skipped:
         logger.warning("%s: skipped %s", checkpoint.path, _few(skipped))
@@ -106,9 +105,7 @@ def _match(checkpoint: Checkpoint, found: list[Match], partial: bool) -> Match:
     if len(plain) == 1 or (not partial and not _is_whole(plain[0])) or (partial and not plain[0].prefix):
         averages = [match.prefix for match in found if is_average(match.prefix) and match is not plain[0]]
         if averages:
-            logger.warning(
-                "%s: %r are weights averaged over training; --weights ema takes them", checkpoint.path, averages[0]
-            )
+            notice(checkpoint.path, f"{averages[0]!r} are weights averaged over training; --weights ema takes them")
         return plain[0]
     names = ", ".join(repr(match.prefix) for match in plain)
     other = set(plain[0].prefix.split("."))
@@ -137,13 +134,6 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
     if tensor.device.type == "meta" or not tensor.numel():
         return (id(tensor),)
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
-
-
-def _say(path: Path, sentence: str) -> None:
-    """Say something once of all checkpoints in a folder: those of a run are alike."""
-    if (path.parent, sentence) not in _SAID:
-        _SAID.add((path.parent, sentence))
-        logger.warning("%s: %s", path, sentence)
 
 
 def _few(entries: list[str]) -> str:
