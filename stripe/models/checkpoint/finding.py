@@ -5,7 +5,7 @@ import glob
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -49,23 +49,26 @@ def find(patterns: Sequence[str | Path]) -> list[Path]:
     if not found:
         raise StripeError("no checkpoint was named")
     epochs = {path: epoch_of(path) for path in found.values()}
-    return _without_copies(sorted(epochs, key=lambda path: _order(path, epochs[path])))
+    paths = sorted(epochs, key=lambda path: _order(path, epochs[path]))
+    copies = _copies(epochs)
+    return [path for path in paths if path not in copies]
 
 
-def _without_copies(paths: list[Path]) -> list[Path]:
-    """Of files with the same content the first, which says its epoch in its name where one does."""
+def _copies(epochs: Mapping[Path, int | None]) -> set[Path]:
+    """Files with the content of another that is not of another epoch."""
     kept: dict[tuple[int, str], list[Path]] = {}
-    left = []
+    left = set()
     # last.ckpt and model_best.pth are the copies, and not what they are copies of
-    for path in sorted(paths, key=names_moment):
+    for path in sorted(epochs, key=lambda path: (names_moment(path), epochs[path] is None)):
         alike = kept.setdefault(_beginning(path), [])
-        original = next((other for other in alike if _same(path, other)), None)
+        same_epoch = (other for other in alike if epochs[path] in (None, epochs[other]))
+        original = next((other for other in same_epoch if _same(path, other)), None)
         if original is None:
             alike.append(path)
         else:
-            left.append(path)
+            left.add(path)
             logger.warning("%s is a copy of %s, and left out", path, original)
-    return [path for path in paths if path not in left]
+    return left
 
 
 def names_moment(path: Path) -> bool:

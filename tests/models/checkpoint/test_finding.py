@@ -111,6 +111,13 @@ def test_a_copy_is_left_out_and_that_is_said(
     assert f"{tmp_path / name} is a copy of {tmp_path / 'epoch=1.ckpt'}, and left out" in caplog.text
 
 
+def test_epochs_in_which_nothing_changed_are_no_copies(tmp_path: Path) -> None:
+    for epoch in range(3):
+        safetensors.torch.save_file(STATE, tmp_path / f"epoch_{epoch}.safetensors")
+    safetensors.torch.save_file(STATE, tmp_path / "last.safetensors")
+    assert [path.name for path in checkpoint.find([tmp_path])] == [f"epoch_{epoch}.safetensors" for epoch in range(3)]
+
+
 def test_names_with_brackets_and_without_suffix(tmp_path: Path) -> None:
     paths = touch(tmp_path / "run[1]", "epoch[2].pth", "weights")
     assert checkpoint.find([paths[0]]) == paths[:1]
