@@ -65,7 +65,7 @@ def command(
     from stripe.models import checkpoint as ckpt
 
     patterns = [*checkpoints, *more_checkpoints]
-    paths = ckpt.find(patterns) if patterns else []
+    paths = ckpt.without_copies(ckpt.find(patterns)) if patterns else []
     first = asr.translate(ckpt.read(paths[0], weights=entry)) if paths else None
     resolved = resolve(checkpoint=first, seed=seed, **names)
     images = getattr(resolved.data, split)

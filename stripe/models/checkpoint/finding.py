@@ -5,7 +5,7 @@ import glob
 import hashlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from stripe.errors import StripeError
 from stripe.models.checkpoint.reading import SUFFIXES, epoch_of, read
 from stripe.models.checkpoint.shards import MAIN
 
-__all__ = ["find", "names_moment", "same_weights"]
+__all__ = ["find", "names_moment", "same_weights", "without_copies"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +29,15 @@ COMPANION = re.compile(
 def find(patterns: Sequence[str | Path]) -> list[Path]:
     """The checkpoints that patterns stand for.
 
+    A folder as Hugging Face's libraries write it is one checkpoint, by its main file or index.
+
     Args:
         patterns: Each a file (of any name), a folder (all checkpoints in it, not in its subfolders), or a
             glob (the checkpoints and folders among its matches; ``**`` goes through subfolders).
 
-    A folder as Hugging Face's libraries write it is one checkpoint, by its main file or index.
-
     Returns:
         Each file once, ordered by the epoch that it holds or its name says, files without an epoch last and in the
-        natural order of their names (2 before 10). Of copies and hard links of one file one is left, and that is said.
+        natural order of their names (2 before 10).
 
     Raises:
         StripeError: A pattern matches nothing, or a file cannot be read.
@@ -49,13 +49,19 @@ def find(patterns: Sequence[str | Path]) -> list[Path]:
     if not found:
         raise StripeError("no checkpoint was named")
     epochs = {path: epoch_of(path) for path in found.values()}
-    paths = sorted(epochs, key=lambda path: _order(path, epochs[path]))
-    copies = _copies(epochs)
-    return [path for path in paths if path not in copies]
+    return sorted(epochs, key=lambda path: _order(path, epochs[path]))
 
 
-def _copies(epochs: Mapping[Path, int | None]) -> set[Path]:
-    """Files with the content of another that is not of another epoch."""
+def without_copies(paths: Sequence[Path]) -> list[Path]:
+    """Checkpoints without the copies and hard links among them, of which it is said that they are left out.
+
+    Args:
+        paths: What `find` gave. Files with the same content but different epochs are no copies.
+
+    Raises:
+        StripeError: A file cannot be read.
+    """
+    epochs = {path: epoch_of(path) for path in paths}
     kept: dict[tuple[int, str], list[Path]] = {}
     left = set()
     # last.ckpt and model_best.pth are the copies, and not what they are copies of
@@ -68,7 +74,7 @@ def _copies(epochs: Mapping[Path, int | None]) -> set[Path]:
         else:
             left.add(path)
             logger.warning("%s is a copy of %s, and left out", path, original)
-    return left
+    return [path for path in paths if path not in left]
 
 
 def names_moment(path: Path) -> bool:
