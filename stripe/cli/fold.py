@@ -12,6 +12,7 @@ from stripe.cli.options import (
     format_option,
     model_options,
     precision_option,
+    weights_option,
     workers_option,
 )
 from stripe.cli.outputs import check_output, check_weights
@@ -21,6 +22,7 @@ __all__ = ["command"]
 
 @click.command()
 @click.option("--ckpt", "checkpoint", type=click.Path(path_type=Path), help="The trained network.")
+@weights_option
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file, ….safetensors."
 )
@@ -69,6 +71,7 @@ __all__ = ["command"]
 @format_option
 def command(
     checkpoint: Path | None,
+    entry: str | None,
     output: Path,
     num_images: int,
     frontier: Path | None,
@@ -130,7 +133,7 @@ def command(
         raise StripeError(f"{frontier}: the table is written as .csv, .parquet or .json")
     for path in (frontier, frontier.with_suffix(".png")) if frontier else ():
         check_output(path)
-    read = asr.translate(checkpoints.read(checkpoint)) if checkpoint else None
+    read = asr.translate(checkpoints.read(checkpoint, weights=entry)) if checkpoint else None
     if read and "folded" in read.meta:
         raise StripeError(f"{checkpoint} is folded already; fold the checkpoint that it was made from")
     if read and names["data_spec"] is None and "data" not in read.meta:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stripe.cli.options import data_options, format_option, model_options
+from stripe.cli.options import data_options, format_option, model_options, weights_option
 from stripe.cli.outputs import check_weights
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ __all__ = ["command"]
 
 @click.command()
 @click.option("--ckpt", "checkpoint", required=True, type=click.Path(path_type=Path), help="Checkpoint with ASR.")
+@weights_option
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file, ….safetensors."
 )
@@ -42,6 +43,7 @@ __all__ = ["command"]
 @format_option
 def command(
     checkpoint: Path,
+    entry: str | None,
     output: Path,
     data_spec: str | None,
     data_root: str | None,
@@ -77,7 +79,7 @@ def command(
     if output.exists() and output.resolve() == checkpoint.resolve():
         raise StripeError(f"{output} is the checkpoint itself, and what was trained would be lost; name another file")
     check_weights(output)
-    read = asr.translate(checkpoints.read(checkpoint))
+    read = asr.translate(checkpoints.read(checkpoint, weights=entry))
     plain, meta = _plain_model(read.meta, **model)
     network = asr.restore(read, plain).eval()
     fused = asr.fuse(network)

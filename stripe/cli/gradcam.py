@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stripe.cli.interrupts import interruptible
-from stripe.cli.options import data_options, device_option, model_options, workers_option
+from stripe.cli.options import data_options, device_option, model_options, weights_option, workers_option
 
 if TYPE_CHECKING:
     from stripe.gradcam.average import Target
@@ -58,6 +58,7 @@ class TargetType(click.ParamType["Target"]):
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the images (and random weights)."
 )
 @click.option("--partial", is_flag=True, help="Let keys that don't fit the model pass, and say which.")
+@weights_option
 @device_option
 @workers_option
 def command(
@@ -71,6 +72,7 @@ def command(
     batch_size: int,
     seed: int,
     partial: bool,
+    entry: str | None,
     device: str | None,
     workers: int | None,
     **names: Any,
@@ -101,13 +103,14 @@ def command(
         path, *more = checkpoints.find([ckpt])
         if more:
             raise StripeError(f"--ckpt {ckpt} names {len(more) + 1} checkpoints; Grad-CAM is of one, such as {path}.")
-        read = asr.translate(checkpoints.read(path))
+        read = asr.translate(checkpoints.read(path, weights=entry))
         epoch = Epoch.of_file(checkpoints.epoch_of(path) or 0, path)
     resolved = resolve(checkpoint=read, seed=seed, **names)
     if read:
         for line in checkpoints.load_into(resolved.model, read, partial=partial):
             click.echo(f"{ckpt}: skipped {line}", err=True)
-    weights = "checkpoints" if read else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
+    loaded = f"checkpoints, {entry}" if entry else "checkpoints"
+    weights = loaded if read else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
     images = getattr(resolved.data, split)
     wanted = num_images or (open_capture(output).sizes["image"] if output.exists() else min(500, len(images)))
     chosen = choose_images(images.labels, wanted, seed)

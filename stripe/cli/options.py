@@ -12,6 +12,7 @@ __all__ = [
     "format_option",
     "model_options",
     "precision_option",
+    "weights_option",
     "workers_option",
 ]
 
@@ -115,6 +116,17 @@ def precision_option(function: Command) -> Command:
         type=click.Choice(["float32", "bfloat16"]),
         help="Of training. Default: bfloat16 on GPUs that have it, else float32; newer CPUs train twice as fast in "
         "bfloat16.",
+    )(function)
+
+
+def weights_option(function: Command) -> Command:
+    """``--weights``."""
+    return click.option(
+        "--weights",
+        "entry",
+        metavar="NAME",
+        help="Which weights of a checkpoint that holds several: `ema`, an entry such as state_dict_ema, or a part of "
+        "the parameters' names such as teacher.",
     )(function)
 
 
