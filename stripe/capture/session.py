@@ -88,9 +88,11 @@ class CaptureSession:
         first, labels = images_and_labels(next(iter(loader), None))
         self.sites = select_sites(discover(self.model, self._input(first[:2])), sites)
         self._num_images = count_images(loader)
+        self._image_shape = first.shape[1:]
+        picture = thumbnails(first[:1])
         if paths and len(paths) != self._num_images:
             raise StripeError(f"There are {len(paths)} paths for {self._num_images} images.")
-        self._recorder = Recorder(self.model, self.sites, record_input=record_input, dtype=getattr(torch, dtype))
+        self._recorder = Recorder(self.model, self.sites, record_input=record_input)
         numbered = {e.number: e for e in (Epoch(e) if isinstance(e, int) else e for e in epochs)}
         self._file = CaptureFile(
             self.path,
@@ -98,7 +100,7 @@ class CaptureSession:
                 epochs=tuple(numbered[number] for number in sorted(numbered)),
                 num_images=self._num_images,
                 paths=tuple(paths),
-                thumbnail_shape=tuple(thumbnails(first[:1]).shape[1:]),  # type: ignore[arg-type]
+                thumbnail_shape=None if picture is None else tuple(picture.shape[1:]),  # type: ignore[arg-type]
                 sites=tuple(self.sites),
                 record_input=record_input,
                 dtype=dtype,
@@ -187,19 +189,31 @@ class CaptureSession:
         )
 
     def _write_images(self, start: int, labels: Tensor, images: Tensor) -> None:
-        self._file.write_images(start, labels.numpy(), thumbnails(images).numpy())
+        self._file.write_images(start, labels.cpu().numpy(), self._thumbnails(images))
 
     def _check_images(self, start: int, labels: Tensor, images: Tensor) -> None:
         """Refuse images that are not those in the file, by label and thumbnail."""
         held_labels, held = self._file.images(start, start + len(labels))
-        seen = thumbnails(images).numpy()
-        same = held.shape == seen.shape and np.abs(held.astype(int) - seen).max(initial=0) <= TOLERANCE
-        if not same or not np.array_equal(held_labels, labels.numpy()):
+        seen = self._thumbnails(images)
+        same = np.array_equal(held_labels, labels.cpu().numpy()) and (held is None) == (seen is None)
+        if same and held is not None and seen is not None:
+            same = held.shape == seen.shape and np.abs(held.astype(int) - seen).max(initial=0) <= TOLERANCE
+        if not same:
             raise StripeError(
                 f"{self.path} holds other images at places {start} to {start + len(labels) - 1}. The loader must give "
                 "the same images in the same order at every epoch: don't shuffle it. For other images give another "
                 "output file."
             )
+
+    def _thumbnails(self, images: Tensor) -> np.ndarray[Any, Any] | None:
+        """Small pictures of images, all of which must have the size of the first."""
+        if images.shape[1:] != self._image_shape:
+            raise StripeError(
+                f"The images have different sizes, such as {tuple(self._image_shape)} and {tuple(images.shape[1:])}; a "
+                "capture compares the same places of all images: give the loader images of one size."
+            )
+        pictures = thumbnails(images)
+        return None if pictures is None else pictures.numpy()
 
 
 def capture(
