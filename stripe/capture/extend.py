@@ -7,8 +7,9 @@ from pathlib import Path
 
 import h5py
 
-from stripe.capture.file import open_for_writing
 from stripe.capture.layout import LIBVER
+from stripe.capture.lock import open_for_writing
+from stripe.capture.probe import mark_sound
 from stripe.capture.structure import readable, structure
 from stripe.errors import StripeError
 from stripe.files import beside
@@ -47,6 +48,7 @@ def extending(path: Path) -> Iterator[h5py.File]:
             with h5py.File(copy, "r+", libver=LIBVER, locking=False) as file:
                 yield file
             copy.replace(path)
+            mark_sound(path)
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py raises any of them
             raise StripeError(f"Can't add to {path}, which is as it was: {error}.") from error
         finally:

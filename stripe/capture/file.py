@@ -1,7 +1,5 @@
 """The writing side of a capture file: opened by one, an epoch complete or absent."""
 
-import errno
-import functools
 import logging
 import os
 import shutil
@@ -18,12 +16,14 @@ import numpy as np
 
 from stripe.capture.groups import carry_over
 from stripe.capture.layout import LIBVER, Epoch, Layout, create
+from stripe.capture.lock import open_for_writing
+from stripe.capture.probe import mark_sound
 from stripe.capture.slab import SlabWriter, slabs
 from stripe.capture.structure import readable, structure
 from stripe.capture.text import attribute, group_name, text
 from stripe.errors import StripeError
 
-__all__ = ["CaptureFile", "open_for_writing"]
+__all__ = ["CaptureFile"]
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +143,8 @@ class CaptureFile:
         """Close the file and let others write it."""
         self._writer.close()
         self._lock.close()
+        with suppress(OSError):
+            mark_sound(self.path)
 
     def _narrowed(self, rows: np.ndarray[Any, Any], dtype: np.dtype[Any], site: str) -> np.ndarray[Any, Any]:
         """Values in the type of the file, and none of them infinite that was finite."""
@@ -200,6 +202,7 @@ class CaptureFile:
                 with h5py.File(grown, "r+", libver=LIBVER, locking=False) as file:
                     carry_over(self._lock["gradcam"], file.create_group("gradcam"))
             grown.replace(self.path)
+            mark_sound(self.path)
         except (OSError, RuntimeError) as error:  # h5py raises either
             raise StripeError(f"Can't add epochs to {self.path}, which is as it was: {error}.") from error
         finally:
@@ -232,50 +235,6 @@ def _explained_creation(path: Path, layout: Layout, *, replace: bool = False) ->
         raise StripeError(f"{path.parent} can't be written to; give another output file.") from error
     except (OSError, RuntimeError, TypeError, ValueError) as error:  # h5py raises any of them
         raise StripeError(f"Can't create {path}: {error}.") from error
-
-
-def open_for_writing(path: Path) -> h5py.File:
-    """Open through HDF5, which holds the lock that keeps a second writer out."""
-    if path.is_dir():
-        raise StripeError(f"{path} is a folder; the output is a file, such as {path / 'capture.h5'}.")
-    try:
-        if not path.stat().st_size:
-            raise OSError("the file is empty")  # HDF5 would make a new one of it
-        return _locked(path)
-    except (OSError, RuntimeError, ValueError) as error:  # h5py raises any of them
-        reason = str(error)
-        if isinstance(error, BlockingIOError) or "unable to lock" in reason:
-            message = "is being written by another process. Wait until it ends, or give another output file"
-        elif isinstance(error, PermissionError):
-            message = "may not be written to. Give another output file, or change its permissions"
-        elif "already open" in reason:
-            message = "is still open in this program. Close it first, or give another output file"
-        else:
-            message = (
-                f"can't be opened as HDF5 ({error}). It is another kind of file, or it is damaged: then delete it and "
-                "capture again"
-            )
-        raise StripeError(f"{path} {message}.") from error
-
-
-def _locked(path: Path) -> h5py.File:
-    """Open with HDF5's lock, or without one where the file system has none."""
-    try:
-        return h5py.File(path, "r+")
-    except OSError as error:
-        held_elsewhere = error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
-        if "unable to lock" not in str(error) or held_elsewhere:
-            raise
-        _say_unlocked(path, error.errno)
-        return h5py.File(path, "r+", locking=False)
-
-
-@functools.cache
-def _say_unlocked(path: Path, number: int | None) -> None:
-    logger.warning(
-        "%s: its file system gives no locks (%s), so that nothing keeps a second writer out: start only one at a time",
-        *(path, os.strerror(number or errno.ENOLCK)),
-    )
 
 
 def _check_in_one_piece(file: h5py.File, path: Path, found: Mapping[str, Any]) -> None:

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stripe.capture.probe import mark_sound
 from stripe.capture.sites import Site
 from stripe.capture.text import attribute, group_name, text
 from stripe.files import beside, name_new
@@ -152,6 +153,7 @@ def appearing(path: Path, *, replace: bool = False) -> Iterator[h5py.File]:
             temporary.replace(path)
         else:
             name_new(temporary, path)
+        mark_sound(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from stripe.capture.layout import NOT_A_VARIABLE
+from stripe.capture.probe import probe
 from stripe.capture.slab import Slab
 from stripe.capture.structure import attributes, readable, structure
 from stripe.capture.text import text
@@ -47,6 +48,8 @@ def open_capture(path: str | Path) -> xr.DataTree:
         raise StripeError(f"{path} is a folder; name a capture in it, such as {path / 'capture.h5'}.")
     if not is_file:
         raise StripeError(f"There is no file {path}; `stripe capture` makes one.")
+    with readable(path):
+        probe(path)
     with readable(path), _open(path) as file:
         in_one_piece = structure(file, path)
         tree = xr.DataTree.from_dict(

@@ -10,8 +10,8 @@ import xarray as xr
 
 from stripe.capture import Epoch
 from stripe.capture.extend import extending
-from stripe.capture.file import open_for_writing
 from stripe.capture.layout import Layout, add_dimension, add_scale, add_variable, appearing, fill
+from stripe.capture.lock import open_for_writing
 from stripe.capture.structure import readable, structure
 from stripe.capture.text import attribute, group_name, text
 from stripe.errors import StripeError
