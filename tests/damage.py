@@ -42,7 +42,7 @@ from stripe.training import RESNET, EpochMetrics, Run
 from stripe.training.state import load_state, save_state
 
 ATTRS = {"model": "toy", "data": "random", "seed": 3, "scale": "2 epochs", "classes": ["cat", "dog"]}
-SECONDS = 60  # after which an input counts as a hang
+SECONDS = 120  # after which an input counts as a hang
 MEMORY = 16 * 2**30  # of a process, so that a size that is damage can't take all there is
 
 RECIPE = """

@@ -11,7 +11,7 @@ import xarray as xr
 from stripe.capture.layout import NOT_A_VARIABLE
 from stripe.capture.probe import probe
 from stripe.capture.slab import Slab
-from stripe.capture.structure import attributes, readable, structure
+from stripe.capture.structure import attributes, axes, readable, structure
 from stripe.capture.text import text
 from stripe.errors import StripeError
 
@@ -100,7 +100,7 @@ def _dataset(group: h5py.Group, in_one_piece: dict[str, Slab]) -> xr.Dataset:
         if not isinstance(item, h5py.Dataset):
             continue
         if not item.is_scale:
-            dims = [dim[0].name.rsplit("/", 1)[-1] for dim in item.dims]
+            dims = axes(item)
             variables[name] = (dims, _values(item, dims, in_one_piece))
         elif not h5py.h5ds.get_scale_name(item.id).decode().startswith(NOT_A_VARIABLE):
             coordinates[name] = (name, item[:])

@@ -10,12 +10,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stripe.capture.layout import FORMAT, FORMAT_VERSION
+from stripe.capture.layout import FORMAT, FORMAT_VERSION, NOT_A_VARIABLE
 from stripe.capture.slab import Slab, slabs
 from stripe.capture.text import text
 from stripe.errors import StripeError
 
-__all__ = ["attributes", "readable", "structure"]
+__all__ = ["attributes", "axes", "readable", "structure"]
 
 STRINGS = "O"
 INTEGERS = "iu"
@@ -100,6 +100,15 @@ def attributes(group: h5py.Group) -> dict[str, Any]:
     return found
 
 
+def axes(item: h5py.Dataset) -> list[str]:
+    """The names of a dataset's axes, by the labels of their scales: HDF5 searches the whole file for a name."""
+    names = []
+    for dim in item.dims:
+        label = h5py.h5ds.get_scale_name(dim[0].id).decode()
+        names.append(dim[0].name.rsplit("/", 1)[-1] if label.startswith(NOT_A_VARIABLE) else label)
+    return names
+
+
 def _numbers(group: h5py.Group, name: str, kinds: str, ndim: int) -> h5py.Dataset:
     """A dataset of a group, of one of the kinds of type that NumPy has letters for."""
     item = group[name]
@@ -120,8 +129,8 @@ def _check_site(name: str, site: h5py.Group, lead: tuple[int, int]) -> None:
     attention = site["attention"]
     for variable in ("attention", "input") if "input" in site else ("attention",):
         values = _numbers(site, variable, "f", attention.ndim)
-        dims = [dim[0].name for dim in values.dims]
-        if values.shape[:2] != lead or values.shape != attention.shape or dims[:2] != ["/epoch", "/image"]:
+        dims = axes(values)
+        if values.shape[:2] != lead or values.shape != attention.shape or dims[:2] != ["epoch", "image"]:
             raise ValueError(f"its {variable} at {text(name)} has another shape than it should")
         if values.dtype != attention.dtype or not values.size:
             raise ValueError(f"its {variable} at {text(name)} has another type than it should")

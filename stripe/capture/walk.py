@@ -6,11 +6,15 @@ that it starts fast.
 
 import contextlib
 import math
+import resource
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import h5py
+
+MEMORY = 16 * 2**30
 
 
 def walk(path: str) -> None:
@@ -23,7 +27,6 @@ def walk(path: str) -> None:
 def visit(_name: str, item: Any) -> None:
     """Read what is to know of one object."""
     attempt(h5py.h5o.get_info, item.id)
-    attempt(lambda: list(item.attrs))
     for name in attempt(lambda: list(item.attrs)) or ():
         attempt(item.attrs.get, name)
     if isinstance(item, h5py.Group):
@@ -31,7 +34,7 @@ def visit(_name: str, item: Any) -> None:
             attempt(item.get, name)
     elif isinstance(item, h5py.Dataset):
         attempt(lambda: (item.shape, item.dtype, item.id.get_offset()))
-        attempt(lambda: [dim[0].name for dim in item.dims])
+        attempt(lambda: [h5py.h5ds.get_scale_name(dim[0].id) for dim in item.dims])
         attempt(lambda: item.is_scale and h5py.h5ds.get_scale_name(item.id))
         attempt(read_text, item)
 
@@ -52,4 +55,9 @@ def attempt(function: Callable[..., Any], *args: Any) -> Any:
 
 
 if __name__ == "__main__":
+    # Of computing, not of the clock, as file systems may be slow; a sound file takes a fraction of it.
+    seconds = min(2 + Path(sys.argv[1]).stat().st_size // 500_000, 30)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     walk(sys.argv[1])
