@@ -88,9 +88,11 @@ class CaptureSession:
         first = batch_of(next(iter(loader), None), self.model)
         self.sites = select_sites(discover(self.model, self._input(first.first(2))), sites)
         self._num_images = count_images(loader)
+        self._image_shape = _shape(first)
+        picture = thumbnails(first.first(1).images)
         if paths and len(paths) != self._num_images:
             raise StripeError(f"There are {len(paths)} paths for {self._num_images} images.")
-        self._recorder = Recorder(self.model, self.sites, record_input=record_input, dtype=getattr(torch, dtype))
+        self._recorder = Recorder(self.model, self.sites, record_input=record_input)
         numbered = {e.number: e for e in (Epoch(e) if isinstance(e, int) else e for e in epochs)}
         self._file = CaptureFile(
             self.path,
@@ -98,7 +100,7 @@ class CaptureSession:
                 epochs=tuple(numbered[number] for number in sorted(numbered)),
                 num_images=self._num_images,
                 paths=tuple(paths),
-                thumbnail_shape=_thumbnail_shape(first),
+                thumbnail_shape=None if picture is None else tuple(picture.shape[1:]),  # type: ignore[arg-type]
                 sites=tuple(self.sites),
                 record_input=record_input,
                 dtype=dtype,
@@ -182,20 +184,38 @@ class CaptureSession:
         )
 
     def _write_images(self, start: int, batch: Batch) -> None:
-        self._file.write_images(start, batch.labels.numpy(), thumbnails(batch.images).numpy())
+        self._file.write_images(start, batch.labels.cpu().numpy(), self._thumbnails(batch))
 
     def _check_images(self, start: int, batch: Batch) -> None:
         """Refuse images that are not those in the file, by label and thumbnail."""
-        labels = batch.labels
+        labels = batch.labels.cpu().numpy()
         held_labels, held = self._file.images(start, start + len(labels))
-        seen = thumbnails(batch.images).numpy()
-        same = held.shape == seen.shape and np.abs(held.astype(int) - seen).max(initial=0) <= TOLERANCE
-        if not same or not np.array_equal(held_labels, labels.numpy()):
+        seen = self._thumbnails(batch)
+        same = np.array_equal(held_labels, labels) and (held is None) == (seen is None)
+        if same and held is not None and seen is not None:
+            same = held.shape == seen.shape and np.abs(held.astype(int) - seen).max(initial=0) <= TOLERANCE
+        if not same:
             raise StripeError(
                 f"{self.path} holds other images at places {start} to {start + len(labels) - 1}. The loader must give "
                 "the same images in the same order at every epoch: don't shuffle it. For other images give another "
                 "output file."
             )
+
+    def _thumbnails(self, batch: Batch) -> np.ndarray[Any, Any] | None:
+        """Small pictures of images, which have the size of the first unless they come as lists."""
+        shape = _shape(batch)
+        if shape != self._image_shape:
+            raise StripeError(
+                f"The images have different sizes, such as {self._image_shape} and {shape}; a capture compares the same "
+                "places of all images: give the loader images of one size."
+            )
+        pictures = thumbnails(batch.images)
+        return None if pictures is None else pictures.numpy()
+
+
+def _shape(batch: Batch) -> tuple[int, ...] | None:
+    """Shape of an image; None where each has its own."""
+    return tuple(batch.images.shape[1:]) if isinstance(batch.images, Tensor) else None
 
 
 def capture(
@@ -289,8 +309,3 @@ def _counted(sites: Sequence[Site], thing: str, things: str = "") -> str:
 
 def _some(sites: Sequence[Site]) -> str:
     return ", ".join(site.name for site in sites[:6]) + (" …" if len(sites) > 6 else "")
-
-
-def _thumbnail_shape(batch: Batch) -> tuple[int, int, int] | None:
-    pictures = thumbnails(batch.first(1).images)
-    return None if pictures is None else (pictures.shape[1], pictures.shape[2], 3)
