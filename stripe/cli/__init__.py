@@ -1,6 +1,7 @@
 """The command line: one thin file a command, loaded only when it is called."""
 
 import importlib
+import io
 import sys
 from typing import Any
 
@@ -47,6 +48,8 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Turn errors that are meant for people into one message and exit code 1."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be what the terminal can show
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except StripeError as error:

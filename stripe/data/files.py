@@ -134,7 +134,8 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
     if values.min() >= 0 and values.max() <= 65535:
         return (values // scale).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
-    return np.rint((values.astype(np.float64) - low) * (255 / (high - low or 1))).astype(np.uint8)
+    stretched: np.ndarray = np.rint((values.astype(np.float64) - low) * (255 / (high - low or 1))).astype(np.uint8)
+    return stretched
 
 
 def _unreadable(path: Path, error: Exception) -> StripeError:

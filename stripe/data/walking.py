@@ -80,19 +80,18 @@ class LeftOut:
             kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in self.files).most_common()
             listed = ", ".join(f"{count} {kind}" for kind, count in kinds[:4]) + (" …" if len(kinds) > 4 else "")
             logger.warning(
-                "%s: %d of the files are left out, since by their names they are no images that Pillow opens (%s), "
-                "such as %s",
+                "%s: %s left out, by their names no images that Pillow opens (%s), such as %s",
                 self.root,
-                len(self.files),
+                _count(self.files, "file"),
                 listed,
                 self.files[0],
             )
         if self.beside:
-            logger.warning(
-                "%s: %d images are left out that lie beside the class folders, such as %s",
-                self.root,
-                len(self.beside),
-                self.beside[0],
-            )
+            counted = _count(self.beside, "image")
+            logger.warning("%s: %s left out, beside the class folders, such as %s", self.root, counted, self.beside[0])
         if self.folders:
             logger.warning("%s: left out are the folders %s", self.root, ", ".join(self.folders))
+
+
+def _count(names: list[str], noun: str) -> str:
+    return f"{len(names):,} {noun}s are" if len(names) > 1 else f"1 {noun} is"
