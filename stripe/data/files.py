@@ -122,20 +122,21 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Grey values of any range in 0..255, uint8."""
+    """Grey values of any range in 0..255, uint8; see `FileImages` for the rule."""
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         values = np.where(finite, values, values[finite].min() if finite.any() else 0).astype(np.float64)
-        if values.min() >= 0 and values.max() <= 1:
-            return np.rint(values * 255).astype(np.uint8)
-        scale = 1 if values.max() <= 255 else 256
-    else:
-        scale = 1 if values.max() <= 255 else 16 if values.max() <= 4095 else 256
-    if values.min() >= 0 and values.max() <= 65535:
-        return (values // scale).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
-    stretched: np.ndarray = np.rint((values.astype(np.float64) - low) * (255 / (high - low or 1))).astype(np.uint8)
-    return stretched
+    scaled: np.ndarray
+    if low < 0 or high > 65535:
+        scaled = np.rint((values.astype(np.float64) - low) * (255 / (high - low or 1)))
+    elif values.dtype.kind == "f" and high <= 1:
+        scaled = np.rint(values * 255)
+    elif high <= 255:
+        scaled = values
+    else:
+        scaled = values // (16 if values.dtype.kind != "f" and high <= 4095 else 256)
+    return scaled.astype(np.uint8)
 
 
 def _unreadable(path: Path, error: Exception) -> StripeError:
