@@ -204,7 +204,7 @@ def fill(file: h5py.File, layout: Layout) -> None:
                 "kind": site.kind,
                 "owner": site.owner,
                 "map_shape": np.asarray(site.map_shape, np.int64),
-                "input_dependent": int(site.input_dependent),
+                "input_dependent": int(site.input_dependent is True),
                 "order": order,
             }
         )

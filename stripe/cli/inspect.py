@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from stripe.capture import Site
+
 __all__ = ["command"]
 
 
@@ -51,16 +53,14 @@ def command(
             click.echo(f"{capture} holds no attention, but Grad-CAM maps: stripe plot --kind gradcam {capture}")
         return
     assert model_spec is not None
-    sites = _of_model(model_spec, image_size, channels, **model)
+    found = _of_model(model_spec, image_size, channels, **model)
+    sites = [site.describe() for site in found]
     if sites or output_format == "json":
         print_records(sites, output_format, title=model_spec)
-    if not any(site["input_dependent"] for site in sites):
-        constants = f" The {len(sites)} sites listed are constant factors." if sites else ""
-        click.secho(
-            f"{model_spec} has no attention site: no multiplication of a map by something smaller that depends on the "
-            f"image was found.{constants}",
-            err=True,
-        )
+    if not any(site.is_attention for site in found):
+        from stripe.capture import no_attention
+
+        click.secho(f"{model_spec} has no attention site: {no_attention(found)}", err=True)
         sys.exit(1)
 
 
@@ -93,7 +93,7 @@ def _of_model(
     num_classes: int | None,
     pretrained: bool,
     model_args: tuple[tuple[str, Any], ...],
-) -> list[dict[str, Any]]:
+) -> "list[Site]":
     from stripe import models
     from stripe.capture import discover_unbuilt
 
@@ -104,8 +104,7 @@ def _of_model(
         return models.build(spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args))
 
     size = image_size or models.native_image_size(spec) or 224
-    shape = (2, channels or _channels(spec, build, dict(model_args)), size, size)
-    return [site.describe() for site in discover_unbuilt(build, shape)]
+    return discover_unbuilt(build, (2, channels or _channels(spec, build, dict(model_args)), size, size))
 
 
 def _channels(spec: str, build: "Callable[[], nn.Module]", args: dict[str, Any]) -> int:

@@ -7,7 +7,7 @@ shape that holds at each element the number of the channel whose factor belongs 
 import torch
 from torch import Tensor
 
-from stripe.capture.gating import MULTIPLICATIONS
+from stripe.capture.products import MULTIPLICATIONS
 from stripe.fold.flow import Call
 
 __all__ = ["POSITIVE", "along", "backward", "constant_along", "forward", "passes"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from stripe.capture.gating import MULTIPLICATIONS
+from stripe.capture.products import MULTIPLICATIONS
 from stripe.fold.absorbing import Absorption, absorption_of, input_axis, layer_of, output_axis
 from stripe.fold.flow import Call, Value
 from stripe.fold.passing import POSITIVE, along, backward, constant_along, forward, passes

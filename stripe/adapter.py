@@ -1,0 +1,424 @@
+"""The one way in which networks are called: batches of any form in, outputs of any form out.
+
+Loaders give tensors, pairs, lists of images of different sizes or dictionaries; networks give logits, tuples,
+dictionaries or dataclasses. Everything that runs a network that it has never seen does it through this module, so that
+each form is understood in one place, no mode of the caller's leaks into the network, and the caller's tensors stay as
+they are.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from stripe.errors import StripeError
+
+__all__ = [
+    "Batch",
+    "batch_of",
+    "class_scores",
+    "copy_model",
+    "eager",
+    "explained",
+    "isolated",
+    "logits_of",
+    "ours",
+    "run",
+    "tensors_in",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Names of the entry of a dictionary that holds the images, and of the one that holds their classes.
+IMAGE_KEYS = ("pixel_values", "image", "images", "img", "imgs", "inputs", "input", "x", "data", "video", "pixels")
+LABEL_KEYS = ("labels", "label", "targets", "target", "y", "class", "classes", "fine_label")
+# Names of the entry or attribute of an output that holds the logits.
+LOGIT_KEYS = ("logits", "out", "output", "scores", "pred", "predictions", "head", "main")
+
+_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images as a network takes them, and their classes.
+
+    Attributes:
+        inputs: What the network is called with: a tensor (N, …), a list of N tensors (images of different sizes), or a
+            dictionary of keyword arguments.
+        images: The images among them, (N, …) or a list of N tensors.
+        labels: (N,) int64, −1 where an image has no class or something other than one number.
+    """
+
+    inputs: Any
+    images: Tensor | list[Tensor]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """N, the number of images."""
+        return len(self.images)
+
+    @property
+    def shape(self) -> str:
+        """The form of the images in words, for messages."""
+        if isinstance(self.images, Tensor):
+            return f"a batch of images of shape {_size(self.images)} ({self.images.dtype})"
+        return f"a list of {len(self.images)} images, the first of shape {_size(self.images[0])}"
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same batch with a function applied to the images."""
+        if isinstance(self.images, Tensor):
+            images: Tensor | list[Tensor] = function(self.images)
+        else:
+            images = [function(image[None])[0] for image in self.images]
+        if isinstance(self.inputs, Mapping):
+            inputs = {key: images if value is self.images else value for key, value in self.inputs.items()}
+            return replace(self, inputs=inputs, images=images)
+        return replace(self, inputs=images, images=images)
+
+    def first(self, count: int) -> "Batch":
+        """The first images alone."""
+
+        def part(value: Any) -> Any:
+            return value[:count] if isinstance(value, Tensor | list) and len(value) == len(self) else value
+
+        images = self.images[:count]
+        if isinstance(self.inputs, Mapping):
+            inputs = {key: images if value is self.images else part(value) for key, value in self.inputs.items()}
+            return Batch(inputs, images, self.labels[:count])
+        return Batch(images, images, self.labels[:count])
+
+    def on(self, model: nn.Module, preprocess: Callable[[Tensor], Tensor] | None = None) -> "Batch":
+        """The same batch on the device of a network and in the precision of its weights.
+
+        Args:
+            model: The network.
+            preprocess: Turns images (N, …), already on the device, into what the network takes. None: no change.
+
+        Raises:
+            StripeError: The images are no floating-point numbers.
+        """
+        parameter = next(model.parameters(), None)
+        precision = next((p.dtype for p in model.parameters() if p.dtype in _PRECISIONS), None)
+
+        def move(value: Any) -> Any:
+            if parameter is None or not isinstance(value, Tensor):
+                return value
+            return value.to(parameter.device, non_blocking=True)
+
+        def convert(value: Any) -> Any:
+            return (
+                value.to(precision) if precision and isinstance(value, Tensor) and value.is_floating_point() else value
+            )
+
+        moved = self._with(move)
+        if preprocess is not None:
+            moved = moved.map(preprocess)
+        for image in [moved.images] if isinstance(moved.images, Tensor) else moved.images:
+            if not image.is_floating_point():
+                raise StripeError(
+                    f"The images are {image.dtype} and a network takes floating-point numbers: give preprocess=, such "
+                    "as lambda images: images / 255."
+                )
+        return moved._with(convert)
+
+    def _with(self, function: Callable[[Any], Any]) -> "Batch":
+        """The same batch with a function applied to each of its inputs."""
+        images: Any = tree_map(function, self.images)
+        if isinstance(self.inputs, Mapping):
+            inputs = {
+                key: images if value is self.images else tree_map(function, value) for key, value in self.inputs.items()
+            }
+            return replace(self, inputs=inputs, images=images)
+        return replace(self, inputs=images, images=images)
+
+
+def batch_of(item: Any, model: nn.Module | None = None) -> Batch:
+    """Take what a loader gives apart.
+
+    Understood are a tensor of images; a tuple or list that begins with images, which labels may follow; a list of
+    images of different sizes, alone or followed by anything (detection); a dictionary with images, and perhaps labels,
+    under their usual names.
+
+    Args:
+        item: A batch.
+        model: The network, by whose arguments it is decided how a dictionary is handed over: entries that its
+            ``forward`` names are given by name, images of another name are given as its first argument.
+
+    Raises:
+        StripeError: It is none of these.
+    """
+    if item is None:
+        raise StripeError("The loader gives no images.")
+    if isinstance(item, Mapping):
+        return _of_mapping(item, model)
+    if isinstance(item, np.ndarray | Tensor):
+        images: Any = item
+        rest: Sequence[Any] = ()
+    elif _are_images(item) and len(item) > 1:
+        images, rest = item, ()
+    elif isinstance(item, Sequence) and not isinstance(item, str | bytes) and len(item):
+        images, rest = item[0], item[1:]
+        if isinstance(images, Mapping):
+            return _of_mapping(images, model, rest[0] if rest else None)
+    else:
+        images, rest = None, ()
+    if isinstance(images, np.ndarray):
+        images = _tensor(images)
+    if isinstance(images, tuple | list) and _are_images(images):
+        images = [_tensor(image) for image in images]
+    if not (isinstance(images, Tensor) and images.ndim > 1) and not (isinstance(images, list) and images):
+        raise StripeError(
+            f"The loader gives {_kind(item)}; it must give images, (images, labels), a list of images, or a dictionary "
+            f"with an entry such as {IMAGE_KEYS[0]!r}."
+        )
+    return Batch(images, images, _labels(rest[0] if rest else None, len(images)))
+
+
+def _of_mapping(item: Mapping[str, Any], model: nn.Module | None, labels: Any = None) -> Batch:
+    def is_images(value: Any) -> bool:
+        return (isinstance(value, Tensor | np.ndarray) and value.ndim > 2) or _are_images(value)
+
+    named = [key for key in IMAGE_KEYS if key in item and is_images(item[key])]
+    found = named or [key for key, value in item.items() if is_images(value)]
+    if not named and len(found) > 1:
+        raise StripeError(
+            f"The loader gives dictionaries in which {', '.join(map(str, found))} could all be the images; name one of "
+            f"them {IMAGE_KEYS[0]!r}."
+        )
+    if not found:
+        raise StripeError(
+            f"The loader gives dictionaries of {', '.join(map(str, item)) or 'nothing'}; none of these holds images. "
+            f"Name the images {IMAGE_KEYS[0]!r}."
+        )
+    key, value = found[0], item[found[0]]
+    images = [_tensor(image) for image in value] if isinstance(value, tuple | list) else _tensor(value)
+    if labels is None:
+        labels = next((item[name] for name in LABEL_KEYS if name in item), None)
+    accepted = _arguments(model)
+    if key not in accepted:
+        return Batch(images, images, _labels(labels, len(images)))
+    inputs = {
+        name: images if name == key else tree_map(_tensor, entry)
+        for name, entry in item.items()
+        # A loss that a network computes of labels by itself is nothing that we look at.
+        if name in accepted and name not in LABEL_KEYS
+    }
+    return Batch(inputs, images, _labels(labels, len(images)))
+
+
+def _arguments(model: nn.Module | None) -> set[str]:
+    """Names of the arguments of a network's ``forward``."""
+    if model is None:
+        return set()
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def _are_images(value: Any) -> bool:
+    """Whether it is a list of images, each (C, H, W)."""
+    return (
+        isinstance(value, tuple | list)
+        and len(value) > 0
+        and all(isinstance(image, Tensor | np.ndarray) and image.ndim == 3 for image in value)
+    )
+
+
+def _labels(value: Any, count: int) -> Tensor:
+    """One class an image as (N,) int64; −1 for everything else."""
+    if isinstance(value, tuple | list) and all(isinstance(label, int | np.integer) for label in value):
+        value = torch.tensor([int(label) for label in value], dtype=torch.int64)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iub":
+        value = torch.from_numpy(value.astype(np.int64))
+    if isinstance(value, Tensor) and value.shape == (count,):
+        return value.long()
+    return torch.full((count,), -1)
+
+
+def _tensor(value: Any) -> Any:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" else value
+
+
+def _kind(item: Any) -> str:
+    if isinstance(item, tuple | list):
+        inside = ", ".join(type(entry).__name__ for entry in item[:3])
+        return f"a {type(item).__name__} of {inside or 'nothing'}"
+    return f"{type(item).__name__}"
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Within, no inference mode and no autocast of the caller's are in force; a network's own are.
+
+    Whether gradients are computed is for whoever runs the network to say.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        for device in ("cpu", "cuda", "mps", "xpu"):
+            if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+def eager() -> AbstractContextManager[Any]:
+    """Within, ``torch.compile`` compiles nothing: hooks and modes see what runs in Python."""
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
+
+
+def tensors_in(inputs: Any) -> list[Tensor]:
+    """The tensors of any nesting of lists, tuples and dictionaries."""
+    return [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+
+
+def ours(function: Callable[P, R]) -> Callable[P, R]:
+    """Mark what a hook of ours raises, so that `run` does not blame the network for it."""
+
+    @wraps(function)
+    def marked(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            error.raised_by_stripe = True  # type: ignore[attr-defined]
+            raise
+
+    return marked
+
+
+def run(model: nn.Module, batch: Batch) -> Any:
+    """Call a network with copies of a batch's inputs, which it may change, in no mode of the caller's.
+
+    Args:
+        model: The network, or whatever stands for it when it is called.
+        batch: The batch, on its device and in its precision, see `Batch.on`.
+
+    Returns:
+        What the network returns.
+
+    Raises:
+        StripeError: The network raises something; the message has its words.
+
+    Example:
+        >>> import torch
+        >>> run(torch.nn.Conv2d(3, 8, 3), batch_of(torch.rand(2, 3, 8, 8))).shape
+        torch.Size([2, 8, 6, 6])
+    """
+    with isolated():
+        inputs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch.inputs)
+        with explained(model, batch):
+            return model(**inputs) if isinstance(inputs, dict) else model(inputs)
+
+
+@contextmanager
+def explained(model: nn.Module, batch: Batch) -> Iterator[None]:
+    """Whatever a network raises within becomes a sentence with its words; what a hook of ours raises is left alone.
+
+    Raises:
+        StripeError: The network raised something.
+    """
+    try:
+        yield
+    except StripeError:
+        raise
+    except Exception as error:  # anything may come out of somebody else's code
+        if getattr(error, "raised_by_stripe", False):
+            raise
+        hint = "; take smaller batches" if isinstance(error, torch.OutOfMemoryError) else ""
+        raise StripeError(
+            f"{type(model).__name__} does not run on {batch.shape}: {type(error).__name__}: {error}{hint}"
+        ) from error
+
+
+def logits_of(output: Any) -> Tensor | None:
+    """The tensor of a network's output that holds its scores, None where there is none.
+
+    A tensor is that itself; of a dictionary, a dataclass or a named tuple it is the entry ``logits``, ``out``,
+    ``output`` …, of these and of plain tuples the first tensor otherwise.
+    """
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        entries = dict(output)
+    elif is_dataclass(output) and not isinstance(output, type):
+        entries = {field.name: getattr(output, field.name) for field in fields(output)}
+    elif hasattr(output, "_asdict"):
+        entries = output._asdict()
+    elif isinstance(output, tuple | list):
+        entries = dict(enumerate(output))
+    else:
+        entries = {key: getattr(output, key) for key in LOGIT_KEYS if isinstance(getattr(output, key, None), Tensor)}
+    for key in LOGIT_KEYS:
+        if isinstance(entries.get(key), Tensor):
+            return entries[key]  # type: ignore[no-any-return]
+    return next((found for entry in entries.values() if (found := logits_of(entry)) is not None), None)
+
+
+def class_scores(output: Any, count: int) -> Tensor:
+    """The scores of a classifier, a column for each class.
+
+    One logit l an image is a yes/no classifier: its columns are (−l/2, l/2), of which the softmax is (1 − σ(l), σ(l)).
+    So class 1 is predicted where l > 0, and the cross-entropy is the usual binary one.
+
+    Args:
+        output: What the network returned.
+        count: N, the number of images.
+
+    Returns:
+        (N, K) with K ≥ 2.
+
+    Raises:
+        StripeError: It holds no scores of N images.
+    """
+    scores = logits_of(output)
+    if scores is not None and scores.ndim == 1 and len(scores) == count:
+        scores = scores[:, None]
+    if scores is not None and scores.ndim == 2 and len(scores) == count and scores.is_floating_point():
+        return torch.cat([-scores / 2, scores / 2], 1) if scores.shape[1] == 1 else scores
+    given = f"a tensor of shape {_size(output)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    found = f" in which {_size(scores)} could be meant" if scores is not None and scores is not output else ""
+    raise StripeError(
+        f"a classifier gives scores of shape (images, classes); for {count} images this network gives {given}{found}. "
+        "Wrap it in a module that returns the scores alone"
+    )
+
+
+def copy_model(model: nn.Module) -> nn.Module:
+    """A deep copy of a network; what cannot be copied in it (a lock, an open file) is shared with the copy.
+
+    Raises:
+        StripeError: Not even that copies it.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # anything may refuse to be copied in its own way
+        reason = error
+    shared = {}
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if name in ("_parameters", "_buffers", "_modules"):
+                continue
+            try:
+                copy.deepcopy(value)
+            except Exception:
+                shared[id(value)] = value
+    try:
+        return copy.deepcopy(model, shared)
+    except Exception:
+        raise StripeError(
+            f"{type(model).__name__} cannot be copied ({type(reason).__name__}: {reason}), and the network itself is "
+            "not changed. Give it a __deepcopy__, or build it anew and load its weights"
+        ) from reason
+
+
+def _size(value: Any) -> str:
+    return "×".join(map(str, value.shape)) if isinstance(value, Tensor) else type(value).__name__
