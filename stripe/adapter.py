@@ -149,7 +149,7 @@ def batch_of(item: Any, model: nn.Module | None = None) -> Batch:
     under their usual names.
 
     Args:
-        item: A batch.
+        item: What a loader gives, or a `Batch`, which stays as it is.
         model: The network, by whose arguments it is decided how a dictionary is handed over: entries that its
             ``forward`` names are given by name, images of another name are given as its first argument.
 
@@ -158,6 +158,8 @@ def batch_of(item: Any, model: nn.Module | None = None) -> Batch:
     """
     if item is None:
         raise StripeError("The loader gives no images.")
+    if isinstance(item, Batch):
+        return item
     if isinstance(item, Mapping):
         return _of_mapping(item, model)
     if isinstance(item, np.ndarray | Tensor):
@@ -264,7 +266,10 @@ def isolated() -> Iterator[None]:
     Whether gradients are computed is for whoever runs the network to say.
     """
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
+        if torch.is_inference_mode_enabled():
+            gradients = torch.is_grad_enabled()
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.set_grad_enabled(gradients))  # which leaving that mode switches on
         for device in ("cpu", "cuda", "mps", "xpu"):
             if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))

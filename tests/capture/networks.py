@@ -716,7 +716,7 @@ def input_changed_in_place(net, x):
 
 @case("channel")
 def loop_over_images(net, x):
-    x, v = maps(net, x)
+    x, _ = maps(net, x)
     return x * torch.cat([net.vector(x[i : i + 1]) for i in range(len(x))])[:, :, None, None]
 
 
@@ -920,7 +920,7 @@ def convolution_by_the_gate(net, x):
 
 @unseen
 def full_size(net, x):
-    x, v = maps(net, x)
+    x, _ = maps(net, x)
     return x * torch.sigmoid(net.more(x))
 
 
