@@ -89,7 +89,8 @@ def command(
     if fused.state_dict().keys() == network.state_dict().keys():
         raise StripeError(f"{checkpoint} has neither ASR nor noise nor branches in it, so there is nothing to fuse")
 
-    images = _images(network, meta, data_spec, data_root, download, image_size, normalize, channels, num_images, seed)
+    said = {**read.meta, "model": meta["model"]}
+    images = _images(network, said, data_spec, data_root, download, image_size, normalize, channels, num_images, seed)
     differences = [asr.compare(network, fused, images, dtype) for dtype in (torch.float32, torch.float64)]
     print_records([_row(difference) for difference in differences], output_format)
     worst = max(difference.relative for difference in differences)

@@ -114,7 +114,8 @@ def _channels(spec: str, build: "Callable[[], nn.Module]", args: dict[str, Any])
     from stripe.models import input_channels
 
     if spec.startswith("timm:"):
-        return int(args.get("in_chans") or 3)
+        told = args.get("in_chans")
+        return told if type(told) is int and told > 0 else 3  # timm says what is wrong with anything else
     if not spec.startswith("python:"):
         return 3
     try:

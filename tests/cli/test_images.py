@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stripe import models
+from stripe import asr, models
 from stripe.capture import open_capture
 from stripe.cli import main
 from stripe.models import checkpoint
@@ -144,6 +144,27 @@ def test_images_are_normalised_as_is_said(run, tmp_path: Path, command: str, arg
     np.testing.assert_allclose(seen[0], picture(*expected), rtol=1e-5, atol=1e-6)
     with h5py.File("x.h5") as file:
         assert (json.loads(file.attrs["mean"]), json.loads(file.attrs["std"])) == expected
+
+
+def test_fuse_compares_on_images_as_the_checkpoint_says(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path / "set", {".": 1})
+    model = models.build("resnet11")
+    asr.reparameterize(model, attention="se")
+    meta = {"model": "resnet11", "num_classes": 10, "asr": {"attention": "se"}, "image_size": 16}
+    checkpoint.save("asr.safetensors", model, meta | {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5]})
+    compare, seen = asr.compare, []
+
+    def remembering(network, fused, images, dtype):
+        seen.append(images)
+        return compare(network, fused, images, dtype)
+
+    monkeypatch.setattr(asr, "compare", remembering)
+    command = ["fuse", "--ckpt", "asr.safetensors", "-o", "fused.safetensors", "--data", "folder:set"]
+    assert "normalised" not in run(*command).stderr
+    np.testing.assert_allclose(seen[0][0], picture([0.1, 0.2, 0.3], [0.5] * 3), rtol=1e-5, atol=1e-6)
+    assert checkpoint.read("fused.safetensors").meta["mean"] == [0.1, 0.2, 0.3]
+    assert "(--normalize)" in run(*command, "--normalize", "none").stderr
+    np.testing.assert_allclose(seen[2][0], picture([0] * 3, [1] * 3), rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_no_normalisation(run) -> None:
