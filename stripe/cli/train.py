@@ -126,6 +126,9 @@ def command(
                 data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
             normalization = normalize or data.normalization
             data = data.normalized(normalization.of_channels(channels) if channels else normalization)
+            settings["capture"] = min(options["capture"], len(data.test))
+            if options["capture"] > len(data.test) and world.leads:
+                click.echo(f"{data.spec} has {len(data.test):,} test images: all of them are captured.", err=True)
             if seeds is None:
                 runs = [train(out, data, seed=seed, **settings)]
             else:

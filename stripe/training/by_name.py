@@ -135,9 +135,6 @@ def train(
         raise StripeError(f"ema is {ema}; the decay of a moving average is between 0 and 1, as 0.999.")
 
     data.require_classes()
-    if capture > len(data.test):
-        logger.warning("%s has %d test images, not %d: all of them are captured", data.spec, len(data.test), capture)
-        capture = len(data.test)
     validation = None
     if select == "val":
         kept, validation = holdout.hold_out(data.train)
