@@ -206,8 +206,8 @@ class CaptureSession:
         shape = _shape(batch)
         if shape != self._image_shape:
             raise StripeError(
-                f"The images have different sizes, such as {self._image_shape} and {shape}; a capture compares the same "
-                "places of all images: give the loader images of one size."
+                f"The images have different sizes, such as {self._image_shape} and {shape}; a capture compares the "
+                "same places of all images: give the loader images of one size."
             )
         pictures = thumbnails(batch.images)
         return None if pictures is None else pictures.numpy()

@@ -15,7 +15,8 @@ def thumbnails(images: Tensor | list[Tensor]) -> Tensor | None:
     Args:
         images: (N, C, H, W); uint8 is taken as it is, all else is stretched image by image from its least to its
             largest finite value. One channel becomes grey, of two the first is shown, of more than three the first
-            three. Images of different sizes, as a list, are put into boxes of one size. Of a video (N, C, T, H, W), or (N, T, C, H, W) with one or three channels, the middle frame is shown.
+            three. Of a video (N, C, T, H, W), or (N, T, C, H, W) with one or three channels, the middle frame is shown.
+            Images of different sizes come as a list, and are put into boxes of one size.
 
     Returns:
         (N, y, x, 3) uint8 on the CPU; None where the inputs are no pictures, such as signals (N, C, L).

@@ -6,7 +6,14 @@ from typing import Any
 import click
 
 from stripe.cli.interrupts import interruptible
-from stripe.cli.options import data_options, device_option, model_options, weights_option, workers_option
+from stripe.cli.options import (
+    data_options,
+    device_option,
+    model_options,
+    split_option,
+    weights_option,
+    workers_option,
+)
 
 __all__ = ["command"]
 
@@ -16,7 +23,7 @@ __all__ = ["command"]
 @click.argument("more_checkpoints", nargs=-1, metavar="[CKPT]...")
 @model_options
 @data_options
-@click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
+@split_option
 @click.option("--images", "num_images", type=click.IntRange(1), help="How many. Default: 500, or all if fewer.")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="capture.h5", show_default=True
@@ -37,7 +44,7 @@ def command(
     more_checkpoints: tuple[str, ...],
     output: Path,
     num_images: int | None,
-    split: str,
+    split: str | None,
     batch_size: int,
     seed: int,
     sites: str,
@@ -59,8 +66,7 @@ def command(
     """
     from stripe import asr
     from stripe.capture import Epoch, capture
-    from stripe.cli.resolve import resolve, weights_without_checkpoint
-    from stripe.data import choose_images
+    from stripe.cli.resolve import resolve, take_images, weights_without_checkpoint
     from stripe.devices import pick_device
     from stripe.models import checkpoint as ckpt
 
@@ -68,8 +74,7 @@ def command(
     paths = ckpt.without_copies(ckpt.find(patterns)) if patterns else []
     first = asr.translate(ckpt.read(paths[0], weights=entry)) if paths else None
     resolved = resolve(checkpoint=first, seed=seed, **names)
-    images = getattr(resolved.data, split)
-    chosen = choose_images(images.labels, num_images or min(500, len(images)), seed)
+    split, images, chosen = take_images(resolved, split, num_images, seed)
     model = resolved.model.to(pick_device(device))
     epochs = [Epoch.of_file(number, path) for number, path in _numbered(paths, entry).items()] or [Epoch(0)]
 

@@ -60,6 +60,7 @@ def command(
     if names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
     resolved = resolve(checkpoint=read, seed=0, **names)
+    resolved.data.require_classes()
     compute = Compute.on(pick_device(device))
     checkpoints.load_into(resolved.model, read)
     model = compute.place(resolved.model)

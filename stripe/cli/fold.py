@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from stripe.cli.interrupts import interruptible
 from stripe.cli.options import (
@@ -139,6 +140,8 @@ def command(
     if read and names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
     resolved = resolve(checkpoint=read, seed=seed, **names)
+    if epochs:
+        resolved.data.require_classes()
     if read:
         checkpoints.load_into(resolved.model, read)
     elif not names["pretrained"]:
@@ -147,6 +150,11 @@ def command(
     model = compute.place(resolved.model)
 
     rest, held = hold_out(resolved.data.train)
+    asked = click.get_current_context().get_parameter_source("num_images")
+    if asked is ParameterSource.COMMANDLINE and num_images > len(rest):
+        click.echo(
+            f"There are {len(rest):,} images to take the means over, not {num_images:,}: all are taken.", err=True
+        )
     chosen, judged = (
         choose_images(split.labels, min(num_images, len(split)), seed).astype("int64") for split in (rest, held)
     )
@@ -202,7 +210,7 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any]) -> dict[str, Any]:
     told["image_size"] = resolved.data.image_size
     if read and names["model_spec"] in (None, read.meta.get("model")):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
-    classes = names["num_classes"] or (None if names["pretrained"] else len(resolved.data.classes))
+    classes = names["num_classes"] or (None if names["pretrained"] else len(resolved.data.classes) or None)
     return {**told, "num_classes": classes}
 
 

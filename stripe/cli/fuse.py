@@ -9,7 +9,9 @@ from stripe.cli.options import data_options, format_option, model_options, weigh
 from stripe.cli.outputs import check_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from stripe.data import Normalization
 
 __all__ = ["command"]
 
@@ -49,6 +51,8 @@ def command(
     data_root: str | None,
     download: bool,
     image_size: int | None,
+    normalize: "Normalization | None",
+    channels: int | None,
     num_images: int,
     seed: int,
     tolerance: float,
@@ -87,7 +91,8 @@ def command(
     if fused.state_dict().keys() == network.state_dict().keys():
         raise StripeError(f"{checkpoint} has neither ASR nor noise nor branches in it, so there is nothing to fuse")
 
-    images = _images(meta, data_spec, data_root, download, image_size, num_images, seed)
+    said = {**read.meta, "model": meta["model"]}
+    images = _images(network, said, data_spec, data_root, download, image_size, normalize, channels, num_images, seed)
     differences = [asr.compare(network, fused, images, dtype) for dtype in (torch.float32, torch.float64)]
     print_records([_row(difference) for difference in differences], output_format)
     worst = max(difference.relative for difference in differences)
@@ -107,11 +112,14 @@ def command(
 
 
 def _images(
+    network: "nn.Module",
     meta: dict[str, Any],
     data_spec: str | None,
     data_root: str | None,
     download: bool,
     image_size: int | None,
+    normalize: "Normalization | None",
+    channels: int | None,
     count: int,
     seed: int,
 ) -> "Tensor":
@@ -119,14 +127,19 @@ def _images(
     import torch
 
     from stripe import data as datasets
-    from stripe.models import native_image_size
+    from stripe.cli.resolve import fed_as
+    from stripe.models import input_channels, native_image_size
 
     size = image_size or meta.get("image_size") or native_image_size(meta["model"])
     if data_spec is None:
         size = size or 224
-        return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+        shape = (count, channels or input_channels(network) or 3, size, size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     data = datasets.load(data_spec, root=data_root, download=download, image_size=size)
-    chosen = datasets.choose_images(data.test.labels, count, seed)
+    data = fed_as(
+        data, network, meta["model"], meta, checkpoint=True, pretrained=False, given=normalize, channels=channels
+    )
+    chosen = datasets.choose_images(data.test.labels, min(count, len(data.test)), seed)
     return torch.cat([data.normalize(images) for images, _ in data.test.loader(128, indices=chosen)])
 
 

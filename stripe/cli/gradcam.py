@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stripe.cli.interrupts import interruptible
-from stripe.cli.options import data_options, device_option, model_options, weights_option, workers_option
+from stripe.cli.options import (
+    data_options,
+    device_option,
+    model_options,
+    split_option,
+    weights_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from stripe.gradcam.average import Target
@@ -33,7 +40,7 @@ class TargetType(click.ParamType["Target"]):
 @click.option("--ckpt", metavar="PATH", help="A checkpoint.")
 @model_options
 @data_options
-@click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
+@split_option
 @click.option(
     "--images",
     "num_images",
@@ -63,7 +70,7 @@ class TargetType(click.ParamType["Target"]):
 @workers_option
 def command(
     ckpt: str | None,
-    split: str,
+    split: str | None,
     num_images: int | None,
     layer: str | None,
     target: "Target",
@@ -90,8 +97,7 @@ def command(
     from stripe import asr
     from stripe.analysis import center_bias
     from stripe.capture import Epoch, open_capture
-    from stripe.cli.resolve import resolve, weights_without_checkpoint
-    from stripe.data import choose_images
+    from stripe.cli.resolve import resolve, take_images, weights_without_checkpoint
     from stripe.devices import pick_device
     from stripe.errors import StripeError
     from stripe.gradcam import check, gradcam, save
@@ -111,9 +117,12 @@ def command(
             click.echo(f"{ckpt}: skipped {line}", err=True)
     loaded = f"checkpoints, {entry}" if entry else "checkpoints"
     weights = loaded if read else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
-    images = getattr(resolved.data, split)
-    wanted = num_images or (open_capture(output).sizes["image"] if output.exists() else min(500, len(images)))
-    chosen = choose_images(images.labels, wanted, seed)
+    if target == "label":
+        resolved.data.require_classes()
+    if output.exists():  # the same images
+        held = open_capture(output)
+        split, num_images = split or held.attrs.get("split"), num_images or held.sizes["image"]
+    split, images, chosen = take_images(resolved, split, num_images, seed)
     attrs = {**resolved.attrs, "weights": weights, "split": split, "seed": seed}
     paths = [images.paths[index] for index in chosen]
     check(output, attrs=attrs, paths=paths)

@@ -256,10 +256,9 @@ class Run:
         elif foreign := [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")]:
             raise StripeError(f"{self.path} is no run: it holds {foreign[0]} and no run.json. Give a new folder.")
         record = {"format": FORMAT, "scale": scale, "settings": settings, "sessions": [*sessions, session]}
-        write_whole(
-            self.path / "run.json",
-            f"{json.dumps(record, indent=2, ensure_ascii=False)}\n".encode(errors="backslashreplace"),
-        )
+        text = f"{json.dumps(record, indent=2, ensure_ascii=False)}\n"
+        # A file's name may hold what is not UTF-8; written like this it is what JSON calls it.
+        write_whole(self.path / "run.json", text.encode(errors="backslashreplace"))
 
     def _read(self) -> dict[str, Any]:
         path = self.path / "run.json"
