@@ -262,16 +262,19 @@ def _epochs(file: h5py.File) -> dict[int, Epoch]:
 
 def _check_same(file: h5py.File, path: Path, layout: Layout) -> None:
     """Refuse a file that was made from something else, and say what differs."""
-    for difference in _differences(file, layout):
+    for difference in _differences(file, path, layout):
         raise StripeError(
             f"{path} is a capture of something else: {difference}. Give another output file, or delete this one."
         )
 
 
-def _differences(file: h5py.File, layout: Layout) -> Iterator[str]:
+def _differences(file: h5py.File, path: Path, layout: Layout) -> Iterator[str]:
     for key, value in layout.attrs.items():
         new, old = attribute(value), file.attrs.get(text(key))
-        if old != new:
+        if old is None and key in ("mean", "std"):
+            # Captures of the first release say it only where it was not that of the data.
+            logger.warning("%s does not say the %s of its images; it is taken to be %s", path, key, new)
+        elif old != new:
             yield f"its {key} is {old!r}, not {new!r}"
     if file["image"].size != layout.num_images:
         yield f"it holds {file['image'].size} images, not {layout.num_images}"
