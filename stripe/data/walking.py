@@ -79,18 +79,19 @@ class LeftOut:
         if self.files:
             kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in self.files).most_common()
             listed = ", ".join(f"{count} {kind}" for kind, count in kinds[:4]) + (" …" if len(kinds) > 4 else "")
-            logger.warning(
-                "%s: %s left out, by their names no images that Pillow opens (%s), such as %s",
-                self.root,
-                _count(self.files, "file"),
-                listed,
-                self.files[0],
+            counted = _count(self.files, "file")
+            self._warn(
+                f"{counted} left out, by their names no images that Pillow opens ({listed}), such as", self.files
             )
         if self.beside:
-            counted = _count(self.beside, "image")
-            logger.warning("%s: %s left out, beside the class folders, such as %s", self.root, counted, self.beside[0])
+            self._warn(f"{_count(self.beside, 'image')} left out, beside the class folders, such as", self.beside)
         if self.folders:
-            logger.warning("%s: left out are the folders %s", self.root, ", ".join(self.folders))
+            self._warn("left out are the folders", [", ".join(self.folders)])
+
+    def _warn(self, what: str, names: list[str]) -> None:
+        # Names need not be UTF-8, which not every log can take.
+        said = f"{self.root}: {what} {names[0]}".encode(errors="backslashreplace").decode()
+        logger.warning("%s", said)
 
 
 def _count(names: list[str], noun: str) -> str:
