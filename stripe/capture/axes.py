@@ -202,6 +202,10 @@ def convolved(axes: Axes, shape: Sequence[int]) -> Axes:
     found: list[Axis] = [axes[0]]
     for i, size in enumerate(shape[1:], start=1):
         roles = {factor.role for factor in axes[i]} if i < len(axes) else set()
+        if i == 1 and axes[1][:1] and axes[1][0].role == "image" and size % axes[1][0].size == 0:
+            # A convolution of weights of its own for each image: groups of channels that are the images.
+            found.append((axes[1][0], *_axis("channel", size // axes[1][0].size)))
+            continue
         if i == 1:
             role = "token" if roles and roles <= SPATIAL else "channel"
         elif roles and UNKNOWN not in roles and COPY not in roles:

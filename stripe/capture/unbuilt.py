@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stripe.capture.sites import Site, discover
@@ -22,8 +22,9 @@ def discover_unbuilt(build: Callable[[], nn.Module], sample_shape: Sequence[int]
 
     Parameters are put onto the meta device as soon as a module registers them; everything else is computed for real
     while the model is built, so that constructors which look at values work. The forward pass runs on that device,
-    too, or, where it looks at values that do not depend on the weights, with fake tensors for parameters and input. A
-    model of many gigabytes takes seconds. The few models that look at values of their weights are built for real.
+    too, or, where it looks at values that do not depend on the weights, with fake tensors for parameters and input;
+    constructors that compute with their weights are given fake tensors throughout. A model of many gigabytes takes
+    seconds. The few models that look at values of their weights are built for real.
 
     Args:
         build: Makes the model.
@@ -32,17 +33,17 @@ def discover_unbuilt(build: Callable[[], nn.Module], sample_shape: Sequence[int]
     Returns:
         As [discover][stripe.capture.discover].
     """
-    for attempt in (_on_meta, _with_fake_tensors):
+    for attempt in (_on_meta, _with_fake_tensors, _wholly_fake):
         try:
-            with _parameters_on_meta():
-                model = build()
-            return attempt(model, sample_shape)
+            return attempt(build, sample_shape)
         except Exception as error:  # whatever a constructor or a forward pass makes of tensors without values
-            logger.debug("discovery without weights failed%s: %s", attempt.__name__, error)
+            logger.debug("discovery without weights (%s) failed: %s", attempt.__name__, error)
     return discover(build(), torch.rand(*sample_shape))
 
 
-def _on_meta(model: nn.Module, sample_shape: Sequence[int]) -> list[Site]:
+def _on_meta(build: Callable[[], nn.Module], sample_shape: Sequence[int]) -> list[Site]:
+    with _parameters_on_meta():
+        model = build()
     with torch.device("meta"):
         for module in model.modules():
             for name, buffer in module._buffers.items():
@@ -53,9 +54,19 @@ def _on_meta(model: nn.Module, sample_shape: Sequence[int]) -> list[Site]:
         return discover(model, torch.empty(*sample_shape))
 
 
-def _with_fake_tensors(model: nn.Module, sample_shape: Sequence[int]) -> list[Site]:
+def _with_fake_tensors(build: Callable[[], nn.Module], sample_shape: Sequence[int]) -> list[Site]:
+    with _parameters_on_meta():
+        model = build()
     with FakeTensorMode(allow_non_fake_inputs=True):
         _give_shapes(model)
+        return discover(model, torch.empty(*sample_shape))
+
+
+def _wholly_fake(build: Callable[[], nn.Module], sample_shape: Sequence[int]) -> list[Site]:
+    """For constructors that compute with their parameters, such as those that run a backbone to know its sizes."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with _Initialisation():  # type: ignore[no-untyped-call]
+            model = build()
         return discover(model, torch.empty(*sample_shape))
 
 
@@ -86,13 +97,14 @@ def _parameters_on_meta() -> Iterator[None]:
 
 
 class _Initialisation(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers 0 where an initialiser asks for the value of a tensor on the meta device."""
+    """Answers 0 where a constructor asks for the value of a tensor that has none."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
-            return False if args[0].dtype is torch.bool else 0
+        if func is torch.ops.aten._local_scalar_dense.default and (args[0].is_meta or isinstance(args[0], FakeTensor)):
+            kind = bool if args[0].dtype is torch.bool else float if args[0].is_floating_point() else int
+            return kind(0)
         return func(*args, **(kwargs or {}))
 
 
