@@ -33,7 +33,10 @@ class ASR(nn.Module):
 
     def value(self) -> Tensor:
         """v, (C,), once inside `stripe.asr.cached`."""
-        return remember(self, self._value)
+        return remember(self, self._value, self._sources)
+
+    def _sources(self) -> list[nn.Module]:
+        return list(self.modules())
 
     def _value(self) -> Tensor:
         # In the parameters' own precision, or the fused network would not be the one that was trained.
@@ -66,7 +69,11 @@ class ChainedASR(ASR):
         return self._state()[0].flatten()
 
     def _state(self) -> State:
-        return remember(self, self._step)
+        return remember(self, self._step, self._sources)
+
+    def _sources(self) -> list[nn.Module]:
+        before = self._after[0]._sources() if self._after else []  # the first one has the LSTM that all share
+        return [*before, *self.modules()]
 
     def _step(self) -> State:
         before = self._after[0]._state() if self._after else None
