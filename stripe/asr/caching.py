@@ -120,7 +120,7 @@ def _transforming() -> bool:
         torch._C._current_graph_task_id() != -1  # within backward: the recomputation of gradient checkpointing
         or torch._C._functorch.peek_interpreter_stack() is not None  # torch.func
         or torch._C._len_torch_dispatch_stack()  # fake tensors, make_fx, selective checkpointing
-        or torch.jit.is_tracing()
+        or torch._C._get_tracing_state() is not None
     )
 
 
@@ -137,11 +137,11 @@ def _circumstances(modules: list[nn.Module], tensors: list[Tensor]) -> tuple[Any
 
 
 def _watch(kept: _Kept) -> None:
-    """Have a backward pass through the value leave a mark. (The hook must not hold the value, or neither is freed.)"""
-    spent = kept.spent
+    """Have a backward pass through the value leave a mark."""
+    spent = kept.spent  # not kept itself: a hook that holds its tensor keeps both from being freed
     for leaf in tree_leaves(kept.value):
         if isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf:
-            leaf.register_hook(lambda _: spent.append(True))
+            leaf.register_hook(lambda _: spent.append(True))  # type: ignore[no-untyped-call]
 
 
 def _apart(compute: Callable[[], Computed]) -> Computed:

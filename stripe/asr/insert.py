@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ def reparameterize(
     copies: int = 1,
     activation: str | Callable[[Tensor], Tensor] | None = None,
     init: float | None = None,
+    start: Literal["alive", "paper"] | None = "alive",
 ) -> list[str]:
     """Insert attention-alike structural re-parameterization into a network, in place.
 
@@ -54,6 +56,10 @@ def reparameterize(
         copies: δ, how many ASR at each place, one after the other (table 7).
         activation: σ: ``"sigmoid"``, ``"tanh"`` or a function. None: κ's own, and tanh at the known places of a ViT.
         init: Set all parameters of κ to this. None: κ's own initialisation, and 1e-3 at the known places of a ViT.
+        start: Of the h = max(1, round(C / 16)) hidden units of SE, SPA and CBAM, all are off on the constant ψ with
+            probability 2^−h: then ψ, and θ but for its last bias, never get a gradient. ``"alive"``: θ of such places
+            is drawn again until ψ has one; where there are none it is the paper's start. ``"paper"``: they stay, and a
+            warning says how many there are. None: nobody looks, for weights that are loaded afterwards.
 
     Returns:
         The names of the layers.
@@ -69,18 +75,21 @@ def reparameterize(
     """
     if copies < 1:
         raise StripeError(f"copies is {copies}; there is at least one ASR at each place")
+    if start not in ("alive", "paper", None):
+        raise StripeError(f"unknown start {start!r}; there are alive and paper")
     places = find(model, where)
     groups = resolve(model, places.groups)
-    start = Start(
+    how = Start(
         psi=places.psi if psi is None else psi,
         learnable=learnable,
         activation=_activation(places.activation if activation is None else activation),
         init=places.init if init is None else init,
+        kind=start,
     )
     made = []
     for _ in range(copies):
         factory = attention_factory(attention) if isinstance(attention, str) else attention
-        made.append(make_asr(groups, factory, start))
+        made.append(make_asr(groups, factory, how))
     for copy in made:
         for group, asr in zip(groups, copy, strict=True):
             _register(group, asr)

@@ -135,6 +135,13 @@ def asr_options(function: Command) -> Command:
         click.option("--psi", type=Psi(), help="ψ's first value: 0.1, C0.1 or N0.3. Default: the paper's."),
         click.option("--psi-fixed", is_flag=True, help="Don't train ψ."),
         click.option(
+            "--asr-start",
+            type=click.Choice(["alive", "paper"]),
+            default="alive",
+            show_default=True,
+            help="Draw ASR that cannot learn again (none of its hidden units is on), or keep it, as the paper does.",
+        ),
+        click.option(
             "--noise",
             type=Pair(),
             default=(1.0, 0.0),
