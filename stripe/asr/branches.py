@@ -29,6 +29,7 @@ ACTIVATIONS = frozenset(
     | {"softplus", "rrelu", "threshold", "clamp", "clamp_min", "tanh"}
 )
 GATES = frozenset({"sigmoid", "hardsigmoid", "softmax"})  # what ends in one of these weighs the other factor
+UNCHANGED = frozenset({"dropout", "dropout2d", "contiguous", "clone", "to", "permute"}) | ADDITIONS  # of one map: of 0
 SPREAD = frozenset({"expand", "expand_as", "repeat", "interpolate", "broadcast_to"})
 NONLINEAR = ACTIVATIONS | GATES | PRODUCTS | ATTENTION | {"max_pool2d", "normalize"}
 
@@ -43,6 +44,7 @@ class Flow:
         order: Layer → when it runs.
         residual: The ends of the residual branches: layers; those that are added up share one ASR.
         sums: Additions of parallel parts of one layer → these.
+        activated: The normalisations, and sums, that an activation follows at once, outside of residual branches.
     """
 
     calls: list[Call]
@@ -50,6 +52,7 @@ class Flow:
     order: dict[str, int] = field(default_factory=dict)
     residual: list[Group] = field(default_factory=list)
     sums: dict[int, Group] = field(default_factory=dict)
+    activated: list[Group] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._number: dict[int, int] = {}
@@ -68,31 +71,30 @@ class Flow:
             layer = self._layer(call)
             if layer is not None:
                 self.order[layer] = when
-        self._maps = self._seen_by_the_output()
+        self._maps, self._inside = self._seen_by_the_output(), 0
         for call in self.calls:
             operands = self._operands(call)
             if len(operands) == 2 and call.outputs[0].tensor.ndim >= 3 and id(call.outputs[0]) in self._maps:
                 self._join(call, *operands)
-
-    def activated(self) -> list[Group]:
-        """The normalisations that an activation follows at once, and sums of layers likewise."""
-        found = []
         for call in self.calls:
-            if call.name.strip("_") in ACTIVATIONS and id(call.outputs[0]) in self._maps and call.inputs:
-                before = call.inputs[0].made_by
-                if before is None:
-                    continue
-                layer = self._layer(before)
-                if id(before) in self.sums:
-                    found.append(self.sums[id(before)])
-                elif layer is not None and before.name in NORMS:
-                    found.append((layer,))
-        return found
+            value = call.outputs[0]
+            if call.name in ACTIVATIONS and id(value) in self._maps and not self._bit(value) & self._inside:
+                self.activated += self._activated(call)
 
     @property
     def attends(self) -> bool:
         """Whether tokens attend to each other."""
         return any(call.name in ATTENTION and call.outputs[0].tensor.ndim >= 3 for call in self.calls)
+
+    def _activated(self, activation: Call) -> list[Group]:
+        before = activation.inputs[0].made_by if activation.inputs else None
+        while before and before.name.strip("_") in UNCHANGED and len(before.inputs) == 1:
+            before = before.inputs[0].made_by
+        if before is None:
+            return []
+        layer = self._layer(before) if before.name in NORMS else None
+        sums = self.sums.get(id(before))
+        return [sums] if sums else [(layer,)] if layer else []
 
     def _join(self, call: Call, one: Value, other: Value) -> None:
         """What an addition of two maps joins."""
@@ -116,6 +118,7 @@ class Flow:
         else:
             return
         self.residual += ends[chosen] or []
+        self._inside |= own[chosen]
 
     def _ends(self, value: Value, common: int) -> list[Group] | None:
         """The layers that made a map last; None where that is a shortcut, or a sum of branches and shortcuts."""

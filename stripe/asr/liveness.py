@@ -79,7 +79,7 @@ def _gradients(asr: ASR) -> list[Tensor | None]:
     parameters = list(asr.attention.parameters())
     asked = [asr.psi, *(parameter for parameter in parameters if parameter.requires_grad)]
     try:
-        total = asr.value().sum()
+        total = asr.anew().sum()
         found = torch.autograd.grad(total, asked, allow_unused=True) if total.requires_grad else [None] * len(asked)
     finally:
         asr.psi.requires_grad_(learnable)

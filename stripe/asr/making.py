@@ -30,15 +30,14 @@ class Start:
         learnable: Whether ψ is a parameter.
         activation: σ; None: κ's own.
         init: What all parameters of κ are set to; None: κ's own initialisation.
-        kind: ``"alive"``: θ is drawn again where ψ would get no gradient; ``"paper"``: that is only said; None: nobody
-            looks.
+        kind: ``"paper"``: where ψ gets no gradient, that is said; ``"alive"``: θ is drawn again; None: nobody looks.
     """
 
     psi: float | str
     learnable: bool
     activation: Callable[[Tensor], Tensor] | None
     init: float | None
-    kind: Literal["alive", "paper"] | None
+    kind: Literal["paper", "alive"] | None
 
 
 def make_asr(groups: Sequence[Group], factory: Callable[[int], nn.Module], start: Start) -> list[ASR]:

@@ -82,14 +82,7 @@ def known_places(model: nn.Module, images: Tensor | None = None) -> Places:
     try:
         found = apply_rule(model, images)
     except StripeError as error:
-        layers = [name for name, layer in model.named_modules() if isinstance(layer, NORMS)] or [
-            name for name, layer in model.named_modules() if foldable(layer) and name
-        ]
-        shown = f", as {_pattern(layers[-1])!r} or {layers[-1]!r}" if layers else ""
-        raise StripeError(
-            f"where ASR goes in a {kind} is not known, and the paper's rule finds no place: {error}; say after which "
-            f"layers (where=), by a pattern of their names{shown}"
-        ) from None
+        raise _unknown(model, error) from None
     note = f"where ASR goes in a {kind} is not known; places by the rule: {found.note}"
     return Places(found.groups, note=note) if not found.tokens else replace(_as_in_vit(found.groups), note=note)
 
@@ -123,9 +116,17 @@ def _known_parts(model: nn.Module) -> Places | None:
     return places if len(places.groups) == len(blocks) > 0 else None
 
 
-def _pattern(name: str) -> str:
-    """``"blocks.3.1.norm2"`` → ``"*.norm2"``."""
-    return f"*.{name.rpartition('.')[2]}" if "." in name else name
+def _unknown(model: nn.Module, reason: StripeError) -> StripeError:
+    norms = [name for name, layer in model.named_modules() if isinstance(layer, NORMS)]
+    layers = norms or [name for name, layer in model.named_modules() if name and foldable(layer)]
+    middle = layers[len(layers) // 2] if layers else ""
+    parent, _, own = middle.rpartition(".")
+    pattern = "*.bn3" if not parent else f"{parent}.*" if own.isdecimal() else f"*.{own}"
+    shown = f"; its last normalisations are {', '.join(norms[-4:])}" if norms else ""
+    return StripeError(
+        f"where ASR goes in a {type(model).__name__} is not known: say after which layers (the paper's rule finds "
+        f"none: {reason}), by a pattern of names as {pattern!r}{shown}"
+    )
 
 
 def _resnet(model: nn.Module) -> Places:

@@ -5,7 +5,8 @@ and ReLU" (Stripe Observation paper, appendix B.2).
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from stripe.errors import StripeError
 from stripe.models.dataflow import follow
 
 __all__ = ["Found", "apply_rule"]
+
+Shape = tuple[int, ...]
 
 SIDES = (224, 64, 32, 256, 299, 384, 128)  # pixels, tried where the network does not say what it takes
 
@@ -41,6 +44,8 @@ class Found:
 def apply_rule(model: nn.Module, images: Tensor | None = None) -> Found:
     """Find the last layer of each residual branch; where there is none, each normalisation before an activation.
 
+    Both where most of the network is outside of residual branches (lightweight ones with one or two).
+
     The network runs once, as a copy whose tensors hold no data; where that does not work, as it is, in evaluation mode.
     Only layers count whose weight is their own and used once, and none that does nothing but feed a gate.
 
@@ -52,11 +57,14 @@ def apply_rule(model: nn.Module, images: Tensor | None = None) -> Found:
         StripeError: It does not run, or has no such layer.
     """
     flow = _run(model, images)
-    groups = _usable(model, flow.residual, flow.order)
-    note = "the last layer of each residual branch"
-    if not groups:
-        groups = _usable(model, flow.activated(), flow.order)
-        note = "each normalisation in front of an activation, for there are no residual branches"
+    branches = _usable(model, flow.residual, flow.order)
+    outside = _usable(model, flow.activated, flow.order)
+    groups, note = branches, "the last layer of each residual branch"
+    if not branches:
+        groups, note = outside, "each normalisation in front of an activation, for there are no residual branches"
+    elif len(outside) > 2 * len(branches):
+        groups = _usable(model, branches + outside, flow.order)
+        note += ", and outside of them, which most of it is, each normalisation in front of an activation"
     if not groups:
         raise StripeError(
             "it has neither residual branches nor normalisations in front of activations that ASR can follow"
@@ -81,59 +89,68 @@ def _usable(model: nn.Module, groups: list[Group], order: dict[str, int]) -> lis
 
 
 def _run(model: nn.Module, images: Tensor | None) -> Flow:
-    reason: Exception | None = None
+    """The fastest way first: meta tensors know no constants on other devices, and fake ones no numbers."""
+    first: Exception | None = None
     shapes = [tuple(images.shape)] if images is not None else list(_shapes(model))
-    real = images is not None or not any(tensor.is_meta for tensor in model.parameters())
-    for without_data in (True, False) if real else (True,):
+    ways = [_of_shapes(model, meta=True), _of_shapes(model, meta=False)]
+    if not any(tensor.is_meta for tensor in model.parameters()):
+        ways.append(_as_it_is(model, images))
+    for run in ways:
         for shape in shapes:
             try:
-                return _without_data(model, shape) if without_data else _as_it_is(model, shape, images)
+                return run(shape)
             except Exception as error:  # whatever a network raises about what it was given
-                reason = reason or error
-    shown = str(reason).strip().splitlines() or [type(reason).__name__]
+                first = first or error
+    shown = str(first).strip().splitlines() or [type(first).__name__]
     raise StripeError(f"it does not run on images of {shapes[0][-1]} pixels ({shown[0]})")
 
 
-def _without_data(model: nn.Module, shape: tuple[int, ...]) -> Flow:
-    """A copy with tensors that have shapes only: nothing is allocated, and the network keeps nothing of the pass."""
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    memo: dict[int, Any] = {}
-    with fake:
-        for module in model.modules():
-            for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
-                if isinstance(tensor, Tensor) and id(tensor) not in memo:
-                    memo[id(tensor)] = _empty_like(tensor)
-        skeleton = copy.deepcopy(model, memo)
-        dtype = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)
-        return Flow(follow(skeleton, torch.empty(shape, dtype=dtype)), skeleton)
+def _of_shapes(model: nn.Module, *, meta: bool) -> Callable[[Shape], Flow]:
+    """Run a copy with tensors that have shapes only: nothing is allocated, and the model keeps nothing of the pass."""
+    mode: AbstractContextManager[Any] = nullcontext() if meta else FakeTensorMode(allow_non_fake_inputs=True)
+
+    def empty(shape: Shape, dtype: torch.dtype | None) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta" if meta else "cpu")
+
+    def run(shape: Shape) -> Flow:
+        memo: dict[int, Any] = {}
+        with mode:
+            for module in model.modules():
+                for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
+                    if isinstance(tensor, Tensor):
+                        like = empty(tuple(tensor.shape), tensor.dtype)
+                        parameter = isinstance(tensor, nn.Parameter)
+                        memo.setdefault(id(tensor), nn.Parameter(like, tensor.requires_grad) if parameter else like)
+            skeleton = copy.deepcopy(model, memo)
+            dtypes = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
+            return Flow(follow(skeleton, empty(shape, dtypes[0] if dtypes else None)), skeleton)
+
+    return run
 
 
-def _empty_like(tensor: Tensor) -> Tensor:
-    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+def _as_it_is(model: nn.Module, images: Tensor | None) -> Callable[[Shape], Flow]:
+    def run(shape: Shape) -> Flow:
+        first = next(iter(model.parameters()))
+        given = torch.zeros(shape) if images is None else images
+        return Flow(follow(model, given.to(first.device, first.dtype)), model)
+
+    return run
 
 
-def _as_it_is(model: nn.Module, shape: tuple[int, ...], images: Tensor | None) -> Flow:
-    first = next(iter(model.parameters()))
-    given = torch.zeros(shape) if images is None else images
-    return Flow(follow(model, given.to(first.device, first.dtype)), model)
-
-
-def _shapes(model: nn.Module) -> Iterator[tuple[int, ...]]:
+def _shapes(model: nn.Module) -> Iterator[Shape]:
     """(N, C, H, W) to be tried, the likeliest first."""
-    channels = next((layer.in_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)), 3)
-    sides = [side for side in (*_sides(model), *SIDES) if side]
-    yield from ((2, channels, side, side) for side in dict.fromkeys(sides))
+    config = getattr(model, "pretrained_cfg", None)
+    said = config.get("input_size") if isinstance(config, dict) else None
+    first = next((layer.in_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)), 3)
+    channels = dict.fromkeys([first, *(said or ())[:1], 3])
+    sides = dict.fromkeys([*_sides(model), *(said or ())[-1:], *SIDES])
+    yield from ((2, number, side, side) for side in sides for number in channels)
 
 
 def _sides(model: nn.Module) -> Iterator[int]:
-    """What timm and torchvision write down."""
+    """What transformers of timm and torchvision write down."""
     for module in model.modules():
         for size in (getattr(module, "img_size", None), getattr(module, "image_size", None)):
             side = size[-1] if isinstance(size, tuple | list) and size else size
-            if isinstance(side, int):
+            if isinstance(side, int) and side > 0:
                 yield side
-    config = getattr(model, "pretrained_cfg", None) or {}
-    size = config.get("input_size") if isinstance(config, dict) else None
-    if size:
-        yield int(size[-1])

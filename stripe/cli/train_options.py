@@ -136,10 +136,10 @@ def asr_options(function: Command) -> Command:
         click.option("--psi-fixed", is_flag=True, help="Don't train ψ."),
         click.option(
             "--asr-start",
-            type=click.Choice(["alive", "paper"]),
-            default="alive",
+            type=click.Choice(["paper", "alive"]),
+            default="paper",
             show_default=True,
-            help="Draw ASR that cannot learn again (none of its hidden units is on), or keep it, as the paper does.",
+            help="alive: draw ASR that cannot learn (none of its hidden units is on) again; paper: keep it.",
         ),
         click.option(
             "--noise",

@@ -67,14 +67,11 @@ class Request:
             StripeError: The settings make no sense together.
         """
         keys = ("mode", "attention", "copies", "psi", "psi_fixed", "noise", "noise_random")
-        return describe(
-            self.model, **{key: getattr(self, key) for key in keys}, asr_start="paper", num_classes=num_classes
-        )
+        return describe(self.model, **{key: getattr(self, key) for key in keys}, num_classes=num_classes)
 
     def training(self) -> dict[str, Any]:
         """What `stripe.training.train` takes, without the folder and the data."""
-        settings = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in _OF_DATA}
-        return {**settings, "asr_start": "paper"}
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in _OF_DATA}
 
     def address(self, data: Mapping[str, Any]) -> str:
         """A name for the run's directory, as ``resnet29-se-cifar10-1a2b3c4d``.

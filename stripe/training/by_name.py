@@ -40,7 +40,7 @@ def train(
     copies: int = 1,
     psi: float | str | None = None,
     psi_fixed: bool = False,
-    asr_start: Literal["alive", "paper"] = "alive",
+    asr_start: Literal["paper", "alive"] = "paper",
     noise: tuple[float, float] = (1.0, 0.0),
     noise_random: float = 0.0,
     num_classes: int | None = None,
@@ -76,7 +76,7 @@ def train(
         copies: δ, how many ASR at each place.
         psi: ψ's first value: a number, ``"C0.1"`` or ``"N0.3"``; default the paper's.
         psi_fixed: Whether ψ stays as it is.
-        asr_start: ``alive``: ASR that could not learn is drawn again; ``paper``: it stays.
+        asr_start: ``alive``: ASR that could not learn is drawn again; ``paper``: it stays, and a warning says so.
         noise: N_a and N_b, which disturb every batch normalisation (table 9).
         noise_random: Standard deviation of N_a and N_b over the channels, drawn once.
         num_classes: Outputs of the classifier; default as many as the data has.

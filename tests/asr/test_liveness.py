@@ -34,7 +34,7 @@ def without_gradient(model: nn.Module) -> int:
 def test_every_psi_gets_a_gradient(kappa: str, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
     model = network()
-    asr.reparameterize(model, "*", kappa)
+    asr.reparameterize(model, "*", kappa, start="alive")
     assert without_gradient(model) == 0
     assert not caplog.records
 
@@ -43,7 +43,7 @@ def test_every_psi_gets_a_gradient(kappa: str, caplog: pytest.LogCaptureFixture)
 def test_the_papers_start_is_kept_and_said(kappa: str, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
     model = network()
-    asr.reparameterize(model, "*", kappa, start="paper")
+    asr.reparameterize(model, "*", kappa)
     dead = without_gradient(model)
     assert 4 < dead < 20  # one hidden unit: half of 24
     (record,) = caplog.records
@@ -92,7 +92,7 @@ def test_nobody_looks_where_weights_are_loaded_afterwards(caplog: pytest.LogCapt
 def test_a_fixed_psi_and_frozen_parameters() -> None:
     torch.manual_seed(0)
     model = network()
-    asr.reparameterize(model, "*", learnable=False)
+    asr.reparameterize(model, "*", learnable=False, start="alive")
     parts = [module for module in model.modules() if isinstance(module, asr.ASR)]
     assert not any(part.psi.requires_grad for part in parts)
     model(torch.randn(8, 16)).pow(3).sum().backward()
@@ -101,7 +101,7 @@ def test_a_fixed_psi_and_frozen_parameters() -> None:
 
 @pytest.mark.parametrize(("kappa", "settings"), [("spa", {"psi": 0}), ("se", {"init": -1.0})])
 def test_where_no_draw_helps_it_is_said(kappa: str, settings: dict, caplog: pytest.LogCaptureFixture) -> None:
-    asr.reparameterize(network(places=2), "*", kappa, **settings)
+    asr.reparameterize(network(places=2), "*", kappa, start="alive", **settings)
     assert "2 of 2 attention values cannot learn" in caplog.text
     assert "give another psi or init" in caplog.text
 
@@ -121,7 +121,7 @@ class Own(nn.Module):
 def test_a_users_own_attention() -> None:
     torch.manual_seed(0)
     model = network()
-    asr.reparameterize(model, "*", Own)
+    asr.reparameterize(model, "*", Own, start="alive")
     assert all((value > 0.8).all() for value in asr.values(model).values())  # σ(3) = 0.95
     assert without_gradient(model) == 0
 
@@ -131,7 +131,7 @@ def test_within_other_modes(mode) -> None:
     torch.manual_seed(0)
     model = network()
     with mode():
-        asr.reparameterize(model, "*")
+        asr.reparameterize(model, "*", start="alive")
     if mode is torch.no_grad:
         assert without_gradient(model) == 0
 
@@ -144,5 +144,5 @@ def test_without_data_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_an_unknown_start() -> None:
-    with pytest.raises(StripeError, match="unknown start 'alife'; there are alive and paper"):
+    with pytest.raises(StripeError, match="unknown start 'alife'; there are paper and alive"):
         asr.reparameterize(network(), "*", start="alife")
