@@ -5,8 +5,9 @@ and ReLU" (Stripe Observation paper, appendix B.2).
 """
 
 import copy
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +99,8 @@ def _run(model: nn.Module, images: Tensor | None) -> Flow:
     for run in ways:
         for shape in shapes:
             try:
-                return run(shape)
+                with torch.inference_mode(False):  # whose tensors don't say when they were changed
+                    return run(shape)
             except Exception as error:  # whatever a network raises about what it was given
                 first = first or error
     shown = str(first).strip().splitlines() or [type(first).__name__]
@@ -121,11 +123,24 @@ def _of_shapes(model: nn.Module, *, meta: bool) -> Callable[[Shape], Flow]:
                         like = empty(tuple(tensor.shape), tensor.dtype)
                         parameter = isinstance(tensor, nn.Parameter)
                         memo.setdefault(id(tensor), nn.Parameter(like, tensor.requires_grad) if parameter else like)
-            skeleton = copy.deepcopy(model, memo)
-            dtypes = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
+        skeleton = copy.deepcopy(model, memo)
+        dtypes = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
+        with mode, _quiet():
             return Flow(follow(skeleton, empty(shape, dtypes[0] if dtypes else None)), skeleton)
 
     return run
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what fake tensors log of a failure: it is only the next way's turn."""
+    talker = logging.getLogger("torch._subclasses.fake_tensor")
+    level = talker.level
+    talker.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        talker.setLevel(level)
 
 
 def _as_it_is(model: nn.Module, images: Tensor | None) -> Callable[[Shape], Flow]:
