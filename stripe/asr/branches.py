@@ -6,6 +6,8 @@ nonlinearity, the maps are one layer in parts, a *sum* (RepVGG, ACNet).
 """
 
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 
 from torch import nn
 
@@ -45,6 +47,7 @@ class Flow:
         residual: The ends of the residual branches: layers; those that are added up share one ASR.
         sums: Additions of parallel parts of one layer → these.
         activated: The normalisations, and sums, that an activation follows at once, outside of residual branches.
+        appended: The ends of the branches that are concatenated with what they come from.
     """
 
     calls: list[Call]
@@ -53,6 +56,7 @@ class Flow:
     residual: list[Group] = field(default_factory=list)
     sums: dict[int, Group] = field(default_factory=dict)
     activated: list[Group] = field(default_factory=list)
+    appended: list[Group] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._number: dict[int, int] = {}
@@ -80,6 +84,8 @@ class Flow:
             value = call.outputs[0]
             if call.name in ACTIVATIONS and id(value) in self._maps and not self._bit(value) & self._inside:
                 self.activated += self._activated(call)
+            if call.name in CONCATENATIONS and id(value) in self._maps:
+                self.appended += self._appended(call)
 
     @property
     def attends(self) -> bool:
@@ -95,6 +101,14 @@ class Flow:
         layer = self._layer(before) if before.name in NORMS else None
         sums = self.sums.get(id(before))
         return [sums] if sums else [(layer,)] if layer else []
+
+    def _appended(self, concatenation: Call) -> list[Group]:
+        before = [self._before_of(part) for part in concatenation.inputs]
+        ends = [
+            self._ends(part, reduce(or_, before[:index] + before[index + 1 :], 0))
+            for index, part in enumerate(concatenation.inputs)
+        ]
+        return [] if all(ends) else [group for part in ends for group in part or []]
 
     def _join(self, call: Call, one: Value, other: Value) -> None:
         """What an addition of two maps joins."""

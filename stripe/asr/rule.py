@@ -45,7 +45,8 @@ class Found:
 def apply_rule(model: nn.Module, images: Tensor | None = None) -> Found:
     """Find the last layer of each residual branch; where there is none, each normalisation before an activation.
 
-    Both where most of the network is outside of residual branches (lightweight ones with one or two).
+    Both where most of the network is outside of residual branches (lightweight ones with one or two). Where there is
+    neither, the last layer of each branch that is concatenated with its input.
 
     The network runs once, as a copy whose tensors hold no data; where that does not work, as it is, in evaluation mode.
     Only layers count whose weight is their own and used once, and none that does nothing but feed a gate.
@@ -66,6 +67,9 @@ def apply_rule(model: nn.Module, images: Tensor | None = None) -> Found:
     elif len(outside) > 2 * len(branches):
         groups = _usable(model, branches + outside, flow.order)
         note += ", and outside of them, which most of it is, each normalisation in front of an activation"
+    if not groups:
+        groups = _usable(model, flow.appended, flow.order)
+        note = "the last layer of each branch that is concatenated with its input, for nothing else is to be had"
     if not groups:
         raise StripeError(
             "it has neither residual branches nor normalisations in front of activations that ASR can follow"

@@ -160,6 +160,25 @@ class Twice(Block):
         return x + self.second(F.relu(self.second(F.relu(self.first(x)))))
 
 
+class Appended(nn.Module):
+    """As RDNet: concatenated with its input, and no normalisation in front of an activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Sequential(nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1), nn.ReLU()), nn.Conv2d(8, 4, 1)
+        self.last = nn.Conv2d(12, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.cat([x, self.second(self.first(x))], 1))
+
+
+def test_branches_that_are_concatenated() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), Appended(), Appended())
+    places = asr.known_places(model)
+    assert places.groups == [("1.second",), ("2.second",)]
+    assert "concatenated with its input" in places.note
+
+
 @pytest.mark.parametrize(
     ("block", "groups"),
     [
