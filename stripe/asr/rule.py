@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stripe.asr.branches import Flow, Group
+from stripe.asr.layers import has_asr
 from stripe.asr.targets import resolve
 from stripe.errors import StripeError
 from stripe.models.dataflow import follow
@@ -58,6 +59,9 @@ def apply_rule(model: nn.Module, images: Tensor | None = None) -> Found:
     Raises:
         StripeError: It does not run, or has no such layer.
     """
+    present = [name for name, layer in model.named_modules() if has_asr(layer)]
+    if present:
+        raise StripeError(f"{present[0]} already has ASR; several at one place are copies=2, 3 …")
     flow = _run(model, images)
     branches = _usable(model, flow.residual, flow.order)
     outside = _usable(model, flow.activated, flow.order)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
@@ -126,6 +127,30 @@ def test_backward_in_another_context(how) -> None:
         asr.values(model)
         loss.backward()
     assert_same(gradients(model), plain())
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "outside"])
+def test_a_network_of_timm_that_checkpoints(inside: bool) -> None:
+    def trained(checkpointing: bool) -> dict[str, Tensor | None]:
+        torch.manual_seed(0)
+        model = timm.create_model("resnet18", num_classes=3).double()
+        model.set_grad_checkpointing(checkpointing)
+        asr.reparameterize(model)
+        x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+        if not checkpointing:
+            model(x).square().sum().backward()
+            return gradients(model)
+        with asr.cached():
+            loss = model(x).square().sum()
+            if inside:
+                loss.backward()
+        if not inside:
+            loss.backward()
+        return gradients(model)
+
+    found, expected = trained(True), trained(False)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

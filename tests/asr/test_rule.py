@@ -307,6 +307,13 @@ def test_the_network_stays_as_it_was() -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+def test_not_twice() -> None:
+    model = net(Block(ADDITIONS["add"]))
+    asr.reparameterize(model)
+    with pytest.raises(StripeError, match=r"1\.second\.1 already has ASR"):
+        asr.reparameterize(model)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_in_other_modes(mode) -> None:
     with mode():
