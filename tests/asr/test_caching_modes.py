@@ -119,6 +119,18 @@ def test_gradient_checkpointing(how, inside: bool, attention, shared: bool) -> N
 
 
 @pytest.mark.parametrize("how", HOW, ids=lambda how: how.__name__)
+def test_backward_in_another_thread(how) -> None:
+    """As for a GPU, where autograd has a thread of its own."""
+    model = make()
+    model.through = how
+    with asr.cached():
+        thread = threading.Thread(target=model(images()).square().sum().backward)
+        thread.start()
+        thread.join()
+    assert_same(gradients(model), plain())
+
+
+@pytest.mark.parametrize("how", HOW, ids=lambda how: how.__name__)
 def test_backward_in_another_context(how) -> None:
     model = make()
     model.through = how

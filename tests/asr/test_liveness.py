@@ -60,10 +60,10 @@ def test_modules_that_begin_at_0_are_not_dead(kappa: str, caplog: pytest.LogCapt
 
 def test_how_often() -> None:
     torch.manual_seed(0)
-    model = network(32, 400)
+    model = network(32, 200)
     asr.reparameterize(model, "*", start="paper")
     dead = sum(is_dead(module) for module in model.modules() if isinstance(module, asr.ASR))
-    assert abs(dead - 400 / 4) < 4 * (400 * 1 / 4 * 3 / 4) ** 0.5  # 2 hidden units: (1/2)²
+    assert abs(dead - 200 / 4) < 4 * (200 * 1 / 4 * 3 / 4) ** 0.5  # 2 hidden units: (1/2)²
 
 
 def drawn(start: str | None, psi: float | str = 0.1) -> dict[str, Tensor]:
