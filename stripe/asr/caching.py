@@ -132,8 +132,13 @@ def _circumstances(modules: list[nn.Module], tensors: list[Tensor]) -> tuple[Any
         forward_ad._current_level,
         [torch.cuda.current_stream(device) for device in devices],
         [module.training for module in modules],
-        [(id(t), t._version, t.requires_grad, t.dtype, t.device, t.untyped_storage()._cdata) for t in tensors],
+        [(id(t), t._version, t.requires_grad, t.dtype, t.device, _address(t)) for t in tensors],
     )
+
+
+def _address(tensor: Tensor) -> int:
+    """Where its data lies, which ``.data = …`` changes; 0 for subclasses, which may have none."""
+    return tensor.data_ptr() if type(tensor) in (Tensor, nn.Parameter) else 0
 
 
 def _watch(kept: _Kept) -> None:
