@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ def reparameterize(
     copies: int = 1,
     activation: str | Callable[[Tensor], Tensor] | None = None,
     init: float | None = None,
+    start: Literal["paper", "alive"] | None = "paper",
 ) -> list[str]:
     """Insert attention-alike structural re-parameterization into a network, in place.
 
@@ -44,7 +46,8 @@ def reparameterize(
         model: Any network. Untouched where an error is raised.
         where: After which layers. A pattern of module names as in a shell (``"layer*.*.bn3"``), a function of name and
             module, or groups of names: the layers of a group feed one sum (RepVGG, ACNet) and share one ASR. None: the
-            places that are known for this architecture, see `stripe.asr.known_places`. An activation that is part of
+            places that are known for this architecture, or found by the paper's rule, which a warning then says, see
+            `stripe.asr.known_places`. An activation that is part of
             the layer (timm's BatchNormAct2d) comes after the scaling.
         attention: κ: a name of `stripe.attention.ATTENTION`, or what makes a module of yours from the number of
             channels C. It needs ``gate(x)``, maps (1, C, 1, 1) → (1, C, 1, 1).
@@ -54,6 +57,10 @@ def reparameterize(
         copies: δ, how many ASR at each place, one after the other (table 7).
         activation: σ: ``"sigmoid"``, ``"tanh"`` or a function. None: κ's own, and tanh at the known places of a ViT.
         init: Set all parameters of κ to this. None: κ's own initialisation, and 1e-3 at the known places of a ViT.
+        start: All h = max(1, round(C / 16)) hidden units of SE, SPA or CBAM are off on the constant ψ with probability
+            2^−h: then ψ, and θ but for its last bias, never get a gradient. ``"paper"``: such places stay, and a
+            warning says how many there are. ``"alive"``: their θ is drawn again until ψ has a gradient. None: nobody
+            looks, for weights that are loaded afterwards.
 
     Returns:
         The names of the layers.
@@ -69,21 +76,26 @@ def reparameterize(
     """
     if copies < 1:
         raise StripeError(f"copies is {copies}; there is at least one ASR at each place")
+    if start not in ("alive", "paper", None):
+        raise StripeError(f"unknown start {start!r}; there are paper and alive")
     places = find(model, where)
     groups = resolve(model, places.groups)
-    start = Start(
+    how = Start(
         psi=places.psi if psi is None else psi,
         learnable=learnable,
         activation=_activation(places.activation if activation is None else activation),
         init=places.init if init is None else init,
+        kind=start,
     )
     made = []
     for _ in range(copies):
         factory = attention_factory(attention) if isinstance(attention, str) else attention
-        made.append(make_asr(groups, factory, start))
+        made.append(make_asr(groups, factory, how))
     for copy in made:
         for group, asr in zip(groups, copy, strict=True):
             _register(group, asr)
+    if places.note:
+        logger.log(logging.INFO if start is None else logging.WARNING, places.note)
     names = [target.name for group in groups for target in group]
     logger.info("ASR in %d layers, from %s to %s", len(names), names[0], names[-1])
     return names

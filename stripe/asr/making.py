@@ -1,18 +1,24 @@
 """Making the ASR of the places of a network."""
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from stripe.asr.liveness import is_dead, redraw
 from stripe.asr.targets import Group, Target
 from stripe.asr.value import ASR, ChainedASR
 from stripe.attention import DIA
 from stripe.errors import StripeError
 
 __all__ = ["Start", "make_asr"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,12 +30,14 @@ class Start:
         learnable: Whether ψ is a parameter.
         activation: σ; None: κ's own.
         init: What all parameters of κ are set to; None: κ's own initialisation.
+        kind: ``"paper"``: where ψ gets no gradient, that is said; ``"alive"``: θ is drawn again; None: nobody looks.
     """
 
     psi: float | str
     learnable: bool
     activation: Callable[[Tensor], Tensor] | None
     init: float | None
+    kind: Literal["paper", "alive"] | None
 
 
 def make_asr(groups: Sequence[Group], factory: Callable[[int], nn.Module], start: Start) -> list[ASR]:
@@ -58,7 +66,25 @@ def make_asr(groups: Sequence[Group], factory: Callable[[int], nn.Module], start
         else:
             made.append(ASR(attention, psi, start.learnable))
         _check_value(made[-1], first)
+    if start.kind:
+        _wake(made, factory, start)
     return made
+
+
+def _wake(made: list[ASR], factory: Callable[[int], nn.Module], start: Start) -> None:
+    """Draw those that cannot learn again, after all others, which so begin as without it; or say how many there are."""
+    dead = [asr for asr in made if is_dead(asr)]
+    if dead and start.kind == "alive":
+        for asr in dead:
+            redraw(asr, factory, partial(_prepare, start=start))
+        logger.info("drew %d of %d attention modules again, which could not have learned", len(dead), len(made))
+        dead = [asr for asr in made if is_dead(asr)]
+    if dead:
+        remedy = "other draws don't help: give another psi or init" if start.kind == "alive" else "start='alive' helps"
+        logger.warning(
+            "%d of %d attention values cannot learn: no hidden unit of their %s is on for ψ, so ψ gets no gradient; %s",
+            *(len(dead), len(made), type(dead[0].attention).__name__, remedy),
+        )
 
 
 def _prepare(attention: nn.Module, start: Start) -> None:

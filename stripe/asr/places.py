@@ -1,18 +1,27 @@
 """Where ASR goes in the networks that are known (paper, appendix B.2 and figures 7–11)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from torch import nn
+import timm.models.resnet as timm_resnet
+import torchvision.models.resnet as torchvision_resnet
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stripe.asr.layers import foldable
+from stripe.asr.rule import apply_rule
 from stripe.errors import StripeError
 
 __all__ = ["Groups", "Places", "known_places"]
 
 Groups = list[tuple[str, ...]]
 NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
+RESIDUAL_BLOCKS = (
+    timm_resnet.BasicBlock,
+    timm_resnet.Bottleneck,
+    torchvision_resnet.BasicBlock,
+    torchvision_resnet.Bottleneck,
+)
 ATTENTION_NAMES = {"attention_module", "attn", "se"}  # ours, and timm's
 
 
@@ -25,16 +34,18 @@ class Places:
         psi: ψ's first value.
         activation: σ, a name; None: κ's own.
         init: What all parameters of κ are set to; None: κ's own initialisation.
+        note: How they were found, where that was not by the class of the network.
     """
 
     groups: Groups
     psi: float = 0.1
     activation: str | None = None
     init: float | None = None
+    note: str = ""
 
 
-def known_places(model: nn.Module) -> Places:
-    """Where the paper puts ASR in a network that is known, which its class and structure tell.
+def known_places(model: nn.Module, images: Tensor | None = None) -> Places:
+    """Where the paper puts ASR: in a network that is known, as its class and structure tell, in others by its rule.
 
     - ResNet, ResNeXt (ours, torchvision's, timm's): the last normalisation of each block, before the addition; in
       ResNet-ACNet the last three, which are added up and share one ASR.
@@ -46,17 +57,75 @@ def known_places(model: nn.Module) -> Places:
     - ViT (torchvision, timm): the output projection of the self-attention and the second linear layer of the MLP; tanh,
       ψ and all parameters of κ begin at 1e-3.
 
+    These also where such networks, or blocks of a ResNet, are parts of another (a detector, a wrapper). In any other
+    network the data flow is read, and the same rule applied: the layer that comes last in each residual branch, before
+    the addition, a normalisation where one does; where there are no residual branches, each normalisation in front of
+    an activation. For a transformer ASR begins as in ViT. `Places.note` then says so.
+
+    Args:
+        model: Any network.
+        images: What it takes, (N, C, H, W), to read the data flow with; None: what its configuration says, or what
+            turns out to work.
+
     Raises:
-        StripeError: The network is none of them.
+        StripeError: Nothing is known, and the rule finds nothing.
+
+    Example:
+        >>> import timm
+        >>> known_places(timm.create_model("regnetx_002")).groups[0]
+        ('s1.b1.conv3.bn',)
     """
-    kind = type(model).__name__
-    places = PLACES[kind](model) if kind in PLACES else Places([])
-    if places.groups and all(places.groups):
+    places = _known(model) or _known_parts(model)
+    if places is not None:
         return places
+    kind = type(model).__name__
+    try:
+        found = apply_rule(model, images)
+    except StripeError as error:
+        raise _unknown(model, error) from None
+    note = f"where ASR goes in a {kind} is not known; places by the rule: {found.note}"
+    return Places(found.groups, note=note) if not found.tokens else replace(_as_in_vit(found.groups), note=note)
+
+
+def _known(model: nn.Module) -> Places | None:
+    """The places of a network that is known by its class, or by the class that it was derived from."""
+    for kind in type(model).__mro__:
+        package = kind.__module__.partition(".")[0]
+        packages, find = PLACES.get(kind.__name__, ((), None))
+        if find and (package in packages or package not in ("timm", "torchvision", "stripe")):
+            places = find(model)
+            return places if places.groups and all(places.groups) else None
+    return None
+
+
+def _known_parts(model: nn.Module) -> Places | None:
+    """The places of known networks inside another; of the blocks of a ResNet, where its stages were taken out."""
+    parts: list[tuple[str, Places]] = []
+    for name, part in model.named_modules():
+        if name and not any(name.startswith(f"{outer}.") for outer, _ in parts):
+            places = _known(part)
+            if places is not None:
+                parts.append((name, places))
+    if parts:
+        first = parts[0][1]
+        groups = [tuple(f"{name}.{layer}" for layer in group) for name, places in parts for group in places.groups]
+        if all(replace(places, groups=[]) == replace(first, groups=[]) for _, places in parts):
+            return replace(first, groups=groups)
+    blocks = {module for module in model.modules() if isinstance(module, RESIDUAL_BLOCKS)}
+    places = _resnet(model) if blocks else Places([])
+    return places if len(places.groups) == len(blocks) > 0 else None
+
+
+def _unknown(model: nn.Module, reason: StripeError) -> StripeError:
     norms = [name for name, layer in model.named_modules() if isinstance(layer, NORMS)]
+    layers = norms or [name for name, layer in model.named_modules() if name and foldable(layer)]
+    middle = layers[len(layers) // 2] if layers else ""
+    parent, _, own = middle.rpartition(".")
+    pattern = "*.bn3" if not parent else f"{parent}.*" if own.isdecimal() else f"*.{own}"
     shown = f"; its last normalisations are {', '.join(norms[-4:])}" if norms else ""
-    raise StripeError(
-        f"where ASR goes in a {kind} is not known: say after which layers, by a pattern of names as '*.bn3'{shown}"
+    return StripeError(
+        f"where ASR goes in a {type(model).__name__} is not known: say after which layers (the paper's rule finds "
+        f"none: {reason}), by a pattern of names as {pattern!r}{shown}"
     )
 
 
@@ -111,21 +180,29 @@ def _vit(model: nn.Module) -> Places:
         mlp = [path for path, layer in _submodule(block, "mlp").named_modules() if isinstance(layer, nn.Linear)]
         if projections and mlp:
             groups += [(f"{name}.{projections[0]}",), (f"{name}.mlp.{mlp[-1]}",)]
+    return _as_in_vit(groups)
+
+
+def _as_in_vit(groups: Groups) -> Places:
     return Places(groups, psi=1e-3, activation="tanh", init=1e-3)
 
 
-# class of the network → its places; none where the structure is not the one that is known
-PLACES: dict[str, Callable[[nn.Module], Places]] = {
-    "BasicResNet": _basic_resnet,
-    "CifarResNet": _resnet,
-    "ResNet": _resnet,
-    "VGG": _vgg,
-    "ShuffleNetV2": _shufflenet,
-    "MobileNetV2": _mobilenet_of_torchvision,
-    "EfficientNet": _mobilenet_of_timm,
-    "ByobNet": _repvgg,
-    "VisionTransformer": _vit,
-    "VisionTransformerDistilled": _vit,
+TIMM, TORCHVISION = ("timm",), ("torchvision",)
+BOTH = TIMM + TORCHVISION
+
+# class of the network → the packages whose class of that name it is (one of the user's own may have the name, too),
+# and its places; none where the structure is not the one that is known
+PLACES: dict[str, tuple[tuple[str, ...], Callable[[nn.Module], Places]]] = {
+    "BasicResNet": (("stripe",), _basic_resnet),
+    "CifarResNet": (("stripe",), _resnet),
+    "ResNet": (BOTH, _resnet),
+    "VGG": (BOTH, _vgg),
+    "ShuffleNetV2": (TORCHVISION, _shufflenet),
+    "MobileNetV2": (TORCHVISION, _mobilenet_of_torchvision),
+    "EfficientNet": (TIMM, _mobilenet_of_timm),
+    "ByobNet": (TIMM, _repvgg),
+    "VisionTransformer": (BOTH, _vit),
+    "VisionTransformerDistilled": (TIMM, _vit),
 }
 
 

@@ -19,7 +19,7 @@ from stripe.models.restructuring import restructure
 __all__ = ["prepare", "restore"]
 
 ASR_KEY = re.compile(r"(^|\.)parametrizations\.(weight|bias)\.\d+\.asr\.psi$")
-SETTINGS = {"where", "attention", "psi", "learnable", "copies", "activation", "init"}
+SETTINGS = {"where", "attention", "psi", "learnable", "copies", "activation", "init", "start"}
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module | None = None) -> nn.Module:
@@ -79,7 +79,7 @@ def _reparameterize(model: nn.Module, settings: Any, checkpoint: Checkpoint) -> 
     known = isinstance(settings, Mapping) and set(settings) <= SETTINGS
     if known and isinstance(settings.get("attention", "se"), str):
         try:
-            reparameterize(model, **settings)
+            reparameterize(model, **{**settings, "start": None})  # its weights are loaded
         except TypeError as error:
             raise StripeError(f"{checkpoint.path}: its description of ASR is damaged ({error})") from error
     else:

@@ -33,9 +33,16 @@ class ASR(nn.Module):
 
     def value(self) -> Tensor:
         """v, (C,), once inside `stripe.asr.cached`."""
-        return remember(self, self._value)
+        return remember(self, self._value, self._sources)
+
+    def _sources(self) -> list[nn.Module]:
+        return list(self.modules())
 
     def _value(self) -> Tensor:
+        return self.anew()
+
+    def anew(self) -> Tensor:
+        """v, (C,), computed now, whatever is kept."""
         # In the parameters' own precision, or the fused network would not be the one that was trained.
         with _no_autocast(self.psi):
             if isinstance(self.attention, Attention):
@@ -66,7 +73,15 @@ class ChainedASR(ASR):
         return self._state()[0].flatten()
 
     def _state(self) -> State:
-        return remember(self, self._step)
+        return remember(self, self._step, self._sources)
+
+    def _sources(self) -> list[nn.Module]:
+        before = self._after[0]._sources() if self._after else []  # the first one has the LSTM that all share
+        return [*before, *self.modules()]
+
+    def anew(self) -> Tensor:
+        """v, (C,), computed now, whatever is kept."""
+        return self._step()[0].flatten()
 
     def _step(self) -> State:
         before = self._after[0]._state() if self._after else None

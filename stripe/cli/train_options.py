@@ -135,6 +135,13 @@ def asr_options(function: Command) -> Command:
         click.option("--psi", type=Psi(), help="ψ's first value: 0.1, C0.1 or N0.3. Default: the paper's."),
         click.option("--psi-fixed", is_flag=True, help="Don't train ψ."),
         click.option(
+            "--asr-start",
+            type=click.Choice(["paper", "alive"]),
+            default="paper",
+            show_default=True,
+            help="alive: draw ASR that cannot learn (none of its hidden units is on) again; paper: keep it.",
+        ),
+        click.option(
             "--noise",
             type=Pair(),
             default=(1.0, 0.0),

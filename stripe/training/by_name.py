@@ -41,6 +41,7 @@ def train(
     copies: int = 1,
     psi: float | str | None = None,
     psi_fixed: bool = False,
+    asr_start: Literal["paper", "alive"] = "paper",
     noise: tuple[float, float] = (1.0, 0.0),
     noise_random: float = 0.0,
     num_classes: int | None = None,
@@ -76,6 +77,7 @@ def train(
         copies: δ, how many ASR at each place.
         psi: ψ's first value: a number, ``"C0.1"`` or ``"N0.3"``; default the paper's.
         psi_fixed: Whether ψ stays as it is.
+        asr_start: ``alive``: ASR that could not learn is drawn again; ``paper``: it stays, and a warning says so.
         noise: N_a and N_b, which disturb every batch normalisation (table 9).
         noise_random: Standard deviation of N_a and N_b over the channels, drawn once.
         num_classes: Outputs of the classifier; default as many as the data has.
@@ -117,6 +119,7 @@ def train(
         copies=copies,
         psi=psi,
         psi_fixed=psi_fixed,
+        asr_start=asr_start,
         noise=noise,
         noise_random=noise_random,
         num_classes=len(data.classes) if num_classes is None else num_classes,

@@ -25,6 +25,7 @@ def describe(
     copies: int = 1,
     psi: float | str | None = None,
     psi_fixed: bool = False,
+    asr_start: Literal["paper", "alive"] = "paper",
     noise: tuple[float, float] = (1.0, 0.0),
     noise_random: float = 0.0,
     num_classes: int,
@@ -41,6 +42,7 @@ def describe(
         copies: δ, how many ASR at each place (table 7).
         psi: ψ's first value, a number, ``C0.1`` or ``N0.3`` (tables 8 and 13); None: the paper's.
         psi_fixed: Whether ψ stays as it is (table 8).
+        asr_start: ``alive``: ASR that could not learn is drawn again, see `stripe.asr.reparameterize`.
         noise: N_a and N_b in every batch normalisation (table 9); 1, 0 is no noise.
         noise_random: Standard deviation of N_a and N_b over the channels.
         num_classes: Outputs of the classifier.
@@ -61,10 +63,13 @@ def describe(
     kappa = "se" if attention == "none" else attention
     with_asr = mode in {"asr", "both"}
     given = {"where": where is not None, "copies": copies != 1, "psi": psi is not None, "psi_fixed": psi_fixed}
+    given["asr_start"] = asr_start != "paper"
     if not with_asr and any(given.values()):
         named = ", ".join(name for name, is_given in given.items() if is_given)
         raise StripeError(f"{named}: a setting of ASR, and there is none in mode {mode}; say --mode asr or both")
     settings = {"attention": kappa, "where": where, "psi": psi, "learnable": not psi_fixed, "copies": copies}
+    if asr_start != "paper":  # so the address of a run that begins as in the paper stays what it was
+        settings["start"] = asr_start
     factor, offset = noise
     noisy = noise != (1.0, 0.0) or noise_random != 0
     return {

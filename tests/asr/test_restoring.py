@@ -32,6 +32,7 @@ def trained(**settings: Any) -> nn.Module:
         {"where": "layer*.*.conv3", "attention": "eca", "activation": "tanh"},
         {"where": [["layer1.0.bn3", "layer1.0.downsample.1"], ["layer2.0.bn3"]], "attention": "spa", "init": 0.01},
         {"attention": "dia"},
+        {"start": "alive"},
     ],
 )
 def test_from_a_file_of_ours(tmp_path: Path, settings: dict[str, Any]) -> None:
@@ -124,3 +125,12 @@ def test_asr_that_the_network_has_already(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         assert torch.equal(asr.restore(checkpoint.read(tmp_path / "a.pth"), target).eval()(images), model(images))
+
+
+def test_nothing_is_said_of_values_that_are_loaded_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = trained(init=-1.0)
+    assert "cannot learn" in caplog.text
+    checkpoint.save(tmp_path / "a.safetensors", model, {**META, "asr": {"init": -1.0, "start": "paper"}})
+    caplog.clear()
+    asr.restore(checkpoint.read(tmp_path / "a.safetensors"))
+    assert not caplog.records

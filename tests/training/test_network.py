@@ -46,6 +46,15 @@ def test_settings_of_asr():
     assert not any(name.endswith("psi") for name, _ in built.named_parameters())
 
 
+def test_the_start_of_asr_is_recorded_where_it_is_not_the_papers():
+    assert "start" not in described("asr")["asr"]
+    recorded = described("asr", asr_start="alive")
+    assert recorded["asr"]["start"] == "alive"
+    assert values(network.build(recorded))
+    with pytest.raises(StripeError, match="asr_start: a setting of ASR"):
+        described("attention", "se", asr_start="alive")
+
+
 def test_the_backbone_begins_alike_in_every_mode_and_under_noise():
     convolutions = []
     for settings in ({}, {"mode": "asr"}, {"noise": (0.8, 0.5), "noise_random": 0.1}):
