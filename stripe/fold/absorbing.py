@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stripe.fold.flow import Call, Value
+from stripe.models.dataflow import Call, Value
 
 __all__ = ["Absorption", "absorb", "absorption_of", "input_axis", "layer_of", "output_axis"]
 

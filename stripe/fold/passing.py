@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stripe.capture.gating import MULTIPLICATIONS
-from stripe.fold.flow import Call
+from stripe.models.dataflow import Call
 
 __all__ = ["POSITIVE", "along", "backward", "constant_along", "forward", "passes"]
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from stripe.capture.gating import MULTIPLICATIONS
 from stripe.fold.absorbing import Absorption, absorption_of, input_axis, layer_of, output_axis
-from stripe.fold.flow import Call, Value
 from stripe.fold.passing import POSITIVE, along, backward, constant_along, forward, passes
+from stripe.models.dataflow import Call, Value
 
 __all__ = ["Placed", "place"]
 
@@ -35,7 +35,7 @@ def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed 
     """Find the layers that can take the constant of a gate.
 
     Args:
-        calls: The data flow of the network, see `stripe.fold.flow.follow`.
+        calls: The data flow of the network, see `stripe.models.dataflow.follow`.
         gate: Path of the `stripe.models.constant_gate.ConstantGate`.
         axis: Which axis of the map is the channel, from the end.
         forwards: Into what takes the product, else into what made the map.

@@ -11,9 +11,9 @@ from torch.utils._pytree import tree_leaves
 
 from stripe.fold.absorbing import output_axis
 from stripe.fold.batches import Batches
-from stripe.fold.flow import Call, follow
 from stripe.fold.sites import Foldable
 from stripe.models.constant_gate import ConstantGate
+from stripe.models.dataflow import Call, follow
 from stripe.modes import evaluating
 from stripe.progress import track
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from stripe.fold.absorbing import Absorption, absorb
 from stripe.fold.exactness import in_double, same
-from stripe.fold.flow import Call, follow
 from stripe.fold.placing import place
 from stripe.models.constant_gate import ConstantGate
+from stripe.models.dataflow import Call, follow
 from stripe.models.replacing import replace_module
 
 __all__ = ["Landing", "fold_gates"]
