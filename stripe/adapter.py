@@ -21,10 +21,23 @@ from torch.utils._pytree import tree_map
 
 from stripe.errors import StripeError
 
-__all__ = ["Batch", "batch_of", "class_scores", "copy_model", "explained", "isolated", "logits_of", "ours", "run"]
+__all__ = [
+    "Batch",
+    "batch_of",
+    "call",
+    "class_scores",
+    "copy_model",
+    "explained",
+    "isolated",
+    "logits_of",
+    "ours",
+    "run",
+    "tensors_of",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Network = TypeVar("Network", bound=nn.Module)
 
 # Names of the entry of a dictionary that holds the images, and of the one that holds their classes.
 IMAGE_KEYS = ("pixel_values", "image", "images", "img", "imgs", "inputs", "input", "x", "data", "video", "pixels")
@@ -67,6 +80,26 @@ class Batch:
             images: Tensor | list[Tensor] = function(self.images)
         else:
             images = [function(image[None])[0] for image in self.images]
+        if isinstance(self.inputs, Mapping):
+            inputs = {key: images if value is self.images else value for key, value in self.inputs.items()}
+            return replace(self, inputs=inputs, images=images)
+        return replace(self, inputs=images, images=images)
+
+    def stacked(self) -> "Batch":
+        """The same batch with a list of images as one tensor, as classifiers take them.
+
+        Raises:
+            StripeError: They are of different sizes.
+        """
+        if isinstance(self.images, Tensor):
+            return self
+        if len({image.shape for image in self.images}) > 1:
+            sizes = ", ".join(dict.fromkeys(_size(image) for image in self.images))
+            raise StripeError(
+                f"The images of a batch have different sizes ({sizes}), and a classifier takes them in one tensor: "
+                "scale or crop them to one size, or give batches of one image."
+            )
+        images = torch.stack(self.images)
         if isinstance(self.inputs, Mapping):
             inputs = {key: images if value is self.images else value for key, value in self.inputs.items()}
             return replace(self, inputs=inputs, images=images)
@@ -144,6 +177,8 @@ def batch_of(item: Any, model: nn.Module | None = None) -> Batch:
     Raises:
         StripeError: It is none of these.
     """
+    if isinstance(item, Batch):
+        return item
     if item is None:
         raise StripeError("The loader gives no images.")
     if isinstance(item, Mapping):
@@ -229,8 +264,10 @@ def _labels(value: Any, count: int) -> Tensor:
         value = torch.tensor([int(label) for label in value], dtype=torch.int64)
     if isinstance(value, np.ndarray) and value.dtype.kind in "iub":
         value = torch.from_numpy(value.astype(np.int64))
-    if isinstance(value, Tensor) and value.shape == (count,):
-        return value.long()
+    if isinstance(value, Tensor) and value.shape in ((count,), (count, 1)) and not value.is_complex():
+        classes = value.detach().reshape(count).long()
+        if torch.equal(classes.to(value.dtype), value.detach().reshape(count)):  # 0.0 and 1.0 are, 0.7 is no class
+            return classes
     return torch.full((count,), -1)
 
 
@@ -252,7 +289,9 @@ def isolated() -> Iterator[None]:
     Whether gradients are computed is for whoever runs the network to say.
     """
     with ExitStack() as stack:
+        computing = torch.is_grad_enabled()
         stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(computing))  # which leaving inference mode switches on
         for device in ("cpu", "cuda", "mps", "xpu"):
             if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
@@ -294,7 +333,12 @@ def run(model: nn.Module, batch: Batch) -> Any:
     with isolated():
         inputs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch.inputs)
         with explained(model, batch):
-            return model(**inputs) if isinstance(inputs, dict) else model(inputs)
+            return call(model, inputs)
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """Call a network with the inputs of a batch, by name where they are a dictionary."""
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
 @contextmanager
@@ -341,6 +385,21 @@ def logits_of(output: Any) -> Tensor | None:
     return next((found for entry in entries.values() if (found := logits_of(entry)) is not None), None)
 
 
+def tensors_of(output: Any) -> list[Tensor]:
+    """All tensors in a network's output, whatever holds them."""
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        parts = list(output.values())
+    elif is_dataclass(output) and not isinstance(output, type):
+        parts = [getattr(output, field.name) for field in fields(output)]
+    elif isinstance(output, tuple | list | set | frozenset):
+        parts = list(output)
+    else:
+        parts = list(getattr(output, "__dict__", {}).values())
+    return [tensor for part in parts for tensor in tensors_of(part)]
+
+
 def class_scores(output: Any, count: int) -> Tensor:
     """The scores of a classifier, a column for each class.
 
@@ -362,15 +421,18 @@ def class_scores(output: Any, count: int) -> Tensor:
         scores = scores[:, None]
     if scores is not None and scores.ndim == 2 and len(scores) == count and scores.is_floating_point():
         return torch.cat([-scores / 2, scores / 2], 1) if scores.shape[1] == 1 else scores
-    given = f"a tensor of shape {_size(output)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
-    found = f" in which {_size(scores)} could be meant" if scores is not None and scores is not output else ""
+    given = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    if scores is not None and scores is not output:
+        given += f" in which a tensor of shape {tuple(scores.shape)} could be meant"
+    if scores is not None and not scores.is_floating_point():
+        given += f" of {scores.dtype}"
     raise StripeError(
-        f"a classifier gives scores of shape (images, classes); for {count} images this network gives {given}{found}. "
+        f"a classifier gives scores of shape (images, classes); for {count} images this model gives {given}. "
         "Wrap it in a module that returns the scores alone"
     )
 
 
-def copy_model(model: nn.Module) -> nn.Module:
+def copy_model(model: Network) -> Network:
     """A deep copy of a network; what cannot be copied in it (a lock, an open file) is shared with the copy.
 
     Raises:
@@ -388,7 +450,8 @@ def copy_model(model: nn.Module) -> nn.Module:
             try:
                 copy.deepcopy(value)
             except Exception:
-                shared[id(value)] = value
+                # A container is the copy's own (its hooks are), what is in it is shared.
+                shared[id(value)] = copy.copy(value) if isinstance(value, dict | list | set) else value
     try:
         return copy.deepcopy(model, shared)
     except Exception:

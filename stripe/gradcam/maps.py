@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stripe.capture.modes import as_input, foreign_forward
+from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, ours, run
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.gradcam.grid import grid_of
 from stripe.gradcam.layers import get_layer, prefix_tokens
-from stripe.gradcam.scores import check_scores, frozen
+from stripe.gradcam.scores import frozen
 from stripe.modes import evaluating
 
 __all__ = ["GradCam", "Maps"]
@@ -84,25 +84,29 @@ class GradCam:
     ) -> None:
         self._entered.close()
 
-    def __call__(self, images: Tensor, classes: Tensor | int | None = None) -> Maps:
+    @isolated()
+    def __call__(self, images: Tensor | Batch, classes: Tensor | int | None = None) -> Maps:
         """Maps of a batch.
 
         Args:
-            images: (N, 3, H, W), as the model takes them.
+            images: (N, 3, H, W), as the model takes them, or a batch of another form.
             classes: Whose evidence is looked for: (N) int64, or one class for all. Default: the predicted ones.
 
         Raises:
             StripeError: The model does not run, is no classifier, has no such class, or the layer gives no map, does
                 not run, or has no influence on the scores.
         """
-        inputs = as_input(self.model, images)
+        batch = batch_of(images, self.model).stacked().on(self.model)
+        images = batch.images
+        assert isinstance(images, Tensor)
         self._output = None
-        with foreign_forward(self.model, inputs):
-            scores = check_scores(self.model(inputs), images)
+        with torch.enable_grad():
+            scores = class_scores(run(self.model, batch.map(Tensor.detach)), len(batch))
             chosen = _classes(classes, scores)
             activation = self._activation()
             score = scores.gather(1, chosen[:, None]).sum()
-            gradient = torch.autograd.grad(score, activation, allow_unused=True)[0] if score.requires_grad else None
+            with explained(self.model, batch):
+                gradient = torch.autograd.grad(score, activation, allow_unused=True)[0] if score.requires_grad else None
         if gradient is None:
             raise StripeError(f"The scores don't depend on the output of {self.layer}; name another layer.")
         grid = grid_of(tuple(activation.shape), (images.shape[-2], images.shape[-1]), self._prefix)
@@ -115,6 +119,7 @@ class GradCam:
             coarse = coarse.where(scores.isfinite().all(1)[:, None, None], torch.nan)
             return Maps(_stretched(coarse, images), chosen)
 
+    @ours
     def _cut(self, _module: nn.Module, _args: Any, output: Any) -> Any:
         """Hook: what follows the layer is computed from a leaf, whose gradient is asked for."""
         self._output = output
