@@ -88,6 +88,7 @@ def command(
     from stripe import asr
     from stripe.analysis import center_bias
     from stripe.capture import Epoch, open_capture
+    from stripe.cli.classes import compare_classes
     from stripe.cli.resolve import resolve, weights_without_checkpoint
     from stripe.data import choose_images
     from stripe.devices import pick_device
@@ -107,6 +108,12 @@ def command(
     if read:
         for line in checkpoints.load_into(resolved.model, read, partial=partial):
             click.echo(f"{ckpt}: skipped {line}", err=True)
+    classes = compare_classes(resolved, read, names) if target == "label" else None
+    if classes and classes.positions is None:
+        raise StripeError(
+            f"--target label: the labels of {resolved.data.spec} are no classes of the network: {classes.reason}. Take "
+            "--target predicted, or the number of a class."
+        )
     weights = "checkpoints" if read else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
     images = getattr(resolved.data, split)
     wanted = num_images or (open_capture(output).sizes["image"] if output.exists() else min(500, len(images)))
@@ -120,6 +127,7 @@ def command(
             images.loader(batch_size, indices=chosen, workers=workers),
             layer,
             target=target,
+            classes=classes.positions if classes else None,
             maps=maps,
             preprocess=resolved.normalize,
         )

@@ -81,9 +81,11 @@ def find_foldable(model: nn.Module, images: Tensor | Batch) -> tuple[list[Foldab
     reasons = {site.name: reason for site in sites if (reason := _refusal(site, trial.runs))}
     recorded = [site for site in sites if site.name not in reasons]
     dtype = trial.wanted[0].dtype
-    with torch.no_grad(), Recorder(trial.model, recorded, record_input=False, dtype=dtype) as recorder:
-        run(trial.model, trial.batch)
-        gates = {name: found.attention.to(trial.wanted[0].device) for name, found in recorder.take().items()}
+    gates: dict[str, Tensor] = {}
+    if recorded:
+        with torch.no_grad(), Recorder(trial.model, recorded, record_input=False, dtype=dtype) as recorder:
+            run(trial.model, trial.batch)
+            gates = {name: found.attention.to(trial.wanted[0].device) for name, found in recorder.take().items()}
     found = []
     for site in reversed(recorded):
         place = trial.place(site, gates[site.name])

@@ -90,6 +90,7 @@ def gradcam(
         for batch in loader:
             taken = batch_of(batch, model).stacked()
             labels = taken.labels
+            assert isinstance(taken.images, Tensor)
             if _size(taken) != size:
                 raise StripeError(f"The images have different sizes, such as {size} and {_size(taken)}.")
             if moments.count + len(taken) > count:

@@ -97,8 +97,8 @@ class GradCam:
                 not run, or has no influence on the scores.
         """
         batch = batch_of(images, self.model).stacked().on(self.model)
-        images = batch.images
-        assert isinstance(images, Tensor)
+        pixels = batch.images
+        assert isinstance(pixels, Tensor)
         self._output = None
         with torch.enable_grad():
             scores = class_scores(run(self.model, batch.map(Tensor.detach)), len(batch))
@@ -109,15 +109,15 @@ class GradCam:
                 gradient = torch.autograd.grad(score, activation, allow_unused=True)[0] if score.requires_grad else None
         if gradient is None:
             raise StripeError(f"The scores don't depend on the output of {self.layer}; name another layer.")
-        grid = grid_of(tuple(activation.shape), (images.shape[-2], images.shape[-1]), self._prefix)
-        if grid is None or len(activation) != len(images):
+        grid = grid_of(tuple(activation.shape), (pixels.shape[-2], pixels.shape[-1]), self._prefix)
+        if grid is None or len(activation) != len(pixels):
             shape = "×".join(map(str, activation.shape))
             raise StripeError(f"The output of {self.layer} ({shape}) is no map over the image; name another layer.")
         with torch.no_grad():
             weights = grid(gradient).float().mean((2, 3))
             coarse = torch.einsum("nk,nkhw->nhw", weights, grid(activation).float()).relu()
             coarse = coarse.where(scores.isfinite().all(1)[:, None, None], torch.nan)
-            return Maps(_stretched(coarse, images), chosen)
+            return Maps(_stretched(coarse, pixels), chosen)
 
     @ours
     def _cut(self, _module: nn.Module, _args: Any, output: Any) -> Any:
