@@ -131,6 +131,8 @@ class Batch:
         precision = next((p.dtype for p in model.parameters() if p.dtype in _PRECISIONS), None)
 
         def move(value: Any) -> Any:
+            if isinstance(value, Tensor) and value.is_inference() and not torch.is_inference_mode_enabled():
+                value = value.clone()  # which gradients can be asked of
             if parameter is None or not isinstance(value, Tensor):
                 return value
             return value.to(parameter.device, non_blocking=True)

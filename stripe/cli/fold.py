@@ -216,8 +216,10 @@ def _splits(read: Any, resolved: Any, checkpoint: Path | None) -> tuple[Any, Any
 
     data = resolved.data
     if read is not None:
-        about = {key: value for key, value in resolved.attrs.items() if key.startswith("data_")}
-        told = {key: value for key, value in read.meta.items() if key.startswith("data_")}
+        about, told = (
+            {key: value for key, value in meta.items() if key.startswith("data_") and key != "data_image_size"}
+            for meta in (resolved.attrs, read.meta)
+        )
         of_this = about == told if told else read.meta.get("data") in (None, data.spec)
         select = read.meta.get("select") or _select_of_scale(read.meta.get("scale"))
         if of_this and select != "val":

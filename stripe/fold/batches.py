@@ -29,7 +29,8 @@ class Batches:
         what: What they are, for messages.
 
     Attributes:
-        predicted: (N,), classes by which a network is scored instead of labels; None: the labels, where there are some.
+        measure: By what a network is scored on them.
+        predicted: (N,), for the agreement: the classes that the network with attention predicts.
 
     Raises:
         StripeError: It can be gone through once only, has no length, or holds nothing.
@@ -41,6 +42,7 @@ class Batches:
         if iter(source) is source:
             raise StripeError(f"the {what} can be gone through once only; give a DataLoader or a list of batches")
         self.source, self.model, self.what = source, model, what
+        self.measure: Measure = "accuracy"
         self.predicted: Tensor | None = None
         try:
             len(self)
@@ -136,7 +138,7 @@ def score(model: nn.Module, batches: Batches) -> Score:
     with evaluating(model), torch.no_grad():
         for batch, labels in batches:
             found = class_scores(run(model, batch), len(batch)).float()
-            if labels is not None and batches.predicted is None:
+            if labels is not None and batches.measure == "accuracy":
                 labels = check_labels(labels, found, batches.what)
                 hits.append((found.argmax(1) == labels).double().cpu())
                 losses.append(float(F.cross_entropy(found, labels, reduction="sum")))

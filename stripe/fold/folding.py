@@ -111,6 +111,7 @@ def fold(
     tried = images.first().first(TRIED)
     places, reasons, found = find_foldable(original, tried)
     chosen = matching(places, sites, reasons)
+    judges.measure = measure
     before = score(original, judges)
     if measure == "agreement":
         judges.predicted = before.logits.argmax(1)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, run
@@ -85,10 +84,19 @@ def candidates(model: nn.Module, images: Tensor | Batch) -> list[Candidate]:
     """The modules among which one is chosen, in the order in which they finish."""
     batch = batch_of(images, model).stacked().on(model)
     outputs: dict[str, Tensor] = {}
+    order: dict[str, None] = {}
+    forward = True
 
     def keep(name: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.requires_grad and len(output) == len(batch):
-            outputs.pop(name, None)  # what runs twice counts where it runs last
+        if not isinstance(output, Tensor) or not output.is_floating_point() or len(output) != len(batch):
+            return
+        if forward:
+            order.pop(name, None)  # what runs twice counts where it runs last
+            order[name] = None
+            outputs.pop(name, None)
+        # Where gradients are checkpointed, a layer runs again in the backward pass, and may be seen only then.
+        if output.requires_grad and name not in outputs:
+            output.retain_grad()
             outputs[name] = output
 
     with ExitStack() as stack:
@@ -100,17 +108,17 @@ def candidates(model: nn.Module, images: Tensor | Batch) -> list[Candidate]:
                 stack.enter_context(module.register_forward_hook(partial(keep, name)))
         output = run(model, batch.map(lambda images: images.detach().clone().requires_grad_()))
         scores = class_scores(output, len(batch))
-        kept = list(outputs.items())  # a layer whose gradient is checkpointed runs again, and is seen again
-        if not kept or not scores.requires_grad:
+        forward = False
+        if not scores.requires_grad:
             return []
         with explained(model, batch):
-            gradients = torch.autograd.grad(scores.amax(1).sum(), [output for _, output in kept], allow_unused=True)
+            scores.amax(1).sum().backward()  # type: ignore[no-untyped-call]
     assert isinstance(batch.images, Tensor)
     prefix, size = prefix_tokens(model), (batch.images.shape[-2], batch.images.shape[-1])
     found = []
-    for (name, output), gradient in zip(kept, gradients, strict=True):
+    for name, output in ((name, outputs[name]) for name in order if name in outputs):
         if grid := grid_of(tuple(output.shape), size, prefix):
-            matters = gradient is not None and bool(grid(gradient).any())
+            matters = output.grad is not None and bool(grid(output.grad).any())
             found.append(Candidate(name, matters))
     return found
 

@@ -99,14 +99,18 @@ class GradCam:
         batch = batch_of(images, self.model).stacked().on(self.model)
         pixels = batch.images
         assert isinstance(pixels, Tensor)
-        self._output = None
         with torch.enable_grad():
-            scores = class_scores(run(self.model, batch.map(Tensor.detach)), len(batch))
+            scores, activation = self._run(batch.map(Tensor.detach))
+            if not scores.requires_grad:  # a checkpoint of gradients may want its inputs to ask for them
+                scores, activation = self._run(batch.map(lambda images: images.detach().clone().requires_grad_()))
             chosen = _classes(classes, scores)
-            activation = self._activation()
             score = scores.gather(1, chosen[:, None]).sum()
-            with explained(self.model, batch):
-                gradient = torch.autograd.grad(score, activation, allow_unused=True)[0] if score.requires_grad else None
+            if score.requires_grad:
+                with explained(self.model, batch):
+                    score.backward()  # type: ignore[no-untyped-call]
+        # Where it is checkpointed, the layer has run once more, and that is what the gradient is of.
+        again, self._output = self._output, None
+        gradient = activation.grad if activation.grad is not None or again is None else again.grad
         if gradient is None:
             raise StripeError(f"The scores don't depend on the output of {self.layer}; name another layer.")
         grid = grid_of(tuple(activation.shape), (pixels.shape[-2], pixels.shape[-1]), self._prefix)
@@ -128,6 +132,12 @@ class GradCam:
         self._output = output.detach().requires_grad_()
         with torch.enable_grad():
             return self._output.clone()  # which the next layer may change in place
+
+    def _run(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Scores (N, classes), and the layer's output."""
+        self._output = None
+        scores = class_scores(run(self.model, batch), len(batch))
+        return scores, self._activation()
 
     def _activation(self) -> Tensor:
         output, self._output = self._output, None

@@ -130,9 +130,9 @@ def train_epoch(
                     with cached():
                         logits = _logits(model, own_images, data, compute)
                     loss = F.cross_entropy(logits, own_labels)
-                # The mean over the whole batch: gradients are added over the parts, and averaged over the processes.
-                share = len(own_labels) * world.size / len(labels)
-                (loss * share).backward()  # type: ignore[no-untyped-call]
+                    # The mean over the whole batch: gradients are added over the parts, averaged over the processes.
+                    share = len(own_labels) * world.size / len(labels)
+                    (loss * share).backward()  # type: ignore[no-untyped-call]
             sums.append(_sums(loss, logits, own_labels))
         optimizer.step()
         if after_step:
