@@ -125,14 +125,13 @@ def train_epoch(
         sums = []
         for number, (part, own_images) in enumerate(zip(parts, own, strict=True), 1):
             own_labels = labels[part]
-            with world.step(model, last=number == len(parts)):
-                with torch.enable_grad():
-                    with cached():
-                        logits = _logits(model, own_images, data, compute)
-                    loss = F.cross_entropy(logits, own_labels)
-                    # The mean over the whole batch: gradients are added over the parts, averaged over the processes.
-                    share = len(own_labels) * world.size / len(labels)
-                    (loss * share).backward()  # type: ignore[no-untyped-call]
+            with world.step(model, last=number == len(parts)), torch.enable_grad():
+                with cached():
+                    logits = _logits(model, own_images, data, compute)
+                loss = F.cross_entropy(logits, own_labels)
+                # The mean over the whole batch: gradients are added over the parts, averaged over the processes.
+                share = len(own_labels) * world.size / len(labels)
+                (loss * share).backward()  # type: ignore[no-untyped-call]
             sums.append(_sums(loss, logits, own_labels))
         optimizer.step()
         if after_step:
