@@ -25,6 +25,7 @@ __all__ = [
     "Batch",
     "batch_of",
     "call",
+    "check_weights",
     "class_scores",
     "copy_model",
     "explained",
@@ -424,7 +425,7 @@ def class_scores(output: Any, count: int) -> Tensor:
     if scores is not None and scores.ndim == 2 and len(scores) == count and scores.is_floating_point():
         return torch.cat([-scores / 2, scores / 2], 1) if scores.shape[1] == 1 else scores
     given = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
-    if scores is not None and scores is not output:
+    if isinstance(scores, Tensor) and not isinstance(output, Tensor):
         given += f" in which a tensor of shape {tuple(scores.shape)} could be meant"
     if scores is not None and not scores.is_floating_point():
         given += f" of {scores.dtype}"
@@ -432,6 +433,21 @@ def class_scores(output: Any, count: int) -> Tensor:
         f"a classifier gives scores of shape (images, classes); for {count} images this model gives {given}. "
         "Wrap it in a module that returns the scores alone"
     )
+
+
+def check_weights(model: nn.Module) -> None:
+    """See to it that the weights of a network have values.
+
+    Raises:
+        StripeError: They are on the meta device, or are made only when the network runs for the first time.
+    """
+    if not isinstance(model, nn.Module):
+        raise StripeError(f"a {type(model).__name__} is no network; give a torch.nn.Module")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise StripeError(f"{name} has no shape before the network has run once; call it on a batch, and train it")
+        if tensor.is_meta:
+            raise StripeError(f"{name} is on the meta device, which holds no values; load the weights first")
 
 
 def copy_model(model: Network) -> Network:

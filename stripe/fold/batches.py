@@ -57,6 +57,8 @@ class Batches:
         empty = True
         for item in self.source:
             batch = batch_of(item, self.model).stacked()
+            if not len(batch):
+                continue
             if isinstance(batch.images, Tensor) and not batch.images.is_floating_point():
                 raise StripeError(
                     f"the {self.what} are {batch.images.dtype}; floating-point numbers are wanted, normalised as the "

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from stripe.adapter import Batch, copy_model, isolated
+from stripe.adapter import Batch, check_weights, copy_model, isolated
 from stripe.asr import fuse
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
@@ -102,7 +102,7 @@ def fold(
         raise StripeError(f"a budget of {budget:g} points cannot be kept; give 0 or more")
     if measure not in get_args(Measure):
         raise StripeError(f"{measure!r} cannot be measured; there are {', '.join(get_args(Measure))}")
-    _check_weights(model)
+    check_weights(model)
     original = fuse(unwrap(model)).eval()
     images = Batches(calibration, original, "calibration images")
     judges = images if held_out is None else Batches(held_out, original, "held-out images")
@@ -177,18 +177,6 @@ def fold(
         relative_speed(original, folded, images.first()),
         {"outlined": [list(outline) for outline in outlines], "gates": _gates(folded, chosen)},
     )
-
-
-def _check_weights(model: nn.Module) -> None:
-    """Refuse networks whose weights have no values yet."""
-    if not isinstance(model, nn.Module):
-        raise StripeError(f"a {type(model).__name__} cannot be folded; give a torch.nn.Module")
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    for name, tensor in tensors.items():
-        if torch.nn.parameter.is_lazy(tensor):
-            raise StripeError(f"{name} has no shape before the network has run once; call it on a batch, and train it")
-        if tensor.is_meta:
-            raise StripeError(f"{name} is on the meta device, which holds no values; load the weights first")
 
 
 def _outlined(

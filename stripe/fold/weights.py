@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from stripe.adapter import Batch
-from stripe.fold.absorbing import Absorption, absorb
+from stripe.fold.absorbing import absorb
 from stripe.fold.exactness import Trial
-from stripe.fold.placing import place
+from stripe.fold.placing import Placed, place
 from stripe.models.constant_gate import ConstantGate
 from stripe.models.dataflow import Call, follow
 from stripe.models.replacing import replace_module
@@ -69,9 +69,9 @@ def _fold(model: nn.Module, trial: Trial, path: str, calls: list[Call]) -> Landi
         placed = place(calls, path, gate.axis, forwards=where == "forwards")
         if isinstance(placed, str):
             reasons.append(f"{where}: {placed}")
-        elif placed.positive and bool((gate.weight < 0).any()):
+        elif placed.positive and bool((placed.factor(gate.weight) < 0).any()):
             reasons.append(f"{where}: the constant is partly negative, which ReLU and the like do not pass")
-        elif not _stays(trial, path, placed.absorptions, gate):
+        elif not _stays(trial, path, placed, gate):
             reasons.append(f"{where}: the outputs would change")
         else:
             layers = tuple(absorption.layer for absorption in placed.absorptions)
@@ -82,13 +82,13 @@ def _fold(model: nn.Module, trial: Trial, path: str, calls: list[Call]) -> Landi
     return Landing("left", reason="; ".join(reasons))
 
 
-def _stays(trial: Trial, path: str, absorptions: list[Absorption], gate: ConstantGate) -> bool:
+def _stays(trial: Trial, path: str, placed: Placed, gate: ConstantGate) -> bool:
     """Fold in the copy; undo it where the outputs change."""
-    layers = {absorption.layer: trial.model.get_submodule(absorption.layer) for absorption in absorptions}
+    layers = {absorption.layer: trial.model.get_submodule(absorption.layer) for absorption in placed.absorptions}
     before = {name: copy.deepcopy(layer.state_dict()) for name, layer in layers.items()}
     try:
-        for absorption in absorptions:
-            absorb(trial.model, absorption, gate.weight)
+        for absorption in placed.absorptions:
+            absorb(trial.model, absorption, placed.factor(gate.weight))
         replace_module(trial.model, path, nn.Identity())
         if trial.is_unchanged():
             return True

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from stripe.adapter import Batch, batch_of, isolated
 from stripe.capture.loading import Loader, count_images
 from stripe.capture.thumbnails import thumbnails
-from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.gradcam.layers import find_layer
 from stripe.gradcam.maps import GradCam
 from stripe.gradcam.moments import Moments, distance_from_centre
+from stripe.gradcam.scores import differentiable
 from stripe.progress import progress_bar
 
 __all__ = ["Target", "gradcam"]
@@ -71,7 +71,7 @@ def gradcam(
         >>> averages = gradcam(timm.create_model("resnet50", pretrained=True), loader)  # doctest: +SKIP
         >>> averages["mean"].plot.imshow()  # doctest: +SKIP
     """
-    model = unwrap(model)
+    model = differentiable(model)
     numbers = None if classes is None else torch.from_numpy(np.asarray(classes, dtype=np.int64))
     first = batch_of(next(iter(loader), None), model).stacked()
     size = _size(first)
@@ -89,6 +89,8 @@ def gradcam(
         task = progress.add_task("Grad-CAM", total=count, note=layer)
         for batch in loader:
             taken = batch_of(batch, model).stacked()
+            if not len(taken):
+                continue
             labels = taken.labels
             assert isinstance(taken.images, Tensor)
             if _size(taken) != size:

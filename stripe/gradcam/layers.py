@@ -9,10 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, run
-from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.gradcam.grid import grid_of
-from stripe.gradcam.scores import frozen
+from stripe.gradcam.scores import differentiable, frozen
 from stripe.modes import evaluating
 
 __all__ = ["candidates", "find_layer", "get_layer", "prefix_tokens"]
@@ -47,7 +46,7 @@ def find_layer(model: nn.Module, images: Tensor | Batch) -> str:
     Raises:
         StripeError: There is none, or the model does not run.
     """
-    model = unwrap(model)
+    model = differentiable(model)
     found = candidates(model, images)
     for candidate in reversed(found):
         if candidate.matters:

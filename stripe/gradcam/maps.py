@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, ours, run
-from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.gradcam.grid import grid_of
 from stripe.gradcam.layers import get_layer, prefix_tokens
-from stripe.gradcam.scores import frozen
+from stripe.gradcam.scores import differentiable, frozen
 from stripe.modes import evaluating
 
 __all__ = ["GradCam", "Maps"]
@@ -63,7 +62,7 @@ class GradCam:
     """
 
     def __init__(self, model: nn.Module, layer: str) -> None:
-        self.model, self.layer = unwrap(model), layer
+        self.model, self.layer = differentiable(model), layer
         self._module = get_layer(self.model, layer)
         self._prefix = prefix_tokens(self.model)
         self._output: Any = None

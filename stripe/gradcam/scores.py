@@ -6,7 +6,24 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-__all__ = ["frozen"]
+from stripe.adapter import check_weights, copy_model, isolated
+from stripe.capture.unwrap import unwrap
+
+__all__ = ["differentiable", "frozen"]
+
+
+def differentiable(model: nn.Module) -> nn.Module:
+    """The module underneath wrappers; a copy, where it was made in inference mode, which allows no gradients.
+
+    Raises:
+        StripeError: Its weights have no values, or it is TorchScript.
+    """
+    check_weights(model)
+    model = unwrap(model)
+    if not any(parameter.is_inference() for parameter in model.parameters()):
+        return model
+    with isolated():
+        return copy_model(model)
 
 
 @contextmanager

@@ -217,12 +217,13 @@ IMAGES = torch.rand(4, 3, 8, 8)
         (Se, IMAGES, "calibration images are a Tensor; give a DataLoader or a list of batches"),
         (Se, 5, "calibration images are a int"),
         (Se, [None], "gives no images"),
+        (Se, [IMAGES[:0]], "there are no calibration images"),
         (Se, ["images"], "The loader gives str"),
         (Se, (IMAGES for _ in range(2)), "can be gone through once only"),
         (Se, [[torch.rand(3, 8, 8), torch.rand(3, 9, 9)]], "have different sizes"),
         (Se, shuffled(), "are shuffled anew each time"),
         (Se, [IMAGES[:, :1]], "Se does not run on a batch of images"),
-        (lambda: "a network", [IMAGES], "a str cannot be folded"),
+        (lambda: "a network", [IMAGES], "a str is no network"),
     ],
 )
 def test_what_is_not_taken_is_said(net, given, message: str) -> None:

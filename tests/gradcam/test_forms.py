@@ -122,3 +122,13 @@ def test_labels_that_are_numbered_in_another_way(batches) -> None:
 def test_what_is_not_taken_is_said(given, message: str) -> None:
     with pytest.raises(StripeError, match=message):
         gradcam(Se().eval(), given, target="label")
+
+
+def test_weights_without_values_or_gradients(batches) -> None:
+    with pytest.raises(StripeError, match=r"conv\.weight is on the meta device"):
+        gradcam(Se().to("meta"), batches)
+    with pytest.raises(StripeError, match="has no shape before the network has run once"):
+        gradcam(nn.Sequential(nn.LazyConv2d(3, 1), Se()), batches)
+    with torch.inference_mode():
+        net = Se().eval()
+    same(gradcam(net, batches), of_loader(plain(net), batches))
