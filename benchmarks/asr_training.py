@@ -4,19 +4,19 @@
 
 Prints one JSON line. Four networks take turns, each the same backbone: plain; with ASR as we put it in (the weights
 are scaled); with a straightforward ASR (the feature map is multiplied by the constant); with attention. A step is the
-forward pass, the backward pass and SGD. A ratio is the median of those of the single rounds.
+forward pass, the backward pass and SGD. A ratio is the median of those of the single rounds, its interval the lowest
+and the highest.
 """
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from machine import describe, interval, wait
 from torch import Tensor, nn
 
 from stripe import asr
@@ -68,19 +68,17 @@ def stepper(network: nn.Module, images: Tensor, labels: Tensor, compiled: bool) 
 
 def timed(step: Callable[[], None], steps: int, device: torch.device) -> float:
     """Seconds a step."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait(device)
     start = time.perf_counter()
     for _ in range(steps):
         step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait(device)
     return (time.perf_counter() - start) / steps
 
 
-def ratio(values: list[float], others: list[float]) -> float:
+def ratios(values: list[float], others: list[float]) -> list[float]:
     """Of two sides that took turns: load that comes and goes strikes both sides of a round."""
-    return statistics.median(value / other for value, other in zip(values, others, strict=True))
+    return [value / other for value, other in zip(values, others, strict=True)]
 
 
 def main() -> None:
@@ -108,6 +106,7 @@ def main() -> None:
         for name, step in steps.items():
             seconds[name].append(timed(step, args.steps, device))
     median = {name: statistics.median(values) for name, values in seconds.items()}
+    to_plain = {name: ratios(values, seconds["plain"]) for name, values in seconds.items() if name != "plain"}
     print(
         json.dumps(
             {
@@ -116,11 +115,12 @@ def main() -> None:
                 "kappa": args.kappa,
                 "batch_size": args.batch_size,
                 **{f"{name}_s": value for name, value in median.items()},
-                **{f"{name}_ratio": ratio(values, seconds["plain"]) for name, values in seconds.items()},
+                **{f"{name}_ratio": statistics.median(values) for name, values in to_plain.items()},
+                **{f"{name}_ratio_interval": interval(values) for name, values in to_plain.items()},
+                "repeats": args.repeats,
+                "steps": args.steps,
                 "compiled": args.compile,
-                "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
-                "cores": os.cpu_count(),
-                "threads": torch.get_num_threads(),
+                **describe(device),
             }
         )
     )

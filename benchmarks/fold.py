@@ -1,23 +1,26 @@
 """Time of inference with attention, folded, and of the plain backbone.
 
     python benchmarks/fold.py [--models timm:seresnet50,…] [--image-size 224] [--batch-size 16] [--repeats 7]
+        [--precisions float32] [--device cpu]
 
-Prints one JSON line a network. The three take turns; a ratio is the median of those of the rounds. ``gain`` is the
+Prints one JSON line for each network and precision. The three take turns; a ratio is the median of those of the rounds,
+its interval the lowest and the highest. ``gain`` is the
 time with attention divided by that of the folded network, ``plain_ratio`` that of the folded network divided by that of
 the backbone, whose attention modules were taken out. ``relative_difference`` is that of the outputs between constants
-multiplied and folded into the weights. Weights are random: folding costs the same time whatever they are.
+multiplied and folded into the weights, in full float32. Weights are random: folding costs the same time whatever they
+are.
 """
 
 import argparse
 import copy
 import json
-import os
-import platform
 import statistics
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import torch
+from machine import describe, interval, wait
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -48,14 +51,14 @@ def seconds(model: nn.Module, images: Tensor) -> float:
     start = time.perf_counter()
     with torch.inference_mode():
         model(images)
-    if images.is_cuda:
-        torch.cuda.synchronize()
+    wait(images.device)
     return time.perf_counter() - start
 
 
-def measure(name: str, size: int, batch_size: int, repeats: int, device: torch.device) -> dict[str, object]:
-    attention = build(name)
-    few = torch.randn(4, 3, size, size)
+def fold(name: str, size: int, device: torch.device) -> tuple[dict[str, nn.Module], dict[str, object]]:
+    """The network with attention, folded and plain, and what there is to say of the folding."""
+    attention = build(name).to(device)
+    few = torch.randn(4, 3, size, size, device=device)
     places, reasons, sites = find_foldable(attention, few)
     moments = calibrate(attention, sites, Batches([few], attention, "images"))
     gated = copy.deepcopy(attention)
@@ -64,23 +67,38 @@ def measure(name: str, size: int, batch_size: int, repeats: int, device: torch.d
     landings = Counter(landing.where for landing in fold_gates(folded, few).values())
     for place in places:
         replace_module(plain, place.module, nn.Identity())
-    difference = compare(gated, folded, few, torch.float32)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        difference = compare(gated, folded, few, torch.float32)
+    about = {"sites": {**landings, "not foldable": len(reasons)}, "relative_difference": difference.relative}
+    return {"attention": attention, "folded": folded, "plain": plain}, about
 
-    images = torch.randn(batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
-    networks = [net.to(device).to(memory_format=torch.channels_last) for net in (attention, folded, plain)]
-    for network in networks:
-        seconds(network, images)
-    rounds = [[seconds(network, images) for network in networks] for _ in range(repeats)]
-    rates = [batch_size / statistics.median(column) for column in zip(*rounds, strict=True)]
+
+def measure(networks: dict[str, nn.Module], images: Tensor, repeats: int) -> dict[str, object]:
+    for network in networks.values():
+        network.to(images.dtype).to(memory_format=torch.channels_last)
+        for _ in range(2):
+            seconds(network, images)
+    rounds = [[seconds(network, images) for network in networks.values()] for _ in range(repeats)]
+    rates = [len(images) / statistics.median(column) for column in zip(*rounds, strict=True)]
+    gains, plain_ratios = [a / f for a, f, _ in rounds], [f / p for _, f, p in rounds]
     return {
-        "sites": {**landings, "not foldable": len(reasons)},
-        "images_per_second": dict(
-            zip(("attention", "folded", "plain"), (round(rate, 1) for rate in rates), strict=True)
-        ),
-        "gain": round(statistics.median(a / f for a, f, _ in rounds), 3),
-        "plain_ratio": round(statistics.median(f / p for _, f, p in rounds), 3),
-        "relative_difference": difference.relative,
+        "images_per_second": dict(zip(networks, (round(rate, 1) for rate in rates), strict=True)),
+        "gain": round(statistics.median(gains), 3),
+        "gain_interval": interval(gains),
+        "plain_ratio": round(statistics.median(plain_ratios), 3),
+        "plain_ratio_interval": interval(plain_ratios),
     }
+
+
+def results(name: str, args: argparse.Namespace) -> Iterator[dict[str, object]]:
+    device = torch.device(args.device)
+    size = args.image_size or models.native_image_size(name.partition("+")[0]) or 224
+    networks, about = fold(name, size, device)
+    for precision in args.precisions.split(","):
+        images = torch.randn(args.batch_size, 3, size, size, device=device, dtype=getattr(torch, precision))
+        found = measure(networks, images.contiguous(memory_format=torch.channels_last), args.repeats)
+        setting = {"image_size": size, "batch_size": args.batch_size, "precision": precision, "repeats": args.repeats}
+        yield {"benchmark": "fold", "model": name, **setting, **about, **found, **describe(device)}
 
 
 def main() -> None:
@@ -89,17 +107,13 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, help="default: what the network is made for")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--precisions", default="float32", help="float32, bfloat16 or both, by commas")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.manual_seed(0)
-    device = torch.device(args.device)
     for name in args.models.split(","):
-        size = args.image_size or models.native_image_size(name.partition("+")[0]) or 224
-        found = measure(name, size, args.batch_size, args.repeats, device)
-        about = {"benchmark": "fold", "model": name, "image_size": size, "batch_size": args.batch_size}
-        machine = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu"
-        cores = {"device": machine, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-        print(json.dumps({**about, **found, **cores}), flush=True)
+        for result in results(name, args):
+            print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
         [--batch-size 128] [--repeats 3] [--device cpu] [--precision bfloat16]
 
 Prints one JSON line. Both loops train the same network, from the same initial weights, on the same images with the same
-augmentation (crop with padding 4, flip), loss and optimiser, and take turns; ``ratio`` is that of the medians.
+augmentation (crop with padding 4, flip), loss and optimiser, and take turns; ``ratio`` is that of the medians,
+``ratio_interval`` the lowest and highest of the single rounds.
 
 - ours: `stripe.training`, whatever it does on this device (see `stripe.training.Compute`);
 - usual: what most published CIFAR code does: a `DataLoader` with workers over images that are held in memory as arrays,
@@ -17,7 +18,6 @@ An epoch is as many images as ``--images`` says; one of each side comes before t
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from machine import describe, interval, wait
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -106,12 +107,10 @@ def our_loop(network: nn.Module, data: Data, args: argparse.Namespace, device: t
 
 
 def seconds(epoch: Callable[[], None], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait(device)
     start = time.perf_counter()
     epoch()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait(device)
     return time.perf_counter() - start
 
 
@@ -155,12 +154,12 @@ def main() -> None:
                 "ours_images_per_second": round(median["ours"], 1),
                 "usual_images_per_second": round(median["usual"], 1),
                 "ratio": round(median["ours"] / median["usual"], 3),
+                "ratio_interval": interval([o / u for o, u in zip(rates["ours"], rates["usual"], strict=True)]),
+                "repeats": args.repeats,
                 "target": "> 1 on a CPU, >= 5 on a GPU",
                 "precision": str(Compute.on(device, args.precision).dtype).removeprefix("torch."),
                 "workers": args.workers,
-                "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
-                "cores": os.cpu_count(),
-                "threads": torch.get_num_threads(),
+                **describe(device),
             }
         )
     )

@@ -9,7 +9,7 @@ they are.
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from stripe.errors import StripeError
 
@@ -28,11 +28,13 @@ __all__ = [
     "check_weights",
     "class_scores",
     "copy_model",
+    "eager",
     "explained",
     "isolated",
     "logits_of",
     "ours",
     "run",
+    "tensors_in",
     "tensors_of",
 ]
 
@@ -173,17 +175,17 @@ def batch_of(item: Any, model: nn.Module | None = None) -> Batch:
     under their usual names.
 
     Args:
-        item: A batch.
+        item: What a loader gives, or a `Batch`, which stays as it is.
         model: The network, by whose arguments it is decided how a dictionary is handed over: entries that its
             ``forward`` names are given by name, images of another name are given as its first argument.
 
     Raises:
         StripeError: It is none of these.
     """
-    if isinstance(item, Batch):
-        return item
     if item is None:
         raise StripeError("The loader gives no images.")
+    if isinstance(item, Batch):
+        return item
     if isinstance(item, Mapping):
         return _of_mapping(item, model)
     if isinstance(item, np.ndarray | Tensor):
@@ -292,13 +294,24 @@ def isolated() -> Iterator[None]:
     Whether gradients are computed is for whoever runs the network to say.
     """
     with ExitStack() as stack:
-        computing = torch.is_grad_enabled()
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.set_grad_enabled(computing))  # which leaving inference mode switches on
+        if torch.is_inference_mode_enabled():
+            gradients = torch.is_grad_enabled()
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.set_grad_enabled(gradients))  # which leaving that mode switches on
         for device in ("cpu", "cuda", "mps", "xpu"):
             if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield
+
+
+def eager() -> AbstractContextManager[Any]:
+    """Within, ``torch.compile`` compiles nothing: hooks and modes see what runs in Python."""
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
+
+
+def tensors_in(inputs: Any) -> list[Tensor]:
+    """The tensors of any nesting of lists, tuples and dictionaries."""
+    return [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
 
 
 def ours(function: Callable[P, R]) -> Callable[P, R]:
@@ -333,15 +346,28 @@ def run(model: nn.Module, batch: Batch) -> Any:
         >>> run(torch.nn.Conv2d(3, 8, 3), batch_of(torch.rand(2, 3, 8, 8))).shape
         torch.Size([2, 8, 6, 6])
     """
-    with isolated():
-        inputs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, batch.inputs)
-        with explained(model, batch):
-            return call(model, inputs)
+    with isolated(), explained(model, batch):
+        try:
+            return call(model, _cloned(batch.inputs))
+        except (TypeError, AttributeError) as error:
+            # Most networks take no list; where the images have one size they can be given as one tensor.
+            if getattr(error, "raised_by_stripe", False) or not isinstance(batch.inputs, list):
+                raise
+            if len({image.shape for image in batch.inputs}) > 1:
+                raise StripeError(
+                    f"{type(model).__name__} takes no list of images, and these have different sizes, such as "
+                    f"{_size(batch.inputs[0])} and {_size(batch.inputs[-1])}. Give images of one size."
+                ) from error
+            return call(model, torch.stack(batch.inputs))
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
     """Call a network with the inputs of a batch, by name where they are a dictionary."""
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+
+
+def _cloned(inputs: Any) -> Any:
+    return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
 
 
 @contextmanager

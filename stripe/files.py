@@ -1,14 +1,19 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are there as a whole or not at all, on file systems that can do less than a local disk."""
 
 import contextlib
+import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from stripe.errors import StripeError
 
-__all__ = ["replacing", "write_whole"]
+__all__ = ["UNSUPPORTED", "beside", "name_new", "replacing", "sync", "write_whole"]
+
+# How file systems say that they have no locks, links, permissions or the like: exFAT, SMB, NFS, FUSE, Lustre …
+UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EPERM, errno.ENOTTY}
 
 
 @contextmanager
@@ -34,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         with unfinished.open("rb") as file:
-            os.fsync(file.fileno())  # the content reaches the disk before the name does
+            sync(file.fileno())  # the content reaches the disk before the name does
         unfinished.replace(path)
     except OSError as error:
         raise StripeError(f"{path} cannot be written: {error.strerror or error}.") from error
@@ -55,3 +60,54 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with replacing(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def beside(path: Path) -> Path:
+    """Make an empty file beside another, hidden and of a new name, with the permissions that new files have.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    while True:
+        unfinished = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
+        try:
+            os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            continue
+        return unfinished
+
+
+def name_new(unfinished: Path, path: Path) -> None:
+    """Give a finished file its name, where no file has it yet; `unfinished` may be there afterwards or not.
+
+    A hard link refuses to overwrite, which a rename does not. Where the file system has none, the name is taken by an
+    empty file first.
+
+    Raises:
+        FileExistsError: A file of that name is there.
+        OSError: It cannot be named.
+    """
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        raise
+    except OSError:  # for whatever reason: if it is not the link alone, what follows fails as well
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            unfinished.replace(path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def sync(descriptor: int) -> None:
+    """Wait until what was written to an open file has reached the disk, where the file system can tell.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise

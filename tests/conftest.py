@@ -15,6 +15,11 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+
+
 class SqueezeExcite(nn.Module):
     """A channel gate (N, C, 1, 1)."""
 

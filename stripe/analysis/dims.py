@@ -10,7 +10,7 @@ __all__ = ["feature_dims", "map_dims", "require"]
 
 # What values are repeated over; one image's values at a site lie along all other dimensions.
 REPEATED = ("epoch", "image")
-POSITIONS = ("depth", "height", "width", "token")
+POSITIONS = ("depth", "height", "width", "length", "token")
 
 
 def feature_dims(values: xr.DataArray) -> list[str]:

@@ -16,6 +16,9 @@ from stripe.models.checkpoint import Checkpoint
 
 __all__ = ["translate"]
 
+NORMALIZATION = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2023, 0.1994, 0.2010]}
+"""What the official code feeds its networks, whichever data set they are of: CIFAR-10's."""
+
 NORM = re.compile(r"(layer\d\.\d+\.bn3)\.(vector|bn|fused_bn|attention_module)\b\.?(.*)")
 
 
@@ -27,7 +30,7 @@ def translate(checkpoint: Checkpoint) -> Checkpoint:
 
     Returns:
         With our keys, and ``meta`` as `stripe.asr.restore` wants it: ``model`` (the depth is counted), ``num_classes``,
-        ``attention`` of the blocks and, where there is ASR, ``asr``.
+        ``attention`` of the blocks, ``mean`` and ``std`` of the images and, where there is ASR, ``asr``.
     """
     state = checkpoint.state_dict
     depth = _depth(state)
@@ -37,6 +40,7 @@ def translate(checkpoint: Checkpoint) -> Checkpoint:
         "model": f"resnet{depth}",
         "num_classes": len(state["fc.weight"]),
         "attention": _kind(state, "layer1.0.attention_module."),
+        **NORMALIZATION,
     }
     fused_only = not any(".bn3.bn." in key for key in state)  # what is left after its switch_to_deploy(delete=True)
     if not fused_only:

@@ -1,11 +1,13 @@
 """From a checkpoint to a network with ASR."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from stripe.asr.insert import reparameterize
+from stripe.asr.layers import has_asr
 from stripe.asr.noise import add_noise
 from stripe.asr.official import translate
 from stripe.errors import StripeError
@@ -16,6 +18,7 @@ from stripe.models.restructuring import restructure
 
 __all__ = ["prepare", "restore"]
 
+ASR_KEY = re.compile(r"(^|\.)parametrizations\.(weight|bias)\.\d+\.asr\.psi$")
 SETTINGS = {"where", "attention", "psi", "learnable", "copies", "activation", "init"}
 
 
@@ -59,11 +62,16 @@ def prepare(model: nn.Module, checkpoint: Checkpoint) -> None:
         _disturb(model, noise, checkpoint)
     if "folded" in checkpoint.meta:
         restructure(model, checkpoint.meta["folded"], str(checkpoint.path))
-    if settings is None and noise is None and any(".parametrizations." in key for key in checkpoint.state_dict):
+    # Parametrizations of other kinds (weight_norm, spectral_norm) are the network's own affair.
+    if settings is None and any(ASR_KEY.search(key) for key in checkpoint.state_dict) and not _has_asr(model):
         raise StripeError(
             f"{checkpoint.path} holds parametrized weights but does not say how ASR was put in; do that with "
             "stripe.asr.reparameterize before loading it"
         )
+
+
+def _has_asr(model: nn.Module) -> bool:
+    return any(has_asr(module) for module in model.modules())
 
 
 def _reparameterize(model: nn.Module, settings: Any, checkpoint: Checkpoint) -> None:

@@ -7,8 +7,9 @@ from stripe.capture.layout import Epoch
 from stripe.capture.loading import Loader
 from stripe.capture.reader import open_capture, site_names
 from stripe.capture.recorder import Recorded, Recorder
-from stripe.capture.session import CaptureSession, capture, select_sites
-from stripe.capture.sites import Site, discover, discover_unbuilt
+from stripe.capture.session import CaptureSession, capture, no_attention, select_sites
+from stripe.capture.sites import Site, discover
+from stripe.capture.unbuilt import discover_unbuilt
 
 __all__ = [
     "CaptureSession",
@@ -20,6 +21,7 @@ __all__ = [
     "capture",
     "discover",
     "discover_unbuilt",
+    "no_attention",
     "open_capture",
     "select_sites",
     "site_names",

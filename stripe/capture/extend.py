@@ -1,17 +1,18 @@
 """Adding groups to a capture that is there, whole or not at all."""
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
 
-from stripe.capture.file import check_format, open_for_writing
 from stripe.capture.layout import LIBVER
+from stripe.capture.lock import open_for_writing
+from stripe.capture.probe import mark_sound
+from stripe.capture.structure import readable, structure
 from stripe.errors import StripeError
+from stripe.files import beside
 
 __all__ = ["extending"]
 
@@ -33,20 +34,22 @@ def extending(path: Path) -> Iterator[h5py.File]:
             can't be written.
     """
     with open_for_writing(path) as lock:
-        check_format(lock, path)
-        if not lock["complete"][:].any():
+        with readable(path):
+            structure(lock, path)
+            complete = lock["complete"][:]
+        if not complete.any():
             raise StripeError(f"{path} has no complete epoch yet. Give the command that was writing it again first.")
         copy = path
         try:
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-            os.close(handle)
-            copy = Path(name)
+            copy = beside(path)
             shutil.copyfile(path, copy)
-            shutil.copymode(path, copy)
-            with h5py.File(copy, "r+", libver=LIBVER) as file:
+            with suppress(OSError):  # a file system without permissions
+                shutil.copymode(path, copy)
+            with h5py.File(copy, "r+", libver=LIBVER, locking=False) as file:
                 yield file
             copy.replace(path)
-        except (OSError, RuntimeError) as error:  # h5py raises either
+            mark_sound(path)
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py raises any of them
             raise StripeError(f"Can't add to {path}, which is as it was: {error}.") from error
         finally:
             if copy != path:

@@ -1,9 +1,11 @@
 """The writing side of a capture file: opened by one, an epoch complete or absent."""
 
+import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +15,17 @@ import h5py
 import numpy as np
 
 from stripe.capture.groups import carry_over
-from stripe.capture.layout import FORMAT, FORMAT_VERSION, LIBVER, Epoch, Layout, attribute, create
+from stripe.capture.layout import LIBVER, Epoch, Layout, create
+from stripe.capture.lock import open_for_writing
+from stripe.capture.probe import mark_sound
 from stripe.capture.slab import SlabWriter, slabs
+from stripe.capture.structure import readable, structure
+from stripe.capture.text import attribute, group_name, text
 from stripe.errors import StripeError
 
-__all__ = ["CaptureFile", "check_format", "open_for_writing"]
+__all__ = ["CaptureFile"]
+
+logger = logging.getLogger(__name__)
 
 
 class CaptureFile:
@@ -40,20 +48,23 @@ class CaptureFile:
             _create(path, layout)
         self._lock = open_for_writing(path)
         try:
-            check_format(self._lock, path)
-            if not self._lock["complete"][:].any():
-                self._replace(layout)  # it holds nothing yet, so that nothing has to agree
-            _check_same(self._lock, path, layout)
-            if {epoch.number for epoch in layout.epochs} - set(_epochs(self._lock)):
-                self._grow(layout)
-            self._slabs = slabs(self._lock, path)
-            self._index = {number: index for index, number in enumerate(_epochs(self._lock))}
+            with readable(path):
+                structure(self._lock, path)
+                if not self._lock["complete"][:].any():
+                    self._replace(layout)  # it holds nothing yet, so that nothing has to agree
+                _check_same(self._lock, path, layout)
+                if {epoch.number for epoch in layout.epochs} - set(_epochs(self._lock)):
+                    self._grow(layout)
+                self._slabs = slabs(self._lock, path)
+                _check_in_one_piece(self._lock, path, self._slabs)
+                self._index = {number: index for index, number in enumerate(_epochs(self._lock))}
+                complete = self._slabs["complete"][:]
+            self._completed = {number for number, index in self._index.items() if complete[index]}
+            self._nonfinite: Counter[str] = Counter()  # of the epoch that is being written, by site
             self._writer = SlabWriter(path)
         except BaseException:
             self._lock.close()
             raise
-        complete = self._slabs["complete"][:]
-        self._completed = {number for number, index in self._index.items() if complete[index]}
 
     def __enter__(self) -> Self:
         return self
@@ -76,8 +87,9 @@ class CaptureFile:
         if epoch not in self._index:
             raise StripeError(f"{self.path} has no room for epoch {epoch}; it has {', '.join(map(str, self._index))}.")
         self._completed.discard(epoch)
+        self._nonfinite.clear()
         with self._explained():
-            self._writer.write(self._slabs["complete"], (self._index[epoch],), 0)
+            self._writer.write(self._slabs["complete"], (self._index[epoch],), np.uint8(0))
             self._writer.sync()
 
     def write(self, epoch: int, start: int, values: Mapping[str, Mapping[str, np.ndarray[Any, Any]]]) -> None:
@@ -86,37 +98,72 @@ class CaptureFile:
         Args:
             epoch: Which epoch.
             start: Index of the first image.
-            values: Site → variable → (n, *shape).
+            values: Site → variable → (n, *shape), in the type of the file or a wider one.
+
+        Raises:
+            StripeError: The values have another shape than the file has room for, or are too large for its type.
         """
         with self._explained():
             for site, variables in values.items():
                 for name, rows in variables.items():
-                    self._writer.write(self._slabs[f"sites/{site}/{name}"], (self._index[epoch], start), rows)
+                    slab = self._slabs[f"sites/{group_name(site)}/{name}"]
+                    self._writer.write(slab, (self._index[epoch], start), self._narrowed(rows, slab.dtype, site))
 
-    def write_images(self, start: int, labels: np.ndarray[Any, Any], thumbnails: np.ndarray[Any, Any]) -> None:
-        """Write labels (n) and thumbnails (n, y, x, 3) of some images."""
+    def write_images(
+        self, start: int, labels: np.ndarray[Any, Any], thumbnails: np.ndarray[Any, Any] | None = None
+    ) -> None:
+        """Write labels (n) and, where the file keeps them, thumbnails (n, y, x, 3) of some images."""
         with self._explained():
             self._writer.write(self._slabs["label"], (start,), labels)
-            self._writer.write(self._slabs["thumbnail"], (start,), thumbnails)
+            if thumbnails is not None:
+                self._writer.write(self._slabs["thumbnail"], (start,), thumbnails)
 
-    def images(self, start: int, stop: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Labels (n) and thumbnails (n, y, x, 3) that were written before."""
-        return self._slabs["label"][start:stop], self._slabs["thumbnail"][start:stop]
+    def images(self, start: int, stop: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+        """Labels (n) and, where the file keeps them, thumbnails (n, y, x, 3) that were written before."""
+        thumbnails = self._slabs.get("thumbnail")
+        return self._slabs["label"][start:stop], None if thumbnails is None else thumbnails[start:stop]
 
     def finish(self, epoch: int, learning_rate: float) -> None:
         """Declare an epoch complete, once its values have reached the disk."""
         index = (self._index[epoch],)
         with self._explained():
-            self._writer.write(self._slabs["learning_rate"], index, learning_rate)
+            self._writer.write(self._slabs["learning_rate"], index, np.float64(learning_rate))
             self._writer.sync()
-            self._writer.write(self._slabs["complete"], index, 1)
+            self._writer.write(self._slabs["complete"], index, np.uint8(1))
             self._writer.sync()
         self._completed.add(epoch)
+        if self._nonfinite:
+            logger.warning(
+                "%s: the network gave %d NaN or infinite values at epoch %d, at %d sites (%s …); they are recorded as "
+                "they are",
+                *(self.path, self._nonfinite.total(), epoch, len(self._nonfinite), next(iter(self._nonfinite))),
+            )
 
     def close(self) -> None:
         """Close the file and let others write it."""
         self._writer.close()
         self._lock.close()
+        with suppress(OSError):
+            mark_sound(self.path)
+
+    def _narrowed(self, rows: np.ndarray[Any, Any], dtype: np.dtype[Any], site: str) -> np.ndarray[Any, Any]:
+        """Values in the type of the file, and none of them infinite that was finite."""
+        if rows.dtype.kind != dtype.kind:
+            return rows  # will be refused
+        finite = np.isfinite(rows)
+        if not finite.all():
+            self._nonfinite[site] += rows.size - int(np.count_nonzero(finite))
+        if rows.dtype == dtype:
+            return rows
+        with np.errstate(over="ignore", under="ignore"):
+            narrowed = rows.astype(dtype)
+        if (lost := finite & ~np.isfinite(narrowed)).any():
+            raise StripeError(
+                f"Site {site} has values up to {np.abs(rows[lost]).max():.3g}, and {dtype} ends at "
+                f'{np.finfo(dtype).max:,.0f}: record them with dtype="float32" (--dtype float32), into another file '
+                "where this one holds epochs already."
+            )
+        return narrowed
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -152,34 +199,25 @@ class CaptureFile:
             _create(grown, replace(layout, epochs=epochs))
             _copy(self.path, grown, self._lock, places)
             if "gradcam" in self._lock:
-                with h5py.File(grown, "r+", libver=LIBVER) as file:
+                with h5py.File(grown, "r+", libver=LIBVER, locking=False) as file:
                     carry_over(self._lock["gradcam"], file.create_group("gradcam"))
             grown.replace(self.path)
-        except OSError as error:
-            raise StripeError(f"Can't add epochs to {self.path}: {error.strerror or error}.") from error
+            mark_sound(self.path)
+        except (OSError, RuntimeError) as error:  # h5py raises either
+            raise StripeError(f"Can't add epochs to {self.path}, which is as it was: {error}.") from error
         finally:
             grown.unlink(missing_ok=True)
         self._lock.close()
         self._lock = open_for_writing(self.path)
 
 
-def check_format(file: h5py.File, path: Path) -> None:
-    """Raise a StripeError where an HDF5 file is no capture that this version reads."""
-    if file.attrs.get("format") != FORMAT:
-        raise StripeError(f"{path} is an HDF5 file but no capture; `stripe capture` makes one.")
-    version = int(file.attrs.get("format_version", 0))
-    if version > FORMAT_VERSION:
-        raise StripeError(
-            f"{path} has format version {version}; this stripe reads up to {FORMAT_VERSION}. Update stripe-observation."
-        )
-
-
 def _create(path: Path, layout: Layout) -> None:
     if not path.parent.is_dir():
         raise StripeError(f"{path.parent} is no folder; make it first, or give another output file.")
-    if not os.access(path.parent, os.W_OK):
-        raise StripeError(f"{path.parent} can't be written to; give another output file.")
-    free = shutil.disk_usage(path.parent).free
+    free = float("inf")
+    with suppress(OSError):  # not every file system knows, and some say that they have room for nothing at all
+        usage = shutil.disk_usage(path.parent)
+        free = usage.free if usage.total else free
     if layout.nbytes > free:
         raise StripeError(
             f"{path} will take {layout.nbytes / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free. Make room, or "
@@ -193,32 +231,26 @@ def _explained_creation(path: Path, layout: Layout, *, replace: bool = False) ->
         create(path, layout, replace=replace)
     except FileExistsError:
         pass  # another process was faster; whether it may be written is found out next
-    except (OSError, RuntimeError) as error:  # h5py raises either
+    except PermissionError as error:
+        raise StripeError(f"{path.parent} can't be written to; give another output file.") from error
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # h5py raises any of them
         raise StripeError(f"Can't create {path}: {error}.") from error
 
 
-def open_for_writing(path: Path) -> h5py.File:
-    """Open through HDF5, which holds the lock that keeps a second writer out."""
-    if path.is_dir():
-        raise StripeError(f"{path} is a folder; the output is a file, such as {path / 'capture.h5'}.")
-    if not os.access(path, os.W_OK):
-        raise StripeError(f"{path} may not be written to. Give another output file, or change its permissions.")
-    try:
-        if not path.stat().st_size:
-            raise OSError("the file is empty")  # HDF5 would make a new one of it
-        return h5py.File(path, "r+")
-    except OSError as error:
-        text = str(error)
-        if isinstance(error, BlockingIOError) or "unable to lock" in text:
-            message = "is being written by another process. Wait until it ends, or give another output file"
-        elif "already open" in text:
-            message = "is still open in this program. Close it first, or give another output file"
-        else:
-            message = (
-                f"can't be opened as HDF5 ({error}). It is another kind of file, or it is damaged: then delete it and "
-                "capture again"
-            )
-        raise StripeError(f"{path} {message}.") from error
+def _check_in_one_piece(file: h5py.File, path: Path, found: Mapping[str, Any]) -> None:
+    """Refuse a file whose values can be read but not written in place."""
+    names = ["complete", "learning_rate", "label", *(["thumbnail"] if "thumbnail" in file else [])]
+    names += [
+        f"sites/{site}/{name}"
+        for site, group in file["sites"].items()
+        for name in ("attention", "input")
+        if name in group
+    ]
+    if lacking := [name for name in names if name not in found]:
+        raise StripeError(
+            f"{path} was packed anew by another program ({lacking[0]} lies in pieces), so that it can be read and "
+            "nothing can be added to it. Give another output file."
+        )
 
 
 def _epochs(file: h5py.File) -> dict[int, Epoch]:
@@ -230,31 +262,37 @@ def _epochs(file: h5py.File) -> dict[int, Epoch]:
 
 def _check_same(file: h5py.File, path: Path, layout: Layout) -> None:
     """Refuse a file that was made from something else, and say what differs."""
-    for difference in _differences(file, layout):
+    for difference in _differences(file, path, layout):
         raise StripeError(
             f"{path} is a capture of something else: {difference}. Give another output file, or delete this one."
         )
 
 
-def _differences(file: h5py.File, layout: Layout) -> Iterator[str]:
+def _differences(file: h5py.File, path: Path, layout: Layout) -> Iterator[str]:
     for key, value in layout.attrs.items():
-        new, old = attribute(value), file.attrs.get(key)
-        if old != new:
+        new, old = attribute(value), file.attrs.get(text(key))
+        if old is None and key in ("mean", "std"):
+            # Captures of the first release say it only where it was not that of the data.
+            logger.warning("%s does not say the %s of its images; it is taken to be %s", path, key, new)
+        elif old != new:
             yield f"its {key} is {old!r}, not {new!r}"
     if file["image"].size != layout.num_images:
         yield f"it holds {file['image'].size} images, not {layout.num_images}"
-    if layout.paths and file["path"].asstr()[:].tolist() != list(layout.paths):
+    if layout.paths and file["path"].asstr()[:].tolist() != list(map(text, layout.paths)):
         yield "it holds other images"
-    groups = file["sites"]
-    if others := sorted(set(groups) ^ {site.name for site in layout.sites}):
+    groups = file.get("sites", {})
+    if others := sorted(set(groups) ^ {group_name(site.name) for site in layout.sites}):
         yield f"it holds other sites ({', '.join(others[:3])})"
     for site in layout.sites:
-        held = [name for name in ("attention", "input") if name in groups[site.name]]
+        group = groups[group_name(site.name)]
+        held = [name for name in ("attention", "input") if name in group]
         if held != list(layout.variables):
             yield f"it holds {' and '.join(held)} of each site"
-        dataset = groups[site.name]["attention"]
-        if dataset.shape[2:] != site.shape or dataset.dtype != np.dtype(layout.dtype):
+        shapes = {group[name].shape[2:] for name in held}
+        if shapes != {site.shape} or group["attention"].dtype != np.dtype(layout.dtype):
             yield f"its values at {site.name} have another shape or type"
+    if (file["thumbnail"].shape[1:] if "thumbnail" in file else None) != layout.thumbnail_shape:
+        yield "it holds images of another size"
     known = _epochs(file)
     for epoch in layout.epochs:
         held_epoch = known.get(epoch.number, epoch)
@@ -265,10 +303,11 @@ def _differences(file: h5py.File, layout: Layout) -> Iterator[str]:
 def _copy(source: Path, target: Path, source_file: h5py.File, places: list[int]) -> None:
     """Copy all values; epoch i of the source becomes epoch ``places[i]`` of the target."""
     old = slabs(source_file, source)
-    with h5py.File(target, "r") as file:
+    _check_in_one_piece(source_file, source, old)
+    with h5py.File(target, "r", locking=False) as file:
         new = slabs(file, target)
     with SlabWriter(target) as writer:
-        for name in ("label", "thumbnail"):
+        for name in {"label", "thumbnail"} & old.keys():
             writer.write(new[name], (0,), old[name][:])
         by_epoch = [name for name in old if name.startswith("sites/") and old[name].ndim > 1]
         complete = old["complete"][:]

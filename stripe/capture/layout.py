@@ -12,7 +12,7 @@ A capture is an HDF5 file that is also a valid netCDF-4 file: every axis is a di
 ``/digest``                  (epoch)                           BLAKE2b of that file, "" where none
 ``/label``                   (image)                           −1 where unknown
 ``/path``                    (image)                           file of the image, "" where none
-``/thumbnail``               (image, y, x, rgb)                uint8
+``/thumbnail``               (image, y, x, rgb)                uint8; none where the inputs are no pictures
 ``/sites/<name>/attention``  (epoch, image, *dims of site)     the gate
 ``/sites/<name>/input``      (epoch, image, *dims of site)     mean of the map over the axes that the gate lacks
 ``/gradcam/<layer>/…``       (height, width), (image) …        where `stripe gradcam` added it
@@ -23,9 +23,6 @@ that a process killed at any moment leaves a file that opens.
 """
 
 import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +34,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stripe.capture.probe import mark_sound
 from stripe.capture.sites import Site
+from stripe.capture.text import attribute, group_name, text
+from stripe.files import beside, name_new
 
 __all__ = [
     "FORMAT",
@@ -50,7 +50,6 @@ __all__ = [
     "add_scale",
     "add_variable",
     "appearing",
-    "attribute",
     "create",
     "fill",
     "weights_digest",
@@ -91,7 +90,7 @@ def weights_digest(model: nn.Module) -> str:
     """BLAKE2b of a model's parameters and buffers."""
     state = hashlib.blake2b()
     for name, tensor in model.state_dict().items():
-        state.update(name.encode())
+        state.update(name.encode(errors="surrogatepass"))
         if isinstance(tensor, Tensor):
             state.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return state.hexdigest()[:32]
@@ -146,17 +145,15 @@ def appearing(path: Path, *, replace: bool = False) -> Iterator[h5py.File]:
     Raises:
         FileExistsError: A file is there already and ``replace`` is False.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = beside(path)
     try:
-        temporary.chmod(0o666 & ~_umask())
-        with h5py.File(temporary, "w", libver=LIBVER) as file:
+        with h5py.File(temporary, "w", libver=LIBVER, locking=False) as file:  # nobody else knows of it
             yield file
         if replace:
             temporary.replace(path)
         else:
-            os.link(temporary, path)  # unlike a rename, refuses to overwrite
+            name_new(temporary, path)
+        mark_sound(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -184,7 +181,7 @@ def fill(file: h5py.File, layout: Layout) -> None:
         **layout.attrs,
         **layout.provenance,
     }.items():
-        file.attrs[key] = attribute(value)
+        file.attrs[text(key)] = attribute(value)
     epoch = add_scale(file, "epoch", np.asarray([e.number for e in layout.epochs], np.int64))
     image = add_scale(file, "image", np.arange(layout.num_images))
     add_variable(file, "complete", (epoch,), np.uint8)[:] = 0
@@ -193,18 +190,20 @@ def fill(file: h5py.File, layout: Layout) -> None:
     if layout.thumbnail_shape:
         sides = [add_dimension(file, *side) for side in zip(("y", "x", "rgb"), layout.thumbnail_shape, strict=True)]
         add_variable(file, "thumbnail", (image, *sides), np.uint8)
-    add_variable(file, "checkpoint", (epoch,), h5py.string_dtype())[:] = [e.checkpoint for e in layout.epochs]
+    add_variable(file, "checkpoint", (epoch,), h5py.string_dtype())[:] = [text(e.checkpoint) for e in layout.epochs]
     add_variable(file, "digest", (epoch,), h5py.string_dtype())[:] = [e.digest for e in layout.epochs]
-    add_variable(file, "path", (image,), h5py.string_dtype())[:] = list(layout.paths or [""] * layout.num_images)
+    add_variable(file, "path", (image,), h5py.string_dtype())[:] = list(
+        map(text, layout.paths or [""] * layout.num_images)
+    )
     sites = file.create_group("sites")
     for order, site in enumerate(layout.sites):
-        group = sites.create_group(site.name)
+        group = sites.create_group(group_name(site.name))
         group.attrs.update(
             {
                 "kind": site.kind,
-                "owner": site.owner,
+                "owner": text(site.owner),
                 "map_shape": np.asarray(site.map_shape, np.int64),
-                "input_dependent": int(site.input_dependent),
+                "input_dependent": int(site.input_dependent is True),
                 "order": order,
             }
         )
@@ -237,18 +236,3 @@ def add_variable(group: h5py.Group, name: str, scales: Sequence[h5py.Dataset], d
     for axis, scale in enumerate(scales):
         dataset.dims[axis].attach_scale(scale)
     return dataset
-
-
-def attribute(value: Any) -> Any:
-    """A value as HDF5 keeps it: text and numbers as they are (netCDF has no booleans), everything else as JSON."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bool):
-        return int(value)
-    return value if isinstance(value, str | int | float) else json.dumps(value)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

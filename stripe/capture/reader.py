@@ -8,9 +8,11 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from stripe.capture.file import check_format
 from stripe.capture.layout import NOT_A_VARIABLE
-from stripe.capture.slab import Slab, slabs
+from stripe.capture.probe import probe
+from stripe.capture.slab import Slab
+from stripe.capture.structure import attributes, axes, readable, structure
+from stripe.capture.text import text
 from stripe.errors import StripeError
 
 __all__ = ["open_capture", "site_names"]
@@ -40,29 +42,26 @@ def open_capture(path: str | Path) -> xr.DataTree:
         >>> tree["sites/layer1.0.attention_module/attention"].std("image").compute()  # doctest: +SKIP
     """
     path = Path(path)
-    if path.is_dir():
+    with readable(path):
+        is_folder, is_file = path.is_dir(), path.is_file()
+    if is_folder:
         raise StripeError(f"{path} is a folder; name a capture in it, such as {path / 'capture.h5'}.")
-    if not path.is_file():
+    if not is_file:
         raise StripeError(f"There is no file {path}; `stripe capture` makes one.")
-    try:
-        with _open(path) as file:
-            check_format(file, path)
-            in_one_piece = slabs(file, path)
-            tree = xr.DataTree.from_dict(
-                {
-                    "/": _dataset(file, in_one_piece),
-                    **{
-                        f"/{part}/{name}": _dataset(group, in_one_piece)
-                        for part in ("sites", "gradcam")
-                        for name, group in file.get(part, {}).items()
-                    },
-                }
-            )
-    except (OSError, KeyError) as error:
-        raise StripeError(
-            f"{path} can't be read as a capture ({error}). It is another kind of file, or it is damaged: then delete "
-            "it and capture again."
-        ) from error
+    with readable(path):
+        probe(path)
+    with readable(path), _open(path) as file:
+        in_one_piece = structure(file, path)
+        tree = xr.DataTree.from_dict(
+            {
+                "/": _dataset(file, in_one_piece),
+                **{
+                    f"/{part}/{text(name)}": _dataset(group, in_one_piece)
+                    for part in ("sites", "gradcam")
+                    for name, group in file.get(part, {}).items()
+                },
+            }
+        )
     complete = np.flatnonzero(tree.dataset["complete"].values)
     if not len(complete):
         raise StripeError(f"{path} has no complete epoch yet. Give the command that was writing it again.")
@@ -101,11 +100,11 @@ def _dataset(group: h5py.Group, in_one_piece: dict[str, Slab]) -> xr.Dataset:
         if not isinstance(item, h5py.Dataset):
             continue
         if not item.is_scale:
-            dims = [dim[0].name.rsplit("/", 1)[-1] for dim in item.dims]
+            dims = axes(item)
             variables[name] = (dims, _values(item, dims, in_one_piece))
         elif not h5py.h5ds.get_scale_name(item.id).decode().startswith(NOT_A_VARIABLE):
             coordinates[name] = (name, item[:])
-    return xr.Dataset(variables, coordinates, dict(group.attrs))
+    return xr.Dataset(variables, coordinates, attributes(group))
 
 
 def _values(item: h5py.Dataset, dims: list[str], in_one_piece: dict[str, Slab]) -> Any:

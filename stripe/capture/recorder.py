@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from stripe.capture.gating import MULTIPLICATIONS, broadcast_axes, operands, strip_expanded
+from stripe.adapter import ours, tensors_in
+from stripe.capture.gating import strip_expanded
+from stripe.capture.products import Product, product_of
 from stripe.capture.sites import Site
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
@@ -50,7 +52,7 @@ class Recorder:
         >>> import torch, torchvision
         >>> from stripe.capture import discover
         >>> net, images = torchvision.models.mobilenet_v3_small().eval(), torch.rand(4, 3, 64, 64)
-        >>> sites = [site for site in discover(net, images) if site.input_dependent]
+        >>> sites = [site for site in discover(net, images) if site.is_attention]
         >>> with torch.no_grad(), Recorder(net, sites) as recorder:
         ...     _ = net(images)
         ...     values = recorder.take()
@@ -140,7 +142,7 @@ class Recorder:
             )
         columns = []
         for site in self.sites:
-            columns += [part.flatten(1) for part in self._seen[site.name] if part is not None]
+            columns += [part.reshape(len(part), -1) for part in self._seen[site.name] if part is not None]
         self._seen.clear()
         return torch.cat(columns, dim=1)
 
@@ -169,11 +171,15 @@ class Recorder:
         self._handles.clear()
         self._watcher.leave_all()
 
+    @ours
     def _begin(self, _module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        first = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
-        if first is None:
-            raise StripeError("The model was called without a tensor; its first tensor must be the batch of images.")
-        self._batch = first.shape[0]
+        given = (*args, *kwargs.values())
+        images = next((value for value in given if isinstance(value, Tensor) or tensors_in(value)), None)
+        if images is None:
+            raise StripeError("The model was called without a tensor; its first argument must be the images.")
+        first = tensors_in(images)[0]
+        # A list holds one image in each entry, everything else one along its first axis.
+        self._batch = len(images) if isinstance(images, list | tuple) else first.shape[0] if first.ndim else 1
         self._calls.clear()
         self._seen.clear()
         self._differing.clear()
@@ -201,28 +207,35 @@ class Recorder:
         if self._products.get(frame, count) != count:
             self._differing.append(frame[0])
 
-    def _on_product(self, frame: tuple[str, int], count: int, pair: tuple[Tensor, Tensor]) -> None:
+    @ours
+    def _on_product(self, frame: tuple[str, int], count: int, product: Product) -> None:
         site = self._wanted[frame].get(count) if frame in self._wanted else None
         if site is None:
             return
-        feature_map = pair[1 - site.operand].detach()
-        gate = strip_expanded(pair[site.operand].detach(), feature_map.ndim)
+        feature_map = product.operands[1 - site.operand].detach()
+        gate = strip_expanded(product.gate(site.operand).detach(), feature_map.ndim)
         self._seen[site.name] = Recorded(
             self._rows(site, gate),
-            self._rows(site, _pooled(feature_map, gate)) if self.record_input else None,
+            self._rows(site, _pooled(feature_map, site)) if self.record_input else None,
         )
 
     def _rows(self, site: Site, values: Tensor) -> Tensor:
         """(N, …) in the recorded type; a copy, because the model may go on and change the gate in place."""
-        if values.shape[0] == 1 and self._batch > 1:
-            values = values.expand(self._batch, *values.shape[1:])
-        if values.numel() != self._batch * site_width(site):
-            got = "×".join(str(size) for size in values.shape)
+        within = site.within
+        rows = values.movedim(within.image_axis, 0)
+        for axis, size in enumerate(within.sizes, start=1):
+            if size == 1 and rows.shape[axis] > 1:  # copies of one value
+                rows = rows.narrow(axis, 0, 1)
+        if rows.shape[0] == 1 and self._batch * within.groups > 1:
+            rows = rows.expand(self._batch * within.groups, *rows.shape[1:])
+        if tuple(rows.shape) != (self._batch * within.groups, *within.sizes):
+            got, wanted = ("×".join(map(str, sizes)) for sizes in (values.shape, (site.shape)))
             raise StripeError(
-                f"Site {site.name} gave a gate of shape {got}, not {self._batch} × {site.shape}: the forward pass "
-                "differs from the one at discovery. Discover the sites on images of the size that you record."
+                f"Site {site.name} gave a gate of shape {got} for {self._batch} images, where {wanted or 'one value'} "
+                "an image was expected: the forward pass differs from the one at discovery. Discover the sites on "
+                "images of the size that you record."
             )
-        return values.reshape(self._batch, *site.shape).to(self.dtype, copy=True)
+        return rows.reshape(self._batch, *site.shape).to(self.dtype, copy=True)
 
 
 def site_width(site: Site) -> int:
@@ -233,9 +246,10 @@ def site_width(site: Site) -> int:
     return width
 
 
-def _pooled(feature_map: Tensor, gate: Tensor) -> Tensor:
+def _pooled(feature_map: Tensor, site: Site) -> Tensor:
     """Mean of the map over the axes that the gate broadcasts over (eq. 3 for a channel gate)."""
-    axes = broadcast_axes(feature_map.shape, gate.shape)
+    others = [axis for axis in range(feature_map.ndim) if axis != site.within.image_axis]
+    axes = [axis for axis, size in zip(others, site.within.sizes, strict=True) if size == 1]
     return feature_map.mean(axes, keepdim=True) if axes else feature_map
 
 
@@ -251,7 +265,7 @@ class _ProductCounter(TorchFunctionMode):
 
     def __init__(
         self,
-        on_product: Callable[[tuple[str, int], int, tuple[Tensor, Tensor]], None],
+        on_product: Callable[[tuple[str, int], int, Product], None],
         on_leave: Callable[[tuple[str, int], int], None],
     ) -> None:
         super().__init__()
@@ -280,8 +294,9 @@ class _ProductCounter(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in MULTIPLICATIONS and (pair := operands(args, kwargs)):
+        product = product_of(func, args, kwargs)
+        if product is not None:
             for frame in self._stack:
-                self._on_product(frame, self._counts[frame], pair)
+                self._on_product(frame, self._counts[frame], product)
                 self._counts[frame] += 1
         return func(*args, **kwargs)

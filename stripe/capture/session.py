@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stripe.adapter import Batch, batch_of, eager, run
 from stripe.capture.file import CaptureFile
 from stripe.capture.layout import Epoch, Layout, weights_digest
-from stripe.capture.loading import Loader, count_images, images_and_labels
-from stripe.capture.modes import as_input, foreign_forward
+from stripe.capture.loading import Loader, count_images
 from stripe.capture.recorder import Recorder
 from stripe.capture.sites import Site, discover
 from stripe.capture.thumbnails import thumbnails
@@ -26,7 +26,7 @@ from stripe.modes import evaluating
 from stripe.progress import progress_bar
 from stripe.provenance import provenance
 
-__all__ = ["CaptureSession", "capture", "select_sites"]
+__all__ = ["CaptureSession", "capture", "no_attention", "select_sites"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,15 +82,17 @@ class CaptureSession:
         self.model = unwrap(model)
         self.path = Path(path)
         self._loader = loader
-        self._preprocess = preprocess or _identity
+        self._preprocess = preprocess
         if dtype not in DTYPES:
             raise StripeError(f"Values are recorded as {' or '.join(DTYPES)}, not as {dtype}.")
-        first, labels = images_and_labels(next(iter(loader), None))
-        self.sites = select_sites(discover(self.model, self._input(first[:2])), sites)
+        first = batch_of(next(iter(loader), None), self.model)
+        self.sites = select_sites(discover(self.model, self._input(first.first(2))), sites)
         self._num_images = count_images(loader)
+        self._image_shape = _shape(first)
+        picture = thumbnails(first.first(1).images)
         if paths and len(paths) != self._num_images:
             raise StripeError(f"There are {len(paths)} paths for {self._num_images} images.")
-        self._recorder = Recorder(self.model, self.sites, record_input=record_input, dtype=getattr(torch, dtype))
+        self._recorder = Recorder(self.model, self.sites, record_input=record_input)
         numbered = {e.number: e for e in (Epoch(e) if isinstance(e, int) else e for e in epochs)}
         self._file = CaptureFile(
             self.path,
@@ -98,7 +100,7 @@ class CaptureSession:
                 epochs=tuple(numbered[number] for number in sorted(numbered)),
                 num_images=self._num_images,
                 paths=tuple(paths),
-                thumbnail_shape=tuple(thumbnails(first[:1]).shape[1:]),  # type: ignore[arg-type]
+                thumbnail_shape=None if picture is None else tuple(picture.shape[1:]),  # type: ignore[arg-type]
                 sites=tuple(self.sites),
                 record_input=record_input,
                 dtype=dtype,
@@ -108,7 +110,7 @@ class CaptureSession:
         )
         if self.completed:
             try:
-                self._check_images(0, labels, first)
+                self._check_images(0, first)
             except BaseException:
                 self._file.close()  # and its lock: there will be no session to leave
                 raise
@@ -148,32 +150,27 @@ class CaptureSession:
         with_images = not self.completed - {epoch}
         self._file.begin(epoch)
         start = 0
-        with evaluating(self.model), self._recorder, BackgroundWriter() as writer:
-            for batch in self._loader:
-                images, labels = images_and_labels(batch)
-                stop = start + len(images)
+        with evaluating(self.model), eager(), self._recorder, BackgroundWriter() as writer:
+            for item in self._loader:
+                batch = batch_of(item, self.model)
+                stop = start + len(batch)
                 if stop > self._num_images:
                     raise StripeError(f"The loader gave more than the {self._num_images} images that it announced.")
-                inputs = self._input(images)
                 # not inference_mode: what a model makes once and keeps would be unfit for training afterwards
-                with torch.no_grad(), foreign_forward(self.model, inputs):
-                    self._recorder.model(inputs)
-                    packed = self._recorder.take_packed()
-                if with_images:
-                    writer.submit(self._write_images, start, labels, images)
-                else:
-                    writer.submit(self._check_images, start, labels, images)
+                with torch.no_grad():
+                    run(self._recorder.model, self._input(batch))
+                packed = self._recorder.take_packed()
+                writer.submit(self._write_images if with_images else self._check_images, start, batch)
                 writer.submit(self._write_values, epoch, start, packed)
                 start = stop
                 if advance:
-                    advance(len(images))
+                    advance(len(batch))
         if start != self._num_images:
             raise StripeError(f"The loader gave {start} images, not the {self._num_images} that it announced.")
         self._file.finish(epoch, learning_rate)
 
-    def _input(self, images: Tensor) -> Tensor:
-        parameter = next(self.model.parameters(), images)
-        return as_input(self.model, self._preprocess(images.to(parameter.device, non_blocking=True)))
+    def _input(self, batch: Batch) -> Batch:
+        return batch.on(self.model, self._preprocess)
 
     def _write_values(self, epoch: int, start: int, packed: Tensor) -> None:
         values = self._recorder.unpack(packed.cpu())
@@ -186,20 +183,39 @@ class CaptureSession:
             },
         )
 
-    def _write_images(self, start: int, labels: Tensor, images: Tensor) -> None:
-        self._file.write_images(start, labels.numpy(), thumbnails(images).numpy())
+    def _write_images(self, start: int, batch: Batch) -> None:
+        self._file.write_images(start, batch.labels.cpu().numpy(), self._thumbnails(batch))
 
-    def _check_images(self, start: int, labels: Tensor, images: Tensor) -> None:
+    def _check_images(self, start: int, batch: Batch) -> None:
         """Refuse images that are not those in the file, by label and thumbnail."""
+        labels = batch.labels.cpu().numpy()
         held_labels, held = self._file.images(start, start + len(labels))
-        seen = thumbnails(images).numpy()
-        same = held.shape == seen.shape and np.abs(held.astype(int) - seen).max(initial=0) <= TOLERANCE
-        if not same or not np.array_equal(held_labels, labels.numpy()):
+        seen = self._thumbnails(batch)
+        same = np.array_equal(held_labels, labels) and (held is None) == (seen is None)
+        if same and held is not None and seen is not None:
+            same = held.shape == seen.shape and np.abs(held.astype(int) - seen).max(initial=0) <= TOLERANCE
+        if not same:
             raise StripeError(
                 f"{self.path} holds other images at places {start} to {start + len(labels) - 1}. The loader must give "
                 "the same images in the same order at every epoch: don't shuffle it. For other images give another "
                 "output file."
             )
+
+    def _thumbnails(self, batch: Batch) -> np.ndarray[Any, Any] | None:
+        """Small pictures of images, which have the size of the first unless they come as lists."""
+        shape = _shape(batch)
+        if shape != self._image_shape:
+            raise StripeError(
+                f"The images have different sizes, such as {self._image_shape} and {shape}; a capture compares the "
+                "same places of all images: give the loader images of one size."
+            )
+        pictures = thumbnails(batch.images)
+        return None if pictures is None else pictures.numpy()
+
+
+def _shape(batch: Batch) -> tuple[int, ...] | None:
+    """Shape of an image; None where each has its own."""
+    return tuple(batch.images.shape[1:]) if isinstance(batch.images, Tensor) else None
 
 
 def capture(
@@ -257,25 +273,39 @@ def select_sites(found: Sequence[Site], pattern: str = "*") -> list[Site]:
     Raises:
         StripeError: There is none; says what there is instead.
     """
-    dependent = [site for site in found if site.input_dependent]
+    dependent = [site for site in found if site.is_attention]
     if not dependent:
-        constants = [site for site in found if not site.input_dependent]
-        message = (
-            "The model has no attention site: no multiplication of a map by something smaller that depends on the "
-            "image was found."
-        )
-        if constants:
-            message += f" It has {len(constants)} constant factors: {_some(constants)}."
-        raise StripeError(message)
+        raise StripeError(f"The model has no attention site: {no_attention(found)}")
     chosen = [site for site in dependent if fnmatchcase(site.name, pattern)]
     if not chosen:
         raise StripeError(f"No site fits {pattern!r}. The model has {len(dependent)}: {_some(dependent)}.")
     return chosen
 
 
+def no_attention(found: Sequence[Site]) -> str:
+    """Why a model has no attention site, in words: what was looked for, what was found instead, what is not seen."""
+    unknown = [site for site in found if site.input_dependent is None]
+    others = [site for site in found if site.input_dependent and not site.is_attention]
+    constants = [site for site in found if site.input_dependent is False]
+    message = "no multiplication of a map by something smaller that depends on the image was found."
+    if constants:
+        message += f" It has {_counted(constants, 'constant factor')}."
+    if others:
+        message += f" It has {_counted(others, 'normalisation or mask', 'normalisations or masks')}."
+    if unknown:
+        message += (
+            f" Of {_counted(unknown, 'factor')} it is not known whether they depend on the image: its values leave "
+            "torch (item, numpy) before."
+        )
+    return message + (
+        " Gates of the full size of the map are not seen, nor products that are written as matmul or as a convolution, "
+        "nor factors that were made Python numbers."
+    )
+
+
+def _counted(sites: Sequence[Site], thing: str, things: str = "") -> str:
+    return f"{len(sites)} {thing if len(sites) == 1 else things or thing + 's'} ({_some(sites)})"
+
+
 def _some(sites: Sequence[Site]) -> str:
     return ", ".join(site.name for site in sites[:6]) + (" …" if len(sites) > 6 else "")
-
-
-def _identity(images: Tensor) -> Tensor:
-    return images

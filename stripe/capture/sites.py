@@ -2,26 +2,36 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
-from stripe.capture.gating import MULTIPLICATIONS, Gating, classify, operands, strip_expanded
-from stripe.capture.modes import as_input, foreign_forward
+from stripe.adapter import Batch, batch_of, eager, ours, run, tensors_in
+from stripe.capture.axes import of_images
+from stripe.capture.gating import ATTENTION_KINDS, Gating, Shape, classify, strip_expanded
+from stripe.capture.products import Product, product_of
+from stripe.capture.trace import CLEAN, DEPENDENT, Trace
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.modes import evaluating
 
-__all__ = ["Site", "discover", "discover_unbuilt"]
+__all__ = ["Site", "discover"]
 
 logger = logging.getLogger(__name__)
+
+# Methods by which values leave torch, where no operator is seen.
+_EXITS = frozenset({"item", "tolist", "numpy", "__array__"})
+_COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "isnan", "isfinite"})
+
+
+# Of a site that is described and not recorded.
+NOWHERE = Shape(0, 1, ())
 
 
 @dataclass(frozen=True)
@@ -31,16 +41,20 @@ class Site:
     Attributes:
         name: Path of the module whose ``forward`` multiplies; ``#2``, ``#3`` … is added for its further sites.
         kind: ``channel``, ``spatial``, ``strip``, ``branch``, ``sample`` or ``other``: the axes that survive.
+            ``normalization``: the gate is one divided by a sum, norm, deviation … of what the network has computed.
+            ``mask``: it says where the images themselves fulfil a condition.
         owner: Class name of that module.
         dims: Names of the axes of a recorded value, without the image axis.
         shape: Their sizes.
         map_shape: Shape of the map, without the batch axis.
-        input_dependent: Whether the gate depends on the image; False for layer scale, ASR and the like.
+        input_dependent: Whether the gate depends on the image; False for layer scale, ASR and the like. None where it
+            is not known: values of the image have left torch before the gate was made.
         module: Path of the owner, ``""`` for the model itself.
         call: Which call of the owner within one forward pass, from 0.
         product: Which multiplication of two tensors within that call (its submodules' included), from 0.
         operand: Which operand is the gate, 0 or 1.
         products: How many multiplications there are in that call, by which a forward pass that differs is noticed.
+        within: Where the values lie in the gate's tensor.
     """
 
     name: str
@@ -49,12 +63,18 @@ class Site:
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     map_shape: tuple[int, ...]
-    input_dependent: bool
+    input_dependent: bool | None
     module: str
     call: int
     product: int
     operand: int
     products: int
+    within: Shape = NOWHERE
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether the gate depends on the image and is neither a normalisation nor a mask."""
+        return self.input_dependent is True and self.kind in ATTENTION_KINDS
 
     def describe(self) -> dict[str, Any]:
         """The row of ``stripe inspect``: name, kind, shape of the map, input_dependent, owner."""
@@ -68,7 +88,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class _Product:
+class _Seen:
     """One multiplication seen in a forward pass."""
 
     module: str
@@ -76,29 +96,33 @@ class _Product:
     product: int
     operand: int
     gating: Gating | None
-    input_dependent: bool
+    input_dependent: bool | None
     # Both operands depend on the image and the map is a single pixel: a gate looks like any other factor.
     ambiguous: Gating | None
+    summed: Callable[[], set[int]] | None = None
     products: int = 0
 
 
-def discover(model: nn.Module, sample: Tensor) -> list[Site]:
+def discover(model: nn.Module, sample: Any) -> list[Site]:
     """Find every site of a model, in the order of its forward pass.
 
     The model runs once (in evaluation mode, restored afterwards) under a ``TorchFunctionMode`` that sees the
-    multiplications, while forward hooks tell which module is running. Whether a gate depends on the image is
-    answered by autograd: only the input requires a gradient, so ``gate.requires_grad`` says it. Where the graph was
-    cut (``detach``, ``no_grad``, hard gates) the values of two different images are compared.
+    multiplications, while forward hooks tell which module is running, and a ``TorchDispatchMode`` follows what is
+    computed of the images. So it holds under ``no_grad``, after ``detach`` and behind comparisons, too; no values are
+    compared. Constant factors, normalisations written as multiplications and masks are found as well, and say so.
 
-    Not seen are products that are no multiplications of tensors in Python (``einsum``, ``matmul``, TorchScript), and
-    gates that were copied to the size of the map (``repeat``, ``interpolate``).
+    Seen are multiplications and divisions, ``where`` and ``masked_fill`` with 0, ``addcmul``, ``addcdiv``, ``lerp``,
+    and ``einsum`` of a map with something smaller. Not seen are gates of the full size of the map, products that are
+    written as ``matmul`` or as a convolution, factors that were made Python numbers, and TorchScript.
 
     Args:
         model: Any module that takes a batch of images; wrappers are taken off.
-        sample: (N, C, H, W), a batch of images as the model expects them, on its device. One image is enough.
+        sample: A batch of images as the model expects them, (N, C, H, W) or whatever a loader gives, see
+            `stripe.adapter.batch_of`. One image is enough.
 
     Returns:
-        The sites, constant ones included (``input_dependent`` is False for those).
+        The sites, constant ones included (``input_dependent`` is False for those); `Site.is_attention` says which are
+        attention.
 
     Raises:
         StripeError: The model is TorchScript, does not run on the sample, or the sample is not floating-point.
@@ -110,126 +134,143 @@ def discover(model: nn.Module, sample: Tensor) -> list[Site]:
         ('features.1.block.1', 'channel', (16,))
     """
     model = unwrap(model)
-    sample = as_input(model, sample)
-    if sample.shape[0] < 2:  # a second image, and a different one
-        sample = torch.cat([sample[:1], 0.5 * sample[:1].flip(-1)])
-    products = _forward(model, sample)
-    if any(product.ambiguous for product in products):
-        products = _resolve_single_pixels(model, sample, products)
+    batch = _two_images(batch_of(sample, model).on(model))
+    found = _forward(model, batch)
+    if any(seen.ambiguous for seen in found):
+        found = _resolve_single_pixels(model, batch, found)
     owners = {name: type(module).__name__ for name, module in model.named_modules(remove_duplicate=False)}
-    return _name(products, owners)
+    return _name(found, owners)
 
 
-def discover_unbuilt(build: Callable[[], nn.Module], sample_shape: Sequence[int]) -> list[Site]:
-    """Find the sites of a model without allocating its weights.
+def _two_images(batch: Batch) -> Batch:
+    """At least two images, without which the image axis looks like one that a gate broadcasts over."""
+    if len(batch) > 1:
+        return batch
 
-    Model and input are fake tensors that have shapes but no values, so that even a model of many gigabytes takes a
-    second. The few models whose constructors need real values are built for real.
+    def twice(value: Any) -> Any:
+        if isinstance(value, list):
+            return [value[0], 0.5 * value[0].flip(-1)]
+        return torch.cat([value, value]) if isinstance(value, Tensor) and len(value) == 1 else value
 
-    Args:
-        build: Makes the model.
-        sample_shape: (N, C, H, W) of the input.
-
-    Returns:
-        As [discover][stripe.capture.discover].
-    """
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            return discover(build(), torch.empty(*sample_shape))
-    except Exception as error:
-        logger.debug("discovery without weights failed, building the model for real: %s", error)
-    return discover(build(), torch.rand(*sample_shape))
+    images = twice(batch.images)
+    if isinstance(batch.inputs, dict):
+        inputs = {key: images if value is batch.images else twice(value) for key, value in batch.inputs.items()}
+        return Batch(inputs, images, batch.labels.repeat(2))
+    return Batch(images, images, batch.labels.repeat(2))
 
 
 class _Watcher(TorchFunctionMode):
     """Notes every multiplication of two tensors together with the modules that are running."""
 
-    def __init__(self, source: Tensor) -> None:
+    def __init__(self, trace: Trace, images: int) -> None:
         super().__init__()
-        self.source = source
-        self.batch = source.shape[0]
+        self.trace = trace
+        self.images = images
         self.stack: list[tuple[str, int]] = []
         self.calls: Counter[str] = Counter()
         self.counts: Counter[tuple[str, int]] = Counter()
-        self.products: list[_Product] = []
+        self.found: list[_Seen] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in MULTIPLICATIONS and (pair := operands(args, kwargs)):
-            self._note(pair)
-        return func(*args, **kwargs)
+        if getattr(func, "__name__", "") in _EXITS and args and isinstance(args[0], Tensor):
+            self.trace.leave(args[0])
+        product = product_of(func, args, kwargs)
+        if product is None or not self.stack:
+            return func(*args, **kwargs)
+        seen = self._note(product)
+        result = func(*args, **kwargs)
+        if seen.gating and isinstance(result, Tensor):
+            seen = replace(seen, summed=self.trace.watch_sums(result))
+        self.found.append(seen)
+        return result
 
-    def _note(self, pair: tuple[Tensor, Tensor]) -> None:
-        gating, operand = None, 0
-        for index, (gate, feature_map) in enumerate((pair, pair[::-1])):
-            if gate.ndim > feature_map.ndim or _is_expanded(feature_map) or not self._depends(feature_map):
-                continue
-            gating = classify(feature_map, strip_expanded(gate, feature_map.ndim), self.batch)
+    def begin(self) -> None:
+        """A forward pass begins; what one before it left, which may have failed, is forgotten."""
+        self.stack.clear()
+        self.calls.clear()
+        self.counts.clear()
+        self.found.clear()
+
+    @ours
+    def _note(self, product: Product) -> _Seen:
+        gating, operand, dependent = None, product.candidates[0], None
+        for index in product.candidates:
+            gating, dependent = self._gating(product, index)
             if gating:
                 operand = index
                 break
-        if gating and not self._keeps_images_together(pair[operand]):
-            logger.warning("a gate in %s mixes images in its batch axis; it is left out", self.stack[-1][0] or "model")
-            gating = None
         module, call = self.stack[-1]
-        self.products.append(
-            _Product(
-                module,
-                call,
-                self.counts[module, call],
-                operand,
-                gating,
-                pair[operand].requires_grad or self._differs(pair[operand]),
-                None if gating else self._single_pixel(pair),
-            )
-        )
+        number = self.counts[module, call]
         # Counted for every module that is running: which multiplication it is then doesn't depend on hooks of others.
         for frame in dict.fromkeys(self.stack):
             self.counts[frame] += 1
+        ambiguous = None if gating else self._single_pixel(product)
+        return _Seen(module, call, number, operand, gating, dependent, ambiguous)
 
-    def _depends(self, feature_map: Tensor) -> bool:
-        """Whether a map depends on the images; where autograd is off, whether theirs differ."""
-        return feature_map.requires_grad or (not torch.is_grad_enabled() and self._differs(feature_map))
+    def _gating(self, product: Product, index: int) -> tuple[Gating | None, bool | None]:
+        """How the operand of that number gates the other one, and whether it depends on the images."""
+        feature_map = product.operands[1 - index]
+        if product.operands[index].ndim > feature_map.ndim or not feature_map.is_floating_point():
+            return None, None
+        if self.trace.state(feature_map) == CLEAN or _is_expanded(feature_map):
+            return None, None
+        gate = strip_expanded(product.gate(index), feature_map.ndim)
+        state = self.trace.state(gate)
+        if state == CLEAN and product.form not in ("mul", "einsum"):
+            return None, None  # a constant divisor or mask is no factor that anybody looks for
+        axes = self.trace.axes(feature_map)
+        gating = classify(feature_map.shape, axes, gate.shape, self.trace.axes(gate), self.images)
+        if gating is None:
+            self._say_if_mixed(feature_map, gate, state)
+            return None, None
+        if state == CLEAN:
+            return gating, False
+        origin = self.trace.origin(gate)
+        if origin.operator == "inverse":
+            gating = replace(gating, kind="normalization")
+        elif origin.operator in _COMPARISONS and not origin.learned:
+            gating = replace(gating, kind="mask")
+        if state == DEPENDENT or self._differs(gate, gating.within):
+            return gating, True
+        return gating, None
 
-    def _differs(self, values: Tensor) -> bool:
-        """Whether the values of the first two images differ; False proves nothing."""
-        if isinstance(values, FakeTensor | nn.Parameter) or values.ndim < 2 or values.shape[0] % self.batch:
+    def _say_if_mixed(self, feature_map: Tensor, gate: Tensor, state: int) -> None:
+        rows = feature_map.shape[0]
+        fits = all(g in (1, m) for m, g in zip(feature_map.shape, gate.shape, strict=True))
+        broadcasts = feature_map.ndim > 2 and fits and gate.shape[1:] != feature_map.shape[1:]
+        if broadcasts and state != CLEAN and rows > self.images and rows % self.images == 0:
+            where = self.stack[-1][0] or "the model"
+            logger.warning("a gate in %s mixes images in its batch axis; it is left out", where)
+
+    def _differs(self, gate: Tensor, within: Shape) -> bool:
+        """Whether the values of two images differ; False proves nothing."""
+        rows = gate.detach().movedim(within.image_axis, 0)
+        if gate.is_meta or isinstance(gate, FakeTensor) or len(rows) < self.images:
             return False
-        rows = values.detach()[:: values.shape[0] // self.batch]
-        return not torch.equal(rows[0], rows[1])
+        first, second = rows[: within.groups], rows[within.groups : 2 * within.groups]
+        return not torch.equal(first, second)
 
-    def _keeps_images_together(self, gate: Tensor) -> bool:
-        """Whether a batch axis of N·k rows holds the k rows of image 0 first: only they then depend on it."""
-        groups, rest = divmod(gate.shape[0], self.batch)
-        if groups < 2 or rest or not gate.requires_grad or isinstance(gate, FakeTensor):
-            return True
-        try:
-            with torch.enable_grad():
-                total = gate[:groups].double().square().sum()
-            (gradient,) = torch.autograd.grad(total, self.source, retain_graph=True)
-        except RuntimeError:  # the graph can't be gone through; nothing speaks against it
-            return True
-        return not gradient[1:].any()
-
-    def _single_pixel(self, pair: tuple[Tensor, Tensor]) -> Gating | None:
-        a, b = pair
-        if a.shape != b.shape or a.ndim != 4 or tuple(a.shape[2:]) != (1, 1) or a.shape[0] != self.batch:
+    def _single_pixel(self, product: Product) -> Gating | None:
+        a, b = product.operands
+        if product.form != "mul" or a.shape != b.shape or a.ndim != 4 or tuple(a.shape[2:]) != (1, 1) or a is b:
             return None
-        if not (a.requires_grad and b.requires_grad) or a is b:
+        if a.shape[0] != self.images or self.trace.state(a) == CLEAN or self.trace.state(b) == CLEAN:
             return None
-        return Gating("channel", ("channel",), (a.shape[1],), tuple(a.shape[1:]))
+        shape = tuple(a.shape[1:])
+        return Gating("channel", ("channel",), shape[:1], shape, Shape(0, 1, shape))
 
 
 def _is_expanded(tensor: Tensor) -> bool:
     return any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
-def _forward(model: nn.Module, sample: Tensor) -> list[_Product]:
+def _forward(model: nn.Module, batch: Batch) -> list[_Seen]:
     """Run the model once and return what was multiplied."""
-    source = sample.detach().requires_grad_()
-    watcher = _Watcher(source)
+    trace = Trace(model)
+    watcher = _Watcher(trace, len(batch))
 
     def enter(name: str) -> Callable[..., None]:
         def hook(*_: Any) -> None:
@@ -241,83 +282,95 @@ def _forward(model: nn.Module, sample: Tensor) -> list[_Product]:
     def leave(*_: Any) -> None:
         watcher.stack.pop()
 
-    handles = []
+    def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        watcher.begin()
+        for tensor in tensors_in((args, kwargs)):
+            trace.source(tensor, of_images(tensor.shape))
+
+    handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
     try:
         for name, module in model.named_modules():
             handles.append(module.register_forward_pre_hook(enter(name)))
             handles.append(module.register_forward_hook(leave, always_call=True))
-        # `clone` makes it a non-leaf, which a model may change in place
-        with foreign_forward(model, sample), evaluating(model), _frozen(model), torch.enable_grad(), watcher:
-            model(source.clone())
+        with evaluating(model), torch.no_grad(), eager(), trace, watcher:
+            run(model, batch)
     finally:
         for handle in handles:
             handle.remove()
-    return [replace(p, products=watcher.counts[p.module, p.call]) for p in watcher.products]
+    return [_as_branch(replace(seen, products=watcher.counts[seen.module, seen.call])) for seen in watcher.found]
 
 
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter requires a gradient within, so that whatever does depends on the input."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    try:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+def _as_branch(seen: _Seen) -> _Seen:
+    """Groups of channels that are added up after the multiplication are branches."""
+    gating = seen.gating
+    if gating is None or gating.kind != "channel" or seen.summed is None:
+        return seen
+    kept = [i for i, size in enumerate(gating.within.sizes) if size > 1]
+    axes = [axis if axis < gating.within.image_axis else axis + 1 for axis in kept]
+    if len(axes) != 2 or seen.summed() != {axes[0]}:
+        return seen
+    shape = (gating.within.sizes[kept[0]], gating.within.sizes[kept[1]])
+    return replace(seen, gating=replace(gating, kind="branch", dims=("branch", "channel"), shape=shape))
 
 
-def _resolve_single_pixels(model: nn.Module, sample: Tensor, products: list[_Product]) -> list[_Product]:
+def _resolve_single_pixels(model: nn.Module, batch: Batch, found: list[_Seen]) -> list[_Seen]:
     """Tell gates from other factors where the map is one pixel, by looking at larger images.
 
     A small image leaves one pixel in the last stage of a deep network; gate and map then have the same shape. On
     larger images they don't, and the n-th multiplication of a module is the same one.
     """
-    scale = max(2, -(-64 // min(sample.shape[2:])))
-    try:
-        larger = _forward(model, F.interpolate(sample, scale_factor=scale))
-    except StripeError as error:
-        logger.debug("no larger images: %s", error)
-        larger = []
-    if [(p.module, p.call, p.product) for p in products] != [(p.module, p.call, p.product) for p in larger]:
-        count = sum(product.ambiguous is not None for product in products)
+    larger: list[_Seen] = []
+    if isinstance(batch.images, Tensor) and batch.images.ndim == 4:
+        scale = max(2, -(-64 // min(batch.images.shape[2:])))
+        try:
+            larger = _forward(model, batch.map(lambda images: F.interpolate(images, scale_factor=scale)))
+        except StripeError as error:
+            logger.debug("no larger images: %s", error)
+    if [(p.module, p.call, p.product) for p in found] != [(p.module, p.call, p.product) for p in larger]:
+        count = sum(seen.ambiguous is not None for seen in found)
         logger.warning(
             "%d multiplications of single-pixel maps can't be told from ordinary ones; give larger images",
             count,
         )
-        return products
+        return found
     return [
         replace(seen, gating=seen.ambiguous, operand=large.operand, input_dependent=large.input_dependent)
         if seen.ambiguous and large.gating and large.gating.kind == "channel"
         else seen
-        for seen, large in zip(products, larger, strict=True)
+        for seen, large in zip(found, larger, strict=True)
     ]
 
 
-def _name(products: list[_Product], owners: dict[str, str]) -> list[Site]:
-    sites = []
-    seen: Counter[str] = Counter()
-    for product in products:
-        if product.gating is None:
+def _name(found: list[_Seen], owners: dict[str, str]) -> list[Site]:
+    """Sites by the path of their module; normalisations and masks are numbered after all others of a module."""
+    sites: list[tuple[int, Site]] = []
+    taken: Counter[str] = Counter()
+    order = sorted(range(len(found)), key=lambda i: not _is_factor(found[i]))
+    for place in order:
+        seen = found[place]
+        gating = seen.gating
+        if gating is None:
             continue
-        gating = product.gating
-        path = product.module.replace("/", "_") or "model"  # a slash would be a group in the file
-        seen[path] += 1
-        sites.append(
-            Site(
-                name=path if seen[path] == 1 else f"{path}#{seen[path]}",
-                kind=gating.kind,
-                owner=owners[product.module],
-                dims=gating.dims,
-                shape=gating.shape,
-                map_shape=gating.map_shape,
-                input_dependent=product.input_dependent,
-                module=product.module,
-                call=product.call,
-                product=product.product,
-                operand=product.operand,
-                products=product.products,
-            )
+        path = seen.module.replace("/", "_") or "model"  # a slash would be a group in the file
+        taken[path] += 1
+        site = Site(
+            name=path if taken[path] == 1 else f"{path}#{taken[path]}",
+            kind=gating.kind,
+            owner=owners[seen.module],
+            dims=gating.dims,
+            shape=gating.shape,
+            map_shape=gating.map_shape,
+            input_dependent=seen.input_dependent,
+            module=seen.module,
+            call=seen.call,
+            product=seen.product,
+            operand=seen.operand,
+            products=seen.products,
+            within=gating.within,
         )
-    return sites
+        sites.append((place, site))
+    return [site for _, site in sorted(sites, key=lambda pair: pair[0])]
+
+
+def _is_factor(seen: _Seen) -> bool:
+    return seen.gating is None or seen.gating.kind in ATTENTION_KINDS

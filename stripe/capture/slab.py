@@ -4,7 +4,8 @@ HDF5 lays out the file; the values are read and written past it. Its write buffe
 are dropped, which nobody hears, and its lock would keep readers away from a capture in progress.
 """
 
-import os
+import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,13 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
+from stripe.errors import StripeError
+from stripe.files import sync
+
 __all__ = ["Slab", "SlabWriter", "slabs"]
+
+# More than this many times its size in the file no dataset has, however well it was compressed.
+COMPRESSION = 1100
 
 
 @dataclass(frozen=True)
@@ -22,12 +29,14 @@ class Slab:
 
     Attributes:
         path: The file.
+        name: Of the dataset in it.
         offset: Where it begins, in bytes.
         shape: Sizes of its axes, the slowest first.
         dtype: Type of its elements.
     """
 
     path: Path
+    name: str
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -38,21 +47,56 @@ class Slab:
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
-        """A read-only view of a part; the file is opened here, so that the slab can be sent to another process."""
-        return np.asarray(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[key])
+        """A read-only view of a part; the file is opened here, so that the slab can be sent to another process.
+
+        Raises:
+            StripeError: The file is gone, or was cut short since it was opened.
+        """
+        if not math.prod(self.shape):
+            return np.asarray(np.empty(self.shape, self.dtype)[key])
+        try:  # the map compares its length with the file's, so that no access goes beyond the end
+            whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        except (OSError, ValueError) as error:
+            raise StripeError(
+                f"{self.path} can't be read any more ({error}): it was moved or cut short since it was opened. Open it "
+                "again, or capture again."
+            ) from error
+        return np.asarray(whole[key])
 
 
 def slabs(file: h5py.File, path: Path) -> dict[str, Slab]:
-    """All numeric datasets of a file that lie in one piece, by their path in it (``sites/layer1.0.se/attention``)."""
-    found = {}
+    """All numeric datasets of a file that lie in one piece, by their path in it (``sites/layer1.0.se/attention``).
+
+    Raises:
+        ValueError: A dataset reaches beyond the end of the file or into another one: the file is damaged.
+    """
+    found: dict[str, Slab] = {}
+    root = h5py.h5o.get_info(file.id).addr
+    taken = [(root, root + 1, "the root")]
+    size = path.stat().st_size
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype) is None:
-            offset = item.id.get_offset()
-            if offset is not None:  # None: repacked in chunks by another program
-                found[name] = Slab(path.absolute(), offset, item.shape, item.dtype)
+        header = h5py.h5o.get_info(item.id).addr
+        taken.append((header, header + 1, name))
+        if not isinstance(item, h5py.Dataset) or item.shape is None:
+            return
+        nbytes = math.prod(item.shape) * item.dtype.itemsize
+        offset = item.id.get_offset()
+        if offset is None:  # an axis without coordinates, or repacked in chunks by another program
+            if nbytes > COMPRESSION * item.id.get_storage_size() + 2**20 and not item.is_scale:
+                raise ValueError(f"{name} is larger than what the file holds of it")
+            return
+        if offset + nbytes > size:
+            raise ValueError(f"the file ends within {name}")
+        taken.append((offset, offset + nbytes, name))
+        if h5py.check_string_dtype(item.dtype) is None:
+            found[name] = Slab(path.absolute(), name, offset, item.shape, item.dtype)
 
     file.visititems(visit)
+    taken.sort()
+    for (_, end, first), (begin, _, second) in itertools.pairwise(taken):
+        if begin < end:
+            raise ValueError(f"{first} and {second} lie on the same bytes")
     return found
 
 
@@ -77,24 +121,42 @@ class SlabWriter:
     ) -> None:
         self.close()
 
-    def write(self, slab: Slab, index: tuple[int, ...], values: np.ndarray[Any, Any] | float) -> None:
+    def write(self, slab: Slab, index: tuple[int, ...], values: np.ndarray[Any, Any] | np.generic) -> None:
         """Write values that lie one behind the other.
 
         Args:
             slab: Where.
             index: Index of the first element along the first axes, 0 along the others.
-            values: (n, *rest) or a single row or number, converted to the slab's type.
+            values: (n, *rest) or (*rest), with the sizes of the slab's other axes; converted to the slab's type.
+
+        Raises:
+            StripeError: The values have another shape or kind than the slab, or don't fit into it at that index.
+                Nothing was written.
         """
-        start = int(np.ravel_multi_index(index + (0,) * (slab.ndim - len(index)), slab.shape))
-        rest = memoryview(np.ascontiguousarray(values, slab.dtype).reshape(-1).view(np.uint8))
+        rows = np.asarray(values)
+        rest = slab.shape[len(index) :]
+        count = 1 if rows.shape == rest else len(rows) if rows.ndim and rows.shape[1:] == rest else -1
+        sizes = slab.shape[: len(index)]
+        inside = all(0 <= at < size for at, size in zip(index, sizes, strict=False)) and 0 < len(index) <= slab.ndim
+        if count < 0 or not inside or index[-1] + count > sizes[-1] or not _same_kind(rows.dtype, slab.dtype):
+            raise StripeError(
+                f"{slab.path} has no place for {rows.dtype} values of shape {rows.shape} at {index} of {slab.name}, "
+                f"which holds {slab.dtype} values of shape {slab.shape}; nothing of it was written."
+            )
+        start = int(np.ravel_multi_index(index + (0,) * len(rest), slab.shape))
+        left = memoryview(np.ascontiguousarray(rows, slab.dtype).reshape(-1).view(np.uint8))
         self._file.seek(slab.offset + start * slab.dtype.itemsize)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        while left:
+            left = left[self._file.write(left) :]
 
     def sync(self) -> None:
         """Wait until what was written has reached the disk."""
-        os.fsync(self._file.fileno())
+        sync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _same_kind(given: np.dtype[Any], held: np.dtype[Any]) -> bool:
+    return given.kind == held.kind or np.can_cast(given, held, "safe")

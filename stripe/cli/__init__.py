@@ -1,6 +1,7 @@
 """The command line: one thin file a command, loaded only when it is called."""
 
 import importlib
+import io
 import sys
 from typing import Any
 
@@ -47,6 +48,9 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Turn errors that are meant for people into one message and exit code 1."""
+        for stream in (sys.stdout, sys.stderr):  # a path that is not UTF-8 can be said, too
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except StripeError as error:

@@ -6,7 +6,14 @@ from typing import Any
 import click
 
 from stripe.cli.interrupts import interruptible
-from stripe.cli.options import data_options, device_option, model_options, workers_option
+from stripe.cli.options import (
+    data_options,
+    device_option,
+    model_options,
+    split_option,
+    weights_option,
+    workers_option,
+)
 
 __all__ = ["command"]
 
@@ -16,7 +23,7 @@ __all__ = ["command"]
 @click.argument("more_checkpoints", nargs=-1, metavar="[CKPT]...")
 @model_options
 @data_options
-@click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
+@split_option
 @click.option("--images", "num_images", type=click.IntRange(1), help="How many. Default: 500, or all if fewer.")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="capture.h5", show_default=True
@@ -29,6 +36,7 @@ __all__ = ["command"]
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the images (and random weights)."
 )
 @click.option("--partial", is_flag=True, help="Let keys that don't fit the model pass, and say which.")
+@weights_option
 @device_option
 @workers_option
 def command(
@@ -36,7 +44,7 @@ def command(
     more_checkpoints: tuple[str, ...],
     output: Path,
     num_images: int | None,
-    split: str,
+    split: str | None,
     batch_size: int,
     seed: int,
     sites: str,
@@ -45,6 +53,7 @@ def command(
     device: str | None,
     workers: int | None,
     partial: bool,
+    entry: str | None,
     **names: Any,
 ) -> None:
     """Record what every attention site does to the same images, at one or many checkpoints.
@@ -57,27 +66,27 @@ def command(
     """
     from stripe import asr
     from stripe.capture import Epoch, capture
-    from stripe.cli.resolve import resolve, weights_without_checkpoint
-    from stripe.data import choose_images
+    from stripe.cli.resolve import resolve, take_images, weights_without_checkpoint
     from stripe.devices import pick_device
     from stripe.models import checkpoint as ckpt
 
     patterns = [*checkpoints, *more_checkpoints]
-    paths = ckpt.find(patterns) if patterns else []
-    first = asr.translate(ckpt.read(paths[0])) if paths else None
+    paths = ckpt.without_copies(ckpt.find(patterns)) if patterns else []
+    first = asr.translate(ckpt.read(paths[0], weights=entry)) if paths else None
     resolved = resolve(checkpoint=first, seed=seed, **names)
-    images = getattr(resolved.data, split)
-    chosen = choose_images(images.labels, num_images or min(500, len(images)), seed)
+    split, images, chosen = take_images(resolved, split, num_images, seed)
     model = resolved.model.to(pick_device(device))
-    epochs = [Epoch.of_file(number, path) for number, path in _numbered(paths).items()] or [Epoch(0)]
+    epochs = [Epoch.of_file(number, path) for number, path in _numbered(paths, entry).items()] or [Epoch(0)]
 
     def load(epoch: Epoch) -> float:
-        checkpoint = asr.translate(ckpt.read(epoch.checkpoint))
+        checkpoint = asr.translate(ckpt.read(epoch.checkpoint, weights=entry))
         for line in ckpt.load_into(model, checkpoint, partial=partial):
             click.echo(f"{epoch.checkpoint}: skipped {line}", err=True)
-        return float(checkpoint.meta.get("learning_rate", "nan"))
+        rate = checkpoint.meta.get("learning_rate")
+        return float("nan") if rate is None else float(rate)
 
-    weights = "checkpoints" if paths else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
+    loaded = f"checkpoints, {entry}" if entry else "checkpoints"
+    weights = loaded if paths else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
     with interruptible():
         capture(
             model,
@@ -95,19 +104,38 @@ def command(
     click.echo(f"{output}: {len(epochs)} epochs × {len(chosen)} images. Next: stripe plot --kind stripe {output}")
 
 
-def _numbered(paths: list[Path]) -> dict[int, Path]:
-    """Checkpoints by epoch; where none says its epoch, they are numbered in the order of their names."""
-    from stripe.errors import StripeError
-    from stripe.models.checkpoint import epoch_of
+def _numbered(paths: list[Path], entry: str | None = None) -> dict[int, Path]:
+    """Checkpoints by epoch; where none says its epoch, they are numbered in the order of their names.
 
-    epochs = [epoch_of(path) for path in paths]
-    if None in epochs and any(epoch is not None for epoch in epochs):
-        unknown = paths[epochs.index(None)]
-        raise StripeError(f"{unknown} says no epoch, the other checkpoints do. Leave it away, or capture it by itself.")
+    ``last.ckpt`` and ``model_best.pth`` are mostly some epoch's weights again: such a file is left out where its epoch
+    or its weights are another's, and that is said.
+    """
+    from stripe.errors import StripeError
+    from stripe.models.checkpoint import epoch_of, names_moment, same_weights
+
+    epochs = {path: epoch_of(path) for path in paths}
+    silent = [path for path in paths if epochs[path] is None]
+    if len(silent) == len(paths):
+        return dict(enumerate(paths))
+    for path in silent:
+        others = (other for other in paths if epochs[other] is not None and same_weights(path, other, entry))
+        if not (other := next(others, None)):
+            raise StripeError(
+                f"{path} says no epoch, the other checkpoints do. Leave it away, or capture it by itself."
+            )
+        click.echo(f"{path}: left out, the weights are those of {other}", err=True)
     numbered: dict[int, Path] = {}
-    for path, epoch in zip(paths, epochs, strict=True):
-        number = max(numbered, default=-1) + 1 if epoch is None else epoch
-        if number in numbered:
-            raise StripeError(f"{numbered[number]} and {path} are both of epoch {number}. Leave one of them away.")
-        numbered[number] = path
-    return numbered
+    for path in sorted(paths, key=names_moment):
+        number = epochs[path]
+        if number is None:
+            continue
+        other = numbered.setdefault(number, path)
+        if other == path:
+            continue
+        if same_weights(path, other, entry):
+            click.echo(f"{path}: left out, the weights are those of {other}", err=True)
+        elif names_moment(path) and not names_moment(other):
+            click.echo(f"{path}: left out, it is of epoch {number} as is {other}, whose weights are others", err=True)
+        else:
+            raise StripeError(f"{other} and {path} are both of epoch {number}. Leave one of them away.")
+    return dict(sorted(numbered.items()))

@@ -107,7 +107,8 @@ def _outputs(resolved: "Resolved") -> int:
 
     model, data = resolved.model, resolved.data
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    images, _ = next(iter(data.test.loader(2, indices=range(min(2, len(data.test))), workers=0)))
+    split = data.test if len(data.test) else data.train
+    images, _ = next(iter(split.loader(2, indices=range(min(2, len(split))), workers=0)))
     batch = batch_of(data.normalize(images.to(device)), model).on(model)
     with evaluating(model), torch.no_grad():
         return class_scores(run(model, batch), len(batch)).shape[1]

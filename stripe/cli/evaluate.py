@@ -5,13 +5,21 @@ from typing import Any
 
 import click
 
-from stripe.cli.options import data_options, device_option, format_option, model_options, workers_option
+from stripe.cli.options import (
+    data_options,
+    device_option,
+    format_option,
+    model_options,
+    weights_option,
+    workers_option,
+)
 
 __all__ = ["command"]
 
 
 @click.command()
 @click.option("--ckpt", "checkpoint", required=True, type=click.Path(path_type=Path), help="The checkpoint.")
+@weights_option
 @model_options
 @data_options
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
@@ -21,6 +29,7 @@ __all__ = ["command"]
 @format_option
 def command(
     checkpoint: Path,
+    entry: str | None,
     split: str,
     batch_size: int,
     device: str | None,
@@ -48,10 +57,11 @@ def command(
     from stripe.models import checkpoint as checkpoints
     from stripe.training import Compute, evaluate
 
-    read = asr.translate(checkpoints.read(checkpoint))
+    read = asr.translate(checkpoints.read(checkpoint, weights=entry))
     if names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
     resolved = resolve(checkpoint=read, seed=0, **names)
+    resolved.data.require_classes()
     compute = Compute.on(pick_device(device))
     checkpoints.load_into(resolved.model, read)
     model = compute.place(resolved.model)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from stripe.cli.interrupts import interruptible
 from stripe.cli.options import (
@@ -12,6 +13,7 @@ from stripe.cli.options import (
     format_option,
     model_options,
     precision_option,
+    weights_option,
     workers_option,
 )
 from stripe.cli.outputs import check_output, check_weights
@@ -21,6 +23,7 @@ __all__ = ["command"]
 
 @click.command()
 @click.option("--ckpt", "checkpoint", type=click.Path(path_type=Path), help="The trained network.")
+@weights_option
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file, ….safetensors."
 )
@@ -69,6 +72,7 @@ __all__ = ["command"]
 @format_option
 def command(
     checkpoint: Path | None,
+    entry: str | None,
     output: Path,
     num_images: int,
     frontier: Path | None,
@@ -132,12 +136,14 @@ def command(
         raise StripeError(f"{frontier}: the table is written as .csv, .parquet or .json")
     for path in (frontier, frontier.with_suffix(".png")) if frontier else ():
         check_output(path)
-    read = asr.translate(checkpoints.read(checkpoint)) if checkpoint else None
+    read = asr.translate(checkpoints.read(checkpoint, weights=entry)) if checkpoint else None
     if read and "folded" in read.meta:
         raise StripeError(f"{checkpoint} is folded already; fold the checkpoint that it was made from")
     if read and names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
     resolved = resolve(checkpoint=read, seed=seed, **names)
+    if epochs:
+        resolved.data.require_classes()
     if read:
         checkpoints.load_into(resolved.model, read)
     elif not names["pretrained"]:
@@ -156,6 +162,11 @@ def command(
         )
     positions = None if classes.same else classes.positions
     rest, held, split = _splits(read, resolved, checkpoint)
+    asked = click.get_current_context().get_parameter_source("num_images")
+    if asked is ParameterSource.COMMANDLINE and num_images > len(rest):
+        click.echo(
+            f"There are {len(rest):,} images to take the means over, not {num_images:,}: all are taken.", err=True
+        )
     chosen, judged = (
         choose_images(split.labels, min(num_images, len(split)), seed).astype("int64") for split in (rest, held)
     )
@@ -244,7 +255,7 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[st
     told["image_size"] = resolved.data.image_size
     if read and names["model_spec"] in (None, read.meta.get("model")):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
-    classes = names["num_classes"] or (None if names["pretrained"] else len(resolved.data.classes))
+    classes = names["num_classes"] or (None if names["pretrained"] else len(resolved.data.classes) or None)
     return {**told, "num_classes": classes, **({"classes": list(class_names)} if class_names else {})}
 
 

@@ -5,17 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stripe.cli.options import data_options, format_option, model_options
+from stripe.cli.options import data_options, format_option, model_options, weights_option
 from stripe.cli.outputs import check_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from stripe.data import Normalization
 
 __all__ = ["command"]
 
 
 @click.command()
 @click.option("--ckpt", "checkpoint", required=True, type=click.Path(path_type=Path), help="Checkpoint with ASR.")
+@weights_option
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file, ….safetensors."
 )
@@ -42,11 +45,14 @@ __all__ = ["command"]
 @format_option
 def command(
     checkpoint: Path,
+    entry: str | None,
     output: Path,
     data_spec: str | None,
     data_root: str | None,
     download: bool,
     image_size: int | None,
+    normalize: "Normalization | None",
+    channels: int | None,
     num_images: int,
     seed: int,
     tolerance: float,
@@ -77,7 +83,7 @@ def command(
     if output.exists() and output.resolve() == checkpoint.resolve():
         raise StripeError(f"{output} is the checkpoint itself, and what was trained would be lost; name another file")
     check_weights(output)
-    read = asr.translate(checkpoints.read(checkpoint))
+    read = asr.translate(checkpoints.read(checkpoint, weights=entry))
     plain, meta = _plain_model(read.meta, **model)
     network = asr.restore(read, plain).eval()
     fused = asr.fuse(network)
@@ -85,7 +91,8 @@ def command(
     if fused.state_dict().keys() == network.state_dict().keys():
         raise StripeError(f"{checkpoint} has neither ASR nor noise nor branches in it, so there is nothing to fuse")
 
-    images = _images(meta, data_spec, data_root, download, image_size, num_images, seed)
+    said = {**read.meta, "model": meta["model"]}
+    images = _images(network, said, data_spec, data_root, download, image_size, normalize, channels, num_images, seed)
     differences = [asr.compare(network, fused, images, dtype) for dtype in (torch.float32, torch.float64)]
     print_records([_row(difference) for difference in differences], output_format)
     worst = max(difference.relative for difference in differences)
@@ -105,11 +112,14 @@ def command(
 
 
 def _images(
+    network: "nn.Module",
     meta: dict[str, Any],
     data_spec: str | None,
     data_root: str | None,
     download: bool,
     image_size: int | None,
+    normalize: "Normalization | None",
+    channels: int | None,
     count: int,
     seed: int,
 ) -> "Tensor":
@@ -117,14 +127,19 @@ def _images(
     import torch
 
     from stripe import data as datasets
-    from stripe.models import native_image_size
+    from stripe.cli.resolve import fed_as
+    from stripe.models import input_channels, native_image_size
 
     size = image_size or meta.get("image_size") or native_image_size(meta["model"])
     if data_spec is None:
         size = size or 224
-        return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+        shape = (count, channels or input_channels(network) or 3, size, size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     data = datasets.load(data_spec, root=data_root, download=download, image_size=size)
-    chosen = datasets.choose_images(data.test.labels, count, seed)
+    data = fed_as(
+        data, network, meta["model"], meta, checkpoint=True, pretrained=False, given=normalize, channels=channels
+    )
+    chosen = datasets.choose_images(data.test.labels, min(count, len(data.test)), seed)
     return torch.cat([data.normalize(images) for images, _ in data.test.loader(128, indices=chosen)])
 
 

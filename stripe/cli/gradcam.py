@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stripe.cli.interrupts import interruptible
-from stripe.cli.options import data_options, device_option, model_options, workers_option
+from stripe.cli.options import (
+    data_options,
+    device_option,
+    model_options,
+    split_option,
+    weights_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from stripe.gradcam.average import Target
@@ -33,7 +40,7 @@ class TargetType(click.ParamType["Target"]):
 @click.option("--ckpt", metavar="PATH", help="A checkpoint.")
 @model_options
 @data_options
-@click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
+@split_option
 @click.option(
     "--images",
     "num_images",
@@ -58,11 +65,12 @@ class TargetType(click.ParamType["Target"]):
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the images (and random weights)."
 )
 @click.option("--partial", is_flag=True, help="Let keys that don't fit the model pass, and say which.")
+@weights_option
 @device_option
 @workers_option
 def command(
     ckpt: str | None,
-    split: str,
+    split: str | None,
     num_images: int | None,
     layer: str | None,
     target: "Target",
@@ -71,6 +79,7 @@ def command(
     batch_size: int,
     seed: int,
     partial: bool,
+    entry: str | None,
     device: str | None,
     workers: int | None,
     **names: Any,
@@ -89,8 +98,7 @@ def command(
     from stripe.analysis import center_bias
     from stripe.capture import Epoch, open_capture
     from stripe.cli.classes import compare_classes
-    from stripe.cli.resolve import resolve, weights_without_checkpoint
-    from stripe.data import choose_images
+    from stripe.cli.resolve import resolve, take_images, weights_without_checkpoint
     from stripe.devices import pick_device
     from stripe.errors import StripeError
     from stripe.gradcam import check, gradcam, save
@@ -102,22 +110,26 @@ def command(
         path, *more = checkpoints.find([ckpt])
         if more:
             raise StripeError(f"--ckpt {ckpt} names {len(more) + 1} checkpoints; Grad-CAM is of one, such as {path}.")
-        read = asr.translate(checkpoints.read(path))
+        read = asr.translate(checkpoints.read(path, weights=entry))
         epoch = Epoch.of_file(checkpoints.epoch_of(path) or 0, path)
     resolved = resolve(checkpoint=read, seed=seed, **names)
     if read:
         for line in checkpoints.load_into(resolved.model, read, partial=partial):
             click.echo(f"{ckpt}: skipped {line}", err=True)
+    loaded = f"checkpoints, {entry}" if entry else "checkpoints"
+    weights = loaded if read else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
+    if target == "label":
+        resolved.data.require_classes()
     classes = compare_classes(resolved, read, names) if target == "label" else None
     if classes and classes.positions is None:
         raise StripeError(
             f"--target label: the labels of {resolved.data.spec} are no classes of the network: {classes.reason}. Take "
             "--target predicted, or the number of a class."
         )
-    weights = "checkpoints" if read else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
-    images = getattr(resolved.data, split)
-    wanted = num_images or (open_capture(output).sizes["image"] if output.exists() else min(500, len(images)))
-    chosen = choose_images(images.labels, wanted, seed)
+    if output.exists():  # the same images
+        held = open_capture(output)
+        split, num_images = split or held.attrs.get("split"), num_images or held.sizes["image"]
+    split, images, chosen = take_images(resolved, split, num_images, seed)
     attrs = {**resolved.attrs, "weights": weights, "split": split, "seed": seed}
     paths = [images.paths[index] for index in chosen]
     check(output, attrs=attrs, paths=paths)

@@ -2,13 +2,20 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from stripe.cli.options import format_option, model_options
+from stripe.cli.options import channels_option, format_option, model_options
 from stripe.cli.tables import print_records
 from stripe.errors import StripeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from stripe.capture import Site
 
 __all__ = ["command"]
 
@@ -17,9 +24,15 @@ __all__ = ["command"]
 @click.argument("capture", required=False, type=click.Path(path_type=Path))
 @model_options
 @click.option("--image-size", type=click.IntRange(8), help="Side of the images. Default: what the model expects.")
+@channels_option
 @format_option
 def command(
-    capture: Path | None, model_spec: str | None, image_size: int | None, output_format: str, **model: Any
+    capture: Path | None,
+    model_spec: str | None,
+    image_size: int | None,
+    channels: int | None,
+    output_format: str,
+    **model: Any,
 ) -> None:
     """List the attention sites of a model or of a CAPTURE.
 
@@ -40,16 +53,14 @@ def command(
             click.echo(f"{capture} holds no attention, but Grad-CAM maps: stripe plot --kind gradcam {capture}")
         return
     assert model_spec is not None
-    sites = _of_model(model_spec, image_size, **model)
+    found = _of_model(model_spec, image_size, channels, **model)
+    sites = [site.describe() for site in found]
     if sites or output_format == "json":
         print_records(sites, output_format, title=model_spec)
-    if not any(site["input_dependent"] for site in sites):
-        constants = f" The {len(sites)} sites listed are constant factors." if sites else ""
-        click.secho(
-            f"{model_spec} has no attention site: no multiplication of a map by something smaller that depends on the "
-            f"image was found.{constants}",
-            err=True,
-        )
+    if not any(site.is_attention for site in found):
+        from stripe.capture import no_attention
+
+        click.secho(f"{model_spec} has no attention site: {no_attention(found)}", err=True)
         sys.exit(1)
 
 
@@ -77,11 +88,12 @@ def _of_capture(path: Path) -> list[dict[str, Any]]:
 def _of_model(
     spec: str,
     image_size: int | None,
+    channels: int | None,
     attention: str | None,
     num_classes: int | None,
     pretrained: bool,
     model_args: tuple[tuple[str, Any], ...],
-) -> list[dict[str, Any]]:
+) -> "list[Site]":
     from stripe import models
     from stripe.capture import discover_unbuilt
 
@@ -92,4 +104,22 @@ def _of_model(
         return models.build(spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args))
 
     size = image_size or models.native_image_size(spec) or 224
-    return [site.describe() for site in discover_unbuilt(build, (2, 3, size, size))]
+    return discover_unbuilt(build, (2, channels or _channels(spec, build, dict(model_args)), size, size))
+
+
+def _channels(spec: str, build: "Callable[[], nn.Module]", args: dict[str, Any]) -> int:
+    """Channels of a network's images, before it is built for good: timm is told them, the user's code tells them."""
+    import torch
+
+    from stripe.models import input_channels
+
+    if spec.startswith("timm:"):
+        told = args.get("in_chans")
+        return told if type(told) is int and told > 0 else 3  # timm says what is wrong with anything else
+    if not spec.startswith("python:"):
+        return 3
+    try:
+        with torch.device("meta"):  # allocates nothing
+            return input_channels(build()) or 3
+    except Exception:  # the code is the user's, and need not run like this
+        return 3

@@ -1,17 +1,23 @@
 """Options that several commands share, defined once so that they mean the same everywhere."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from stripe.data import Normalization
+
 __all__ = [
     "KeyValue",
+    "channels_option",
     "data_options",
     "device_option",
     "format_option",
     "model_options",
     "precision_option",
+    "split_option",
+    "weights_option",
     "workers_option",
 ]
 
@@ -36,6 +42,24 @@ class KeyValue(click.ParamType[tuple[str, Any]]):
             return key, json.loads(text)
         except json.JSONDecodeError:
             return key, text
+
+
+class NormalizationType(click.ParamType["Normalization"]):
+    """A name, or mean and std as numbers."""
+
+    name = "NAME|MEAN/STD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Normalization":
+        """Parse one."""
+        from stripe.data import Normalization, parse_normalization
+        from stripe.errors import StripeError
+
+        if isinstance(value, Normalization):
+            return value
+        try:
+            return parse_normalization(str(value))
+        except StripeError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _apply(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command]:
@@ -77,7 +101,7 @@ def model_options(function: Command) -> Command:
 
 
 def data_options(function: Command) -> Command:
-    """``--data``, ``--data-root``, ``--download``, ``--image-size``."""
+    """``--data``, ``--data-root``, ``--download``, ``--image-size``, ``--normalize``, ``--channels``."""
     return _apply(
         [
             click.option(
@@ -97,7 +121,24 @@ def data_options(function: Command) -> Command:
                 type=click.IntRange(8),
                 help="Side of the images in pixels. Default: what the model expects.",
             ),
+            click.option(
+                "--normalize",
+                type=NormalizationType(),
+                help="Mean and std of the images that the network was trained with: imagenet, cifar10, cifar100, "
+                "stl10, shapes, half (.5/.5), none, or numbers for images in 0..1, as 0.5/0.25 or "
+                "0.48,0.45,0.4/0.2,0.2,0.2. Default: the checkpoint's, those of published weights, the data's own.",
+            ),
+            channels_option,
         ]
+    )(function)
+
+
+def channels_option(function: Command) -> Command:
+    """``--channels``."""
+    return click.option(
+        "--channels",
+        type=click.IntRange(1),
+        help="Of the images: 3, or 1 for grey. Default: what the network's first convolution takes.",
     )(function)
 
 
@@ -115,6 +156,26 @@ def precision_option(function: Command) -> Command:
         type=click.Choice(["float32", "bfloat16"]),
         help="Of training. Default: bfloat16 on GPUs that have it, else float32; newer CPUs train twice as fast in "
         "bfloat16.",
+    )(function)
+
+
+def weights_option(function: Command) -> Command:
+    """``--weights``."""
+    return click.option(
+        "--weights",
+        "entry",
+        metavar="NAME",
+        help="Which weights of a checkpoint that holds several: `ema`, an entry such as state_dict_ema, or a part of "
+        "the parameters' names such as teacher.",
+    )(function)
+
+
+def split_option(function: Command) -> Command:
+    """``--split``, where no labels are needed."""
+    return click.option(
+        "--split",
+        type=click.Choice(["test", "train"]),
+        help="Default: test; of a folder without train/ and test/ all images, unless the checkpoint was trained on it.",
     )(function)
 
 

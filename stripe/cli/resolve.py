@@ -1,7 +1,8 @@
 """From options and a checkpoint to a data set and a model: what is not said is taken from the checkpoint."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,23 +12,28 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from stripe.data import Data
+    from stripe.data import Data, Normalization, Split
+    from stripe.data.base import IntArray
     from stripe.models.checkpoint import Checkpoint
 
-__all__ = ["Resolved", "resolve", "weights_without_checkpoint"]
+__all__ = ["Resolved", "fed_as", "resolve", "take_images", "weights_without_checkpoint"]
+
+DEFAULT_IMAGES = 500
 
 
 @dataclass(frozen=True)
 class Resolved:
     """A model on the CPU, a data set, what they were made from (for a file's attributes), and how images become input.
 
-    ``normalize`` is the data set's own normalisation, or, for published weights, the one that these were trained with.
+    ``normalize`` is the data set's own normalisation, or that which the weights were trained with. ``split`` is what to
+    look at where nobody says: ``test``, or ``all`` where the data has no halves and the weights are not of it.
     """
 
     model: "nn.Module"
     data: "Data"
     attrs: dict[str, Any]
     normalize: "Callable[[Tensor], Tensor]"
+    split: str
 
 
 def resolve(
@@ -42,6 +48,8 @@ def resolve(
     data_root: str | None,
     download: bool,
     image_size: int | None,
+    normalize: "Normalization | None",
+    channels: int | None,
     seed: int,
 ) -> Resolved:
     """Build model and data.
@@ -58,6 +66,8 @@ def resolve(
         data_root: Folder of torchvision's data sets.
         download: Whether to fetch the data set.
         image_size: Default: what the model is made for.
+        normalize: Mean and std of the images; see `fed_as`.
+        channels: Of the images; see `fed_as`.
         seed: Of random weights.
 
     Raises:
@@ -84,7 +94,7 @@ def resolve(
     args = dict(model_args) or dict(described.get("args") or {})
     attention = attention or str(described.get("attention", "none"))
     if num_classes is None:
-        num_classes = described.get("num_classes") or (None if pretrained else len(data.classes))
+        num_classes = described.get("num_classes") or (None if pretrained else len(data.classes) or None)
     torch.manual_seed(seed)
     if model_spec is None and not model_args:
         model = models.from_meta({**meta, "attention": attention, "num_classes": num_classes})
@@ -92,8 +102,16 @@ def resolve(
         model = models.build(spec, num_classes=num_classes, attention=attention, pretrained=pretrained, args=args)
     if checkpoint:
         asr.prepare(model, checkpoint)
-    if normalization := models.native_normalization(spec) if pretrained else _normalization(described):
-        data = replace(data, mean=normalization[0], std=normalization[1])
+    data = fed_as(
+        data,
+        model,
+        spec,
+        meta,
+        checkpoint=checkpoint is not None,
+        pretrained=pretrained,
+        given=normalize,
+        channels=channels,
+    )
     return Resolved(
         model,
         data,
@@ -104,10 +122,100 @@ def resolve(
             "data": data.spec,
             **{f"data_{key}": value for key, value in data.attrs.items() if key != "spec"},
             "classes": list(data.classes),
-            **({"mean": list(data.mean), "std": list(data.std)} if normalization else {}),
+            "mean": list(data.mean),
+            "std": list(data.std),
         },
         data.normalize,
+        "test" if data.everything is None or _is_of(meta, data) else "all",
     )
+
+
+def fed_as(
+    data: "Data",
+    model: "nn.Module",
+    spec: str,
+    meta: "Mapping[str, Any]",
+    *,
+    checkpoint: bool,
+    pretrained: bool,
+    given: "Normalization | None",
+    channels: int | None,
+) -> "Data":
+    """The data as a network is fed with it: with the mean and std, and the channels, that it was trained with.
+
+    These are what the user gives; else what the checkpoint says, or what the data set has that it says it was trained
+    on; else those of the published weights, which third-party checkpoints of the same network mostly share; else the
+    data set's own. Where the checkpoint does not say them, a line on standard error does.
+
+    Args:
+        data: The data set.
+        model: The network; its first convolution tells the channels.
+        spec: The name of the network.
+        meta: What the checkpoint says; empty where it says nothing.
+        checkpoint: The weights are those of a checkpoint.
+        pretrained: The network was built with published weights.
+        given: What the user says.
+        channels: Likewise.
+
+    Raises:
+        StripeError: There can be no images of so many channels.
+    """
+    from stripe import models
+    from stripe.data import normalization_of
+    from stripe.errors import StripeError
+
+    if channels not in (None, 1, 3):
+        raise StripeError(
+            f"--channels {channels}: image files are of 1 channel (grey) or 3 (colour). For others call stripe from "
+            "Python, with a loader of your own."
+        )
+    said = True
+    if given:
+        found, why, said = given, "--normalize", False
+    elif stated := _stated(meta):
+        # What is not in one of our files comes from the keys of the official code's.
+        found, why, said = stated, "what the official code feeds such networks", "provenance" in meta
+    elif of_training := normalization_of(str(meta.get("data", ""))):
+        found, why = of_training, ""
+    elif (pretrained or checkpoint) and (published := _published(spec)):
+        found, why, said = published, f"as for the published weights of {spec}", False
+    else:
+        found, said = data.normalization, False
+        why = "ImageNet's, as is the custom" if data.spec.startswith("folder:") else f"{data.spec.partition(':')[0]}'s"
+    found = found.of_channels(channels or models.input_channels(model) or 3)
+    if not said:
+        hint = "" if given else "; --normalize says otherwise"
+        click.echo(f"Images are normalised with mean/std {found} ({why}{hint}).", err=True)
+    return data.normalized(found)
+
+
+def take_images(resolved: Resolved, split: str | None, wanted: int | None, seed: int) -> "tuple[str, Split, IntArray]":
+    """Which images to look at; says so where there are fewer than were asked for.
+
+    Args:
+        resolved: Has the data.
+        split: ``test``, ``train`` or ``all``; by default what `Resolved` says.
+        wanted: How many; by default 500, or all if there are fewer.
+        seed: Decides which.
+
+    Returns:
+        The split's name, the split, and the indices of the images in it.
+    """
+    from stripe.data import choose_images
+
+    name = split or resolved.split
+    data = resolved.data
+    images = (data.everything or data.test) if name == "all" else getattr(data, name)
+    if wanted is not None and wanted > len(images):
+        some = "" if name == "all" else f"{name} "
+        click.echo(f"{data.spec} has {len(images):,} {some}images, not {wanted:,}: all of them are taken.", err=True)
+    return name, images, choose_images(images.labels, min(wanted or DEFAULT_IMAGES, len(images)), seed)
+
+
+def _is_of(meta: "Mapping[str, Any]", data: "Data") -> bool:
+    """Whether a checkpoint was trained on this data set, wherever that lay."""
+    files = data.attrs.get("files")
+    return meta.get("data") == data.spec or (files is not None and meta.get("data_files") == files)
 
 
 def weights_without_checkpoint(model_spec: str, pretrained: bool, seed: int) -> str:
@@ -120,8 +228,30 @@ def weights_without_checkpoint(model_spec: str, pretrained: bool, seed: int) -> 
     return f"random, seed {seed}"
 
 
-def _normalization(described: dict[str, Any]) -> Any:
-    """Mean and std of images, where a checkpoint says that its weights were not trained with the data set's own."""
-    mean, std = (described.get(name) for name in ("mean", "std"))
-    fine = all(isinstance(v, list) and len(v) == 3 and all(isinstance(x, float) for x in v) for v in (mean, std))
-    return (tuple(mean), tuple(std)) if fine and mean and std else None
+def _stated(meta: "Mapping[str, Any]") -> "Normalization | None":
+    """Mean and std of images, where a checkpoint says them."""
+    from stripe.data import Normalization
+
+    mean, std = (_numbers(meta.get(name)) for name in ("mean", "std"))
+    return Normalization(mean, std) if mean and std and len(mean) == len(std) and min(std) > 0 else None
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    """One finite number a channel, of grey or colour; empty for anything else."""
+    if not isinstance(value, list) or len(value) not in (1, 3) or not all(type(x) in (int, float) for x in value):
+        return ()
+    return tuple(float(x) for x in value) if all(math.isfinite(x) for x in value) else ()
+
+
+def _published(spec: str) -> "Normalization | None":
+    """That of a network's published weights, None where nobody publishes any."""
+    from stripe.data import Normalization
+    from stripe.errors import StripeError
+    from stripe.models import native_normalization
+
+    if not spec.startswith(("torchvision:", "timm:")):
+        return None
+    try:
+        return Normalization(*native_normalization(spec))
+    except StripeError:
+        return None

@@ -82,6 +82,8 @@ def _plain(value: Any) -> Any:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "unknown"
     if isinstance(value, float):
         return "–" if value != value else f"{value:.4g}"
     if isinstance(value, tuple):

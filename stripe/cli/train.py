@@ -12,6 +12,7 @@ from stripe.cli.train_options import asr_options, effort_options, recipe_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stripe.data import Normalization
     from stripe.training import EpochMetrics, Recipe, Run, Schedule
 
 __all__ = ["command"]
@@ -62,6 +63,8 @@ def command(
     data_root: str | None,
     download: bool,
     image_size: int | None,
+    normalize: "Normalization | None",
+    channels: int | None,
     out: Path,
     recipe_name: str | None,
     epochs: int | None,
@@ -121,6 +124,11 @@ def command(
         with interruptible(tell=world.leads):
             with world.in_turn():
                 data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
+            normalization = normalize or data.normalization
+            data = data.normalized(normalization.of_channels(channels) if channels else normalization)
+            settings["capture"] = min(options["capture"], len(data.test))
+            if options["capture"] > len(data.test) and world.leads:
+                click.echo(f"{data.spec} has {len(data.test):,} test images: all of them are captured.", err=True)
             if seeds is None:
                 runs = [train(out, data, seed=seed, **settings)]
             else:

@@ -3,6 +3,17 @@
 from stripe.data.base import Batches, Data, Split
 from stripe.data.choose import choose_images
 from stripe.data.load import load
+from stripe.data.normalization import Normalization, normalization_of, parse_normalization
 from stripe.data.train import train_batches
 
-__all__ = ["Batches", "Data", "Split", "choose_images", "load", "train_batches"]
+__all__ = [
+    "Batches",
+    "Data",
+    "Normalization",
+    "Split",
+    "choose_images",
+    "load",
+    "normalization_of",
+    "parse_normalization",
+    "train_batches",
+]

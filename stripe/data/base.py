@@ -3,15 +3,16 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from stripe.data.normalization import LUMA, Normalization
 from stripe.errors import StripeError
 
 __all__ = ["Batches", "Data", "Share", "Split"]
@@ -61,9 +62,9 @@ class Split(ABC):
     """One half of a data set: labelled square images, by index.
 
     Attributes:
-        labels: The class of every image, int64 ``(N,)``.
+        labels: The class of every image, int64 ``(N,)``; -1 where the data has no classes.
         paths: A name for every image: its file relative to the data set's folder, or ``test/00017`` where
-            the images are no files.
+            the images are no files. As Python decodes file names: bytes that are not UTF-8 are surrogates.
         image_size: Height and width in pixels of every image that comes out.
     """
 
@@ -106,35 +107,64 @@ class Data:
 
     Attributes:
         spec: The name that loads it again.
-        classes: Names of the classes; a label is a position in here.
+        classes: Names of the classes; a label is a position in here. Empty where the images have none.
         image_size: Height and width in pixels of every image.
-        mean: Per-channel mean (R, G, B) that `normalize` subtracts, of images in 0..1.
-        std: Per-channel standard deviation (R, G, B) that `normalize` divides by.
+        mean: Mean that `normalize` subtracts, of images in 0..1: of R, G and B, or of the one grey channel.
+        std: Standard deviation that `normalize` divides by, likewise.
         train: The images to train on.
         test: The images to measure on.
+        everything: All images, where the data set does not come in two halves: its test images are some that were
+            held out, or, where there are no classes, all. None where it does.
         attrs: Everything that determines the images, ready for JSON. Equal attributes mean equal images.
     """
 
     spec: str
     classes: tuple[str, ...]
     image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     train: Split
     test: Split
+    everything: Split | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def normalization(self) -> Normalization:
+        """``mean`` and ``std``."""
+        return Normalization(self.mean, self.std)
+
+    def normalized(self, normalization: Normalization) -> Self:
+        """The same images for a network that was trained with another normalisation, of colour or of grey images."""
+        return replace(self, mean=normalization.mean, std=normalization.std)
+
+    def require_classes(self) -> None:
+        """See to it that there are labels.
+
+        Raises:
+            StripeError: There are none; says what to do.
+        """
+        if not self.classes:
+            raise StripeError(
+                f"The images of {self.spec} have no classes, and this needs their labels: put the images of each class "
+                "into a folder of its own, two at least."
+            )
 
     def normalize(self, images: Tensor) -> Tensor:
         """What a network of this data set is fed: ``(images / 255 - mean) / std``, per channel.
+
+        Where mean and std are one number, the network takes grey images: R, G and B are summed up by `LUMA` before.
 
         Args:
             images: uint8 ``(N, 3, H, W)`` in 0..255, on any device.
 
         Returns:
-            float32 ``(N, 3, H, W)`` on the same device.
+            float32 ``(N, 3, H, W)``, or ``(N, 1, H, W)``, on the same device.
         """
         mean, std = (_column(values, images.device) for values in (self.mean, self.std))
-        return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+        values = images.to(torch.float32).div_(255)
+        if len(self.mean) == 1:
+            values = (values * _column(LUMA, images.device)).sum(1, keepdim=True)
+        return values.sub_(mean).div_(std)
 
 
 @lru_cache(maxsize=64)

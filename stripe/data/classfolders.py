@@ -2,92 +2,147 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from stripe.data.files import EXTENSIONS
+from stripe.data.files import is_image_name
+from stripe.data.walking import LeftOut, files_below, is_clutter
 from stripe.errors import StripeError
 
-__all__ = ["Files", "find_splits"]
+__all__ = ["Files", "Found", "find_images"]
 
 HELD_OUT = 5
 """One image in so many is for testing, where the folder has no split of its own."""
 
+TRAINING = ("train", "training")
+TESTING = ("test", "testing", "val", "valid", "validation")
+"""Names of the halves of a data set, in any capitalisation; of several for testing the first is taken."""
+
 Files = list[list[str]]
-"""For each class its files, relative to the data set's folder."""
+"""For each class its files, relative to the data set's folder; one list of all files where there are no classes."""
 
 
-def find_splits(path: Path) -> tuple[tuple[str, ...], Files, Files]:
-    """Look for ``train/`` and ``test|val/`` of class folders, or for class folders alone.
+@dataclass(frozen=True)
+class Found:
+    """The images in a folder.
+
+    Attributes:
+        classes: In the order of their names; empty where the images have none.
+        train: The files to train on.
+        test: The files to test on.
+        halves: The folder has a split of its own, ``train`` and ``test`` are not made from one set of files.
+    """
+
+    classes: tuple[str, ...]
+    train: Files
+    test: Files
+    halves: bool
+
+    @property
+    def labelled(self) -> bool:
+        """There are classes."""
+        return bool(self.classes)
+
+
+def find_images(path: Path) -> Found:
+    """Look for ``train/`` and ``test|val/`` of class folders, for class folders alone, or for images without classes.
+
+    Those are without classes that lie in no class folder, or in the only one. What is left out is logged.
 
     Args:
         path: The data set's folder.
 
-    Returns:
-        The classes in the order of their names, the files to train on and the files to test on.
-
     Raises:
-        StripeError: No images, fewer than two classes, a class without images, or ``train`` and ``test`` of
+        StripeError: No images, a class without images, one image a class, ``train`` without ``test``, or both of
             different classes.
     """
-    if not (path / "train").is_dir():
-        classes, files = _scan(path, path)
-        halves = [_hold_out(names) for names in files]
-        test = [held for _, held in halves]
-        if not any(test):
-            raise StripeError(f"Every class in {path} has a single image: none is left to test on.")
-        return classes, [kept for kept, _ in halves], test
+    left_out = LeftOut(path)
+    found = _halves(path, left_out) or _one_set(path, left_out)
+    left_out.tell()
+    return found
 
-    tests = [path / name for name in ("test", "val") if _subfolders(path / name)]
+
+def _halves(root: Path, left_out: LeftOut) -> Found | None:
+    """The split that the folder has of its own, None where it has none."""
+    folders = _subfolders(root)
+    training, testing = (_named(folders, names) for names in (TRAINING, TESTING))
+    # Folders of classes may be called like that, too: `Train` beside `Car`.
+    if not training or not (testing or _subfolders(root / training[0])):
+        return None
+    train = root / training[0]
+    labelled = len(_subfolders(train)) > 1
+    tests = [root / name for name in testing if len(_subfolders(root / name)) > 1 or not labelled]
     if not tests:
+        single = " (it has images, but no classes)" if testing else ""
         raise StripeError(
-            f"{path} has train/ but no class folders in test/ or val/. Add them, or give folder:{path / 'train'}: "
-            f"then one image in {HELD_OUT} is held out for testing."
+            f"{root} has {train.name}/ but no class folders in test/ or val/{single}. Add them, or give "
+            f"folder:{train}: then one image in {HELD_OUT} is held out for testing."
         )
-    classes, train = _scan(path / "train", path)
-    test_classes, test = _scan(tests[0], path)
+    left_out.folders += [name for name in folders if name not in (train.name, tests[0].name)]
+    (classes, files), (test_classes, test_files) = (_scan(folder, root, left_out) for folder in (train, tests[0]))
     if classes != test_classes:
         odd = sorted(set(classes) ^ set(test_classes))
         raise StripeError(
-            f"{path / 'train'} and {tests[0]} have different classes: {_few(odd)} "
+            f"{train} and {tests[0]} have different classes: {_few(odd)} "
             f"{'is' if len(odd) == 1 else 'are'} in one of them only."
         )
-    return classes, train, test
+    return Found(classes, files, test_files, halves=True)
 
 
-def _scan(folder: Path, root: Path) -> tuple[tuple[str, ...], Files]:
+def _one_set(root: Path, left_out: LeftOut) -> Found:
+    classes, files = _scan(root, root, left_out)
+    if not classes:
+        return Found((), files, files, halves=False)
+    halves = [_hold_out(names) for names in files]
+    test = [held for _, held in halves]
+    if not any(test):
+        raise StripeError(f"Every class in {root} has a single image: none is left to test on.")
+    return Found(classes, [kept for kept, _ in halves], test, halves=False)
+
+
+def _scan(folder: Path, root: Path, left_out: LeftOut) -> tuple[tuple[str, ...], Files]:
     """The class folders in ``folder``, in the order of their names, and the images in each."""
     classes = _subfolders(folder)
-    files = [_image_files(folder / name, root) for name in classes]
-    kinds = ", ".join(EXTENSIONS)
+    files = [_image_files(folder / name, root, left_out) for name in classes] if len(classes) > 1 else []
     if not any(files):
-        loose = any(entry.suffix.lower() in EXTENSIONS for entry in folder.iterdir())
-        raise StripeError(
-            f"{folder} holds images, but no class folders: put the images of each class into a folder of its own."
-            if loose and not classes
-            else f"No images were found in {folder}: looked for {kinds} in a folder a class."
-        )
-    if len(classes) == 1:
-        raise StripeError(f"{folder} has only one class folder, {classes[0]!r}; two classes are needed at least.")
+        files = [_image_files(folder, root, left_out)]
+        if not files[0]:
+            raise StripeError(
+                f"No images were found in {folder}: looked for .jpg, .png, .tif and all else that Pillow opens."
+            )
+        return (), files
     empty = [name for name, names in zip(classes, files, strict=True) if not names]
     if empty:
-        raise StripeError(f"Class folders without images in {folder}: {_few(empty)} (looked for {kinds}).")
+        raise StripeError(f"Class folders without images in {folder}: {_few(empty)} (looked for .jpg, .png, .tif …).")
+    left_out.beside += sorted(
+        (folder / entry.name).relative_to(root).as_posix()
+        for entry in os.scandir(folder)
+        if entry.is_file() and is_image_name(entry.name) and not is_clutter(entry.name)
+    )
     return tuple(classes), files
 
 
 def _subfolders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_clutter(entry.name))
+    except OSError as error:
+        raise StripeError(f"{folder} cannot be listed: {error.strerror or error}.") from error
 
 
-def _image_files(folder: Path, root: Path) -> list[str]:
+def _named(folders: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Those folders that are called so, in the order of ``names``; of equal ones in small letters first."""
+    found = [name for name in folders if name.lower() in names]
+    return sorted(found, key=lambda name: (names.index(name.lower()), name.swapcase()))
+
+
+def _image_files(folder: Path, root: Path, left_out: LeftOut) -> list[str]:
     found = []
-    for directory, subfolders, names in os.walk(folder):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        relative = Path(directory).relative_to(root).as_posix()
-        found += [
-            f"{relative}/{name}" for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-        ]
+    for name in files_below(folder, root):
+        if is_image_name(name):
+            found.append(name)
+        else:
+            left_out.files.append(name)
     return sorted(found)
 
 

@@ -1,29 +1,36 @@
 """Image files: whatever they hold, they come out as square RGB."""
 
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
 from stripe.data.base import IntArray
 from stripe.data.images import Images
 from stripe.errors import StripeError
 
-__all__ = ["EXTENSIONS", "FileImages", "common_size"]
+__all__ = ["FileImages", "common_size", "is_image_name"]
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-"""The files that count as images, by the end of their names."""
+NO_PICTURES = {"MPEG", "EPS"}
+"""Formats that Pillow knows, but that are films, of which it reads the header, or programs, which we don't run."""
+
+OPTIONAL = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}
+"""Formats that Pillow may have been built without, and its names of what they need."""
 
 
 class FileImages(Images):
     """Image files, decoded with Pillow.
 
     `read` scales the short side to ``size / crop_fraction`` (bilinear, antialiased) and cuts out the centre.
-    Grey, palette, CMYK and 16-bit images become 8-bit RGB, transparency is dropped, and the orientation that
-    a camera noted (EXIF) is applied.
+    Whatever they hold becomes 8-bit RGB, of films the first picture; transparency is dropped, and the orientation
+    that a camera noted (EXIF) is applied. Whole numbers of more than 8 bits are scaled by the range that they are
+    of: 16 bits, 12 where no value in the image is above 4095, 8 where none is above 255. Floating-point numbers are
+    of 0..1 where none is outside of it, else of 0..255, else of 0..65535; those outside of that, and whole numbers
+    of more than 16 bits, are scaled from the least to the largest in the image.
 
     Args:
         root: The folder that the paths are relative to.
@@ -84,16 +91,52 @@ def common_size(root: Path, paths: list[str]) -> tuple[int, int] | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
+@cache
+def _suffixes() -> frozenset[str]:
+    """The ends of the names of what the installed Pillow, with its plugins, reads."""
+    Image.init()
+    stubs = {
+        name
+        for name, (factory, _) in Image.OPEN.items()
+        if isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
+    }
+    absent = {name for name, feature in OPTIONAL.items() if not features.check(feature)}
+    read = Image.OPEN.keys() - stubs - absent - NO_PICTURES
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in read)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image that Pillow reads, by the end of its name."""
+    return "." + name.rpartition(".")[2].lower() in _suffixes()
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         image.load()
         return image
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip to white
-        values = np.clip(np.asarray(image), 0, 65535) // 256
-        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-    if image.mode == "P":  # a palette may hold transparency, which converts by way of RGBA only
-        image = image.convert("RGBA")
+    if image.mode[0] in "IF":  # Pillow would clip these to 0..255
+        return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
+    if image.mode in ("P", "PA", "La", "RGBa"):  # a palette may hold transparency; these convert by way of RGBA only
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
     return image.convert("RGB")
+
+
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    """Grey values of any range in 0..255, uint8; see `FileImages` for the rule."""
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values)
+        values = np.where(finite, values, values[finite].min() if finite.any() else 0).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    scaled: np.ndarray
+    if low < 0 or high > 65535:
+        scaled = np.rint((values.astype(np.float64) - low) * (255 / (high - low or 1)))
+    elif values.dtype.kind == "f" and high <= 1:
+        scaled = np.rint(values * 255)
+    elif high <= 255:
+        scaled = values
+    else:
+        scaled = values // (16 if values.dtype.kind != "f" and high <= 4095 else 256)
+    return scaled.astype(np.uint8)
 
 
 def _unreadable(path: Path, error: Exception) -> StripeError:

@@ -13,8 +13,9 @@ from torchvision import datasets
 
 from stripe.data.base import Data
 from stripe.data.files import FileImages
-from stripe.data.folder import IMAGENET_MEAN, IMAGENET_STD, PHOTO_SIZE
+from stripe.data.folder import PHOTO_SIZE
 from stripe.data.memory import MemorySplit
+from stripe.data.normalization import NORMALIZATIONS
 from stripe.data.splits import MEMORY_LIMIT, make_split
 from stripe.errors import StripeError
 
@@ -23,32 +24,19 @@ __all__ = ["NAMES", "load_torchvision"]
 
 @dataclass(frozen=True)
 class _Small:
-    """A data set that torchvision holds in memory: how to open its halves, and its constants."""
+    """A data set that torchvision holds in memory: how to open its halves."""
 
     open: Callable[..., Any]
     halves: tuple[dict[str, Any], dict[str, Any]]
     size: int
     folder: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 _TRAIN_FLAG = ({"train": True}, {"train": False})
 _SMALL = {
-    "cifar10": _Small(
-        datasets.CIFAR10, _TRAIN_FLAG, 32, "cifar-10-batches-py", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    ),
-    "cifar100": _Small(
-        datasets.CIFAR100, _TRAIN_FLAG, 32, "cifar-100-python", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
-    ),
-    "stl10": _Small(
-        datasets.STL10,
-        ({"split": "train"}, {"split": "test"}),
-        96,
-        "stl10_binary",
-        (0.4467, 0.4398, 0.4066),
-        (0.2603, 0.2566, 0.2713),
-    ),
+    "cifar10": _Small(datasets.CIFAR10, _TRAIN_FLAG, 32, "cifar-10-batches-py"),
+    "cifar100": _Small(datasets.CIFAR100, _TRAIN_FLAG, 32, "cifar-100-python"),
+    "stl10": _Small(datasets.STL10, ({"split": "train"}, {"split": "test"}), 96, "stl10_binary"),
 }
 
 NAMES = (*_SMALL, "imagenet")
@@ -99,8 +87,8 @@ def load_torchvision(
         spec=name,
         classes=tuple(test.classes),
         image_size=image_size,
-        mean=known.mean,
-        std=known.std,
+        mean=NORMALIZATIONS[name].mean,
+        std=NORMALIZATIONS[name].std,
         train=splits["train"],
         test=splits["test"],
         attrs={"spec": name, "image_size": image_size},
@@ -147,8 +135,8 @@ def _load_imagenet(root: Path, image_size: int, memory_limit: int) -> Data:
             f"{name} ({wnid})" if name in twice else name for name, wnid in zip(names, test.wnids, strict=True)
         ),
         image_size=image_size,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=NORMALIZATIONS["imagenet"].mean,
+        std=NORMALIZATIONS["imagenet"].std,
         train=split(train, training=True),
         test=split(test, training=False),
         attrs={"spec": "imagenet", "image_size": image_size},

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from stripe.data.base import Data, Split
+from stripe.data.normalization import NORMALIZATIONS
 from stripe.data.render import SceneImages
 from stripe.data.silhouettes import SILHOUETTES
 from stripe.data.splits import MEMORY_LIMIT, make_split
 from stripe.errors import StripeError
 
-__all__ = ["SHAPES_MEAN", "SHAPES_STD", "load_shapes"]
-
-SHAPES_MEAN = (0.495, 0.497, 0.507)
-SHAPES_STD = (0.224, 0.229, 0.249)
+__all__ = ["load_shapes"]
 
 IMAGE_SIZE = 32
 SMALLEST = 16
@@ -73,8 +71,8 @@ def load_shapes(
         spec="shapes" + (":" + ",".join(chosen) if chosen else ""),
         classes=tuple(SILHOUETTES),
         image_size=image_size,
-        mean=SHAPES_MEAN,
-        std=SHAPES_STD,
+        mean=NORMALIZATIONS["shapes"].mean,
+        std=NORMALIZATIONS["shapes"].std,
         train=split("train", settings.train),
         test=split("test", settings.test),
         attrs={"spec": "shapes", "generator": SceneImages.VERSION, "image_size": image_size, **values},

@@ -101,9 +101,7 @@ def calibrate_in_turn(original: nn.Module, places: Sequence[Foldable], images: B
         now = [
             replace(site, name=place.site.name)
             for site in discover(model, images.first().first(2).inputs)
-            if f"{site.module}.".startswith(f"{place.module}.")
-            and site.input_dependent
-            and site.shape == place.site.shape
+            if f"{site.module}.".startswith(f"{place.module}.") and site.is_attention and site.shape == place.site.shape
         ]
         if not now:
             raise StripeError(f"{place.site.name} is gone once the sites before it are constant; leave sequential away")

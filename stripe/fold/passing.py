@@ -7,7 +7,7 @@ shape that holds at each element the number of the channel whose factor belongs 
 import torch
 from torch import Tensor
 
-from stripe.capture.gating import MULTIPLICATIONS
+from stripe.capture.products import MULTIPLICATIONS
 from stripe.models.dataflow import Call
 
 __all__ = ["POSITIVE", "SPLITS", "along", "backward", "constant_along", "forward", "parts", "passes"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from stripe.capture.gating import MULTIPLICATIONS
+from stripe.capture.products import MULTIPLICATIONS
 from stripe.fold.absorbing import Absorption, absorption_of, input_axis, layer_of, output_axis
 from stripe.fold.passing import POSITIVE, SPLITS, along, backward, constant_along, forward, parts, passes
 from stripe.models.dataflow import Call, Value

@@ -71,7 +71,7 @@ def find_foldable(model: nn.Module, images: Tensor | Batch) -> tuple[list[Foldab
         StripeError: The network has no attention, or does not run.
     """
     trial = _Trial(model, images)
-    sites = [site for site in discover(trial.model, trial.batch.inputs) if site.input_dependent]
+    sites = [site for site in discover(trial.model, trial.batch.inputs) if site.is_attention]
     if not sites:
         raise StripeError(
             "the network has no attention that depends on the image, so there is nothing to fold; ASR is fused by "

@@ -58,7 +58,8 @@ def gradcam(
         - ``mass`` (image), float32: mean of the map over its positions, 0 where the map is all zeros;
         - ``moment`` (image), float32: mean of map × distance from the centre, divided by the mean distance. What
           [center_bias][stripe.analysis.center_bias] is computed from;
-        - ``mean_image`` (y, x, rgb), uint8: the mean of the images, at most 64 pixels a side;
+        - ``mean_image`` (y, x, rgb), uint8: the mean of the images, at most 64 pixels a side; left out where the inputs
+          are no pictures;
         - ``map`` (image, height, width), float32, with `maps`.
 
         Attributes: ``layer``, ``target``, ``count`` (images) and ``empty`` (images whose map is all zeros).
@@ -105,7 +106,8 @@ def gradcam(
             _check_finite(column, start)
             columns.append(column)
             labelled.append(labels.cpu().numpy())
-            pictures = pictures + thumbnails(taken.images).sum(0, dtype=torch.float64).numpy()
+            if (small := thumbnails(taken.images)) is not None:
+                pictures = pictures + small.sum(0, dtype=torch.float64).numpy()
             if kept is not None:
                 kept[start : moments.count] = values.cpu().numpy()
             progress.advance(task, len(taken))
@@ -120,7 +122,11 @@ def gradcam(
             "label": ("image", np.concatenate(labelled)),
             "mass": ("image", masses),
             "moment": ("image", moments_),
-            "mean_image": (("y", "x", "rgb"), (pictures / count).round().astype(np.uint8)),
+            **(
+                {"mean_image": (("y", "x", "rgb"), (pictures / count).round().astype(np.uint8))}
+                if pictures.ndim
+                else {}
+            ),
             **({"map": (("image", "height", "width"), kept)} if kept is not None else {}),
         },
         attrs={

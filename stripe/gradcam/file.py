@@ -10,8 +10,10 @@ import xarray as xr
 
 from stripe.capture import Epoch
 from stripe.capture.extend import extending
-from stripe.capture.file import check_format, open_for_writing
-from stripe.capture.layout import Layout, add_dimension, add_scale, add_variable, appearing, attribute, fill
+from stripe.capture.layout import Layout, add_dimension, add_scale, add_variable, appearing, fill
+from stripe.capture.lock import open_for_writing
+from stripe.capture.structure import readable, structure
+from stripe.capture.text import attribute, group_name, text
 from stripe.errors import StripeError
 from stripe.provenance import provenance
 
@@ -75,7 +77,7 @@ def save(
             file["label"][:] = averages["label"].values
             _put(file, averages)
             file["complete"][:] = 1
-    except (OSError, RuntimeError) as error:  # h5py raises either
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # h5py raises any of them
         raise StripeError(f"Can't write {path}: {error}.") from error
     return path
 
@@ -96,8 +98,8 @@ def check(path: str | Path, *, attrs: Mapping[str, Any] | None = None, paths: Se
         if not path.parent.is_dir():
             raise StripeError(f"{path.parent} is no folder; make it first, or give another output file.")
         return
-    with open_for_writing(path) as file:
-        check_format(file, path)
+    with open_for_writing(path) as file, readable(path):
+        structure(file, path)
         for key in (attrs or {}).keys() & file.attrs.keys() - FREE:
             new, old = attribute((attrs or {})[key]), file.attrs[key]
             if new != old:
@@ -108,7 +110,7 @@ def check(path: str | Path, *, attrs: Mapping[str, Any] | None = None, paths: Se
         held = file["path"].asstr()[:].tolist()
         if paths and len(paths) != len(held):
             raise _something_else(path, f"it holds {len(held)} images, not {len(paths)}")
-        if paths and any(held) and held != list(paths):
+        if paths and any(held) and held != list(map(text, paths)):
             raise _something_else(path, "it holds other images")
 
 
@@ -133,7 +135,7 @@ def _something_else(path: Path, difference: str) -> StripeError:
 
 
 def _put(file: h5py.File, averages: xr.Dataset) -> None:
-    layer = str(averages.attrs["layer"])
+    layer = group_name(str(averages.attrs["layer"]))
     groups = file.require_group("gradcam")
     if layer in groups:
         _remove(groups, layer)

@@ -3,6 +3,7 @@
 from stripe.models import checkpoint
 from stripe.models.basic_resnet import BasicResNet
 from stripe.models.branches import fuse_block, fuse_branches
+from stripe.models.channels import input_channels
 from stripe.models.factory import build, from_meta, native_image_size, native_normalization
 from stripe.models.resnet import Bottleneck, CifarResNet
 
@@ -15,6 +16,7 @@ __all__ = [
     "from_meta",
     "fuse_block",
     "fuse_branches",
+    "input_channels",
     "native_image_size",
     "native_normalization",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea
 
@@ -107,25 +108,29 @@ def image_name(capture: xr.DataTree, position: int) -> str:
     return f"{name} · {names[label]}" if 0 <= label < len(names) else name
 
 
-def thumbnail(capture: xr.DataTree, position: int) -> npt.NDArray[np.uint8]:
-    """The small picture (y, x, rgb) of an image."""
+def thumbnail(capture: xr.DataTree, position: int) -> npt.NDArray[np.uint8] | None:
+    """The small picture (y, x, rgb) of an image; None where the capture has none, as of signals."""
+    if "thumbnail" not in capture.dataset:
+        return None
     return capture.dataset["thumbnail"].isel(image=position).values
 
 
-def add_thumbnail_title(axes: Axes, text: str, picture: npt.NDArray[np.uint8]) -> None:
+def add_thumbnail_title(axes: Axes, text: str, picture: npt.NDArray[np.uint8] | None) -> None:
     """A title above the left corner of a panel, with a small picture before it.
 
     Args:
         axes: The panel.
         text: The title.
-        picture: (y, x, rgb).
+        picture: (y, x, rgb); None for the title alone.
     """
     font = axes.title.get_fontproperties()
     label = TextArea(text, textprops={"fontproperties": font, "color": axes.title.get_color(), "linespacing": 1.25})
     height = 2.6 * font.get_size_in_points()
-    image = OffsetImage(picture, zoom=height / picture.shape[0], interpolation="nearest")
+    parts: list[Artist] = [label]
+    if picture is not None:
+        parts.insert(0, OffsetImage(picture, zoom=height / picture.shape[0], interpolation="nearest"))
     title = AnnotationBbox(
-        HPacker(children=[image, label], align="center", pad=0, sep=4),
+        HPacker(children=parts, align="center", pad=0, sep=4),
         (0, 1),
         xybox=(0, 6),
         xycoords="axes fraction",

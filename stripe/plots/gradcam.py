@@ -82,6 +82,8 @@ def _draw(axes: Axes, layer: xr.Dataset, limits: tuple[float, float], over_image
     mean = layer["mean"].values
     height, width = mean.shape
     if over_image:
+        if "mean_image" not in layer:
+            raise NothingToDrawError("The Grad-CAM maps are of no pictures, so that there is none to lay them over.")
         grey = layer["mean_image"].values @ np.array(_GREY)
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         axes.imshow(grey, cmap="gray", extent=extent, interpolation="bilinear")

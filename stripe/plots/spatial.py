@@ -115,9 +115,12 @@ def as_maps(values: xr.DataArray, name: str) -> npt.NDArray[np.floating]:
     return array.reshape(-1, side, side)
 
 
-def _picture(axes: Axes, picture: npt.NDArray[np.uint8], name: str) -> None:
-    """The image itself, with its name at the left."""
-    axes.imshow(picture)
+def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, name: str) -> None:
+    """The image itself, where the capture has it, with its name at the left."""
+    if picture is None:
+        axes.set_frame_on(False)
+    else:
+        axes.imshow(picture)
     axes.grid(False)
     axes.set(xticks=[], yticks=[])
     axes.set_ylabel(name.replace(" · ", "\n"), fontsize="small")

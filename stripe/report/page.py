@@ -61,7 +61,9 @@ def save(
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):  # a slip must not replace the capture by the page
         raise StripeError(f"A report is an HTML page: end {str(path)!r} in .html.")
-    write_whole(path, page(capture, runs, sites=sites, frontier=frontier, made_by=made_by).encode())
+    write_whole(
+        path, page(capture, runs, sites=sites, frontier=frontier, made_by=made_by).encode(errors="backslashreplace")
+    )
     return path
 
 

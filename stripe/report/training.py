@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from stripe.errors import StripeError
 from stripe.plots.common import data_name
 from stripe.plots.diff import learning_rate_drops
 from stripe.plots.runs import selected_by
@@ -91,14 +90,8 @@ def settings_rows(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def _metrics(run: Run) -> pd.DataFrame:
-    """The epochs of a run, checked: the file may have been edited."""
-    try:
-        table = run.metrics
-        if missing := set(EpochMetrics._fields) - set(EpochMetrics._field_defaults) - set(table):
-            raise StripeError(f"{run.metrics_file} lacks the columns {', '.join(sorted(missing))}.")
-        return table[[name for name in EpochMetrics._fields if name in table]].astype("float64")
-    except (OSError, ValueError) as error:  # pandas' errors of parsing are ValueErrors
-        raise StripeError(f"{run.metrics_file} can't be read: {error}.") from error
+    """The epochs of a run, all as floating point."""
+    return run.metrics.astype("float64")
 
 
 def _planned(run: Run) -> int | None:

@@ -12,9 +12,10 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stripe.capture import CaptureSession
-from stripe.data import Data, choose_images
+from stripe.data import Data, choose_images, normalization_of
 from stripe.data.augment import mix
 from stripe.errors import StripeError
+from stripe.models import input_channels
 from stripe.provenance import provenance
 from stripe.training import holdout, network
 from stripe.training.compute import Compute, Precision
@@ -133,6 +134,7 @@ def train(
     if ema is not None and not 0 < ema < 1:
         raise StripeError(f"ema is {ema}; the decay of a moving average is between 0 and 1, as 0.999.")
 
+    data.require_classes()
     validation = None
     if select == "val":
         kept, validation = holdout.hold_out(data.train)
@@ -168,6 +170,12 @@ def train(
         torch.manual_seed(mix(seed, 0))
         with world.in_turn():
             built = network.build(described, pretrained=pretrained)
+        if input_channels(built) == 1:
+            data = data.normalized(data.normalization.of_channels(1))
+        normalization = {"mean": list(data.mean), "std": list(data.std)}
+        described |= normalization
+        if data.normalization != normalization_of(data.spec):
+            settings |= normalization
         trained = compute.place(built)
         average = None
         if ema is not None:

@@ -11,6 +11,7 @@
 """
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,11 +23,26 @@ import filelock
 import pandas as pd
 
 from stripe.errors import StripeError
-from stripe.files import write_whole
+from stripe.files import UNSUPPORTED, write_whole
 
 __all__ = ["EpochMetrics", "Run", "best_of"]
 
 FORMAT = "stripe-run"
+
+logger = logging.getLogger(__name__)
+
+# What the settings say, where they say it; everything else may be of any type.
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "model": str,
+    "attention": str,
+    "data": str,
+    "select": str,
+    "seed": int,
+    "classes": list,
+    "asr": (dict, type(None)),
+    "noise": (dict, type(None)),
+    "recipe": dict,
+}
 
 
 class EpochMetrics(NamedTuple):
@@ -136,10 +152,28 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row an epoch, the fields of `EpochMetrics` as columns; empty before the first epoch has ended."""
+        """A row an epoch, the fields of `EpochMetrics` as columns; empty before the first epoch has ended.
+
+        Raises:
+            StripeError: The file is damaged.
+        """
         if not self.metrics_file.exists():
             return pd.DataFrame(columns=list(EpochMetrics._fields))
-        return pd.read_csv(self.metrics_file, engine="python")  # whose floats are exact
+        try:
+            table = pd.read_csv(self.metrics_file, engine="python")  # whose floats are exact
+            if missing := set(EpochMetrics._fields) - set(EpochMetrics._field_defaults) - set(table):
+                raise ValueError(f"it lacks the columns {', '.join(sorted(missing))}")
+            table = table[[name for name in EpochMetrics._fields if name in table]]
+            numbers = table.astype("float64")
+            epochs = numbers["epoch"].to_numpy()
+            if (
+                not all(math.isfinite(epoch) and epoch.is_integer() for epoch in epochs)
+                or (epochs[1:] <= epochs[:-1]).any()
+            ):
+                raise ValueError("its epochs are not numbered as they were")
+            return numbers.astype({"epoch": "int64"})
+        except Exception as error:  # a damaged table fails in many ways
+            raise StripeError(f"{self.metrics_file} can't be read: {error}. It is damaged or was edited.") from error
 
     @property
     def history(self) -> list[EpochMetrics]:
@@ -179,7 +213,7 @@ class Run:
         lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            self._acquire(lock)
         except filelock.Timeout:
             raise StripeError(f"Another training is under way in {self.path}; give this one another folder.") from None
         except OSError as error:
@@ -189,6 +223,20 @@ class Run:
             yield
         finally:
             lock.release()
+
+    def _acquire(self, lock: filelock.BaseFileLock) -> None:
+        """Lock the directory, or say that its file system has no locks."""
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
+                raise
+            logger.warning(
+                "%s: its file system gives no locks (%s), so that nothing keeps a second training out; start only one",
+                *(self.path, error),
+            )
 
     def _begin(self, settings: dict[str, Any], session: Mapping[str, Any], scale: str) -> None:
         sessions: list[Any] = []
@@ -208,7 +256,9 @@ class Run:
         elif foreign := [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")]:
             raise StripeError(f"{self.path} is no run: it holds {foreign[0]} and no run.json. Give a new folder.")
         record = {"format": FORMAT, "scale": scale, "settings": settings, "sessions": [*sessions, session]}
-        write_whole(self.path / "run.json", f"{json.dumps(record, indent=2, ensure_ascii=False)}\n".encode())
+        text = f"{json.dumps(record, indent=2, ensure_ascii=False)}\n"
+        # A file's name may hold what is not UTF-8; written like this it is what JSON calls it.
+        write_whole(self.path / "run.json", text.encode(errors="backslashreplace"))
 
     def _read(self) -> dict[str, Any]:
         path = self.path / "run.json"
@@ -216,11 +266,34 @@ class Run:
             record = json.loads(path.read_bytes())
         except FileNotFoundError:
             raise StripeError(f"{self.path} is no run: it has no run.json.") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StripeError(f"{path} cannot be read: {error}.") from error
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise StripeError(f"{path} is not the description of a run.")
+        for key, kind in {"settings": dict, "sessions": list, "scale": str}.items():
+            if not isinstance(record.get(key), kind):
+                raise StripeError(f"{path} is damaged: its {key} are not there or are no {kind.__name__}.")
+        settings = record["settings"]
+        for key in TYPES.keys() & settings.keys():
+            if not isinstance(settings[key], TYPES[key]):
+                raise StripeError(f"{path} is damaged or was edited: its {key} is {_short(settings[key])}.")
+        if settings.get("select", "test") not in ("val", "test"):
+            raise StripeError(f"{path} is damaged or was edited: its best epoch is selected by {settings['select']!r}.")
+        record["settings"] = _Said(settings, path)
         return record
+
+
+class _Said(dict[str, Any]):
+    """Settings that answer with a sentence where one is lacking."""
+
+    def __init__(self, settings: Mapping[str, Any], path: Path) -> None:
+        super().__init__(
+            {key: _Said(value, path) if isinstance(value, dict) else value for key, value in settings.items()}
+        )
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise StripeError(f"{self._path} does not say {key}: it is damaged, was edited, or is of an older version.")
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -228,6 +301,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
     found = []
     for key in sorted({*old, *new}):
         a, b = old.get(key), new.get(key)
+        if key in ("mean", "std") and key not in old:
+            continue  # runs of the first release, which all had those of their data
         if isinstance(a, dict) and isinstance(b, dict):
             found += _differences(a, b, f"{prefix}{key}.")
         elif a != b:

@@ -1,6 +1,7 @@
 """From where a training goes on after it was interrupted."""
 
 import io
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,9 +81,18 @@ def load_state(
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        _check_shapes(optimizer)
         if average is not None:
             average.load_state_dict(state["average"])
-        return [EpochMetrics(*metrics) for metrics in state["history"]]
+        return [EpochMetrics(*map(operator.pos, metrics)) for metrics in state["history"]]  # which numbers alone have
     except Exception as error:  # a damaged file fails in many ways
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise StripeError(f"{path} is damaged: {reason}. Delete it to begin this run anew.") from error
+
+
+def _check_shapes(optimizer: torch.optim.Optimizer) -> None:
+    """What the optimiser remembers of a parameter has its shape, or is a number; torch does not compare them."""
+    for parameter, remembered in optimizer.state.items():
+        for name, value in remembered.items():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"its {name} has shape {tuple(value.shape)}, not {tuple(parameter.shape)}")

@@ -12,6 +12,7 @@ from stripe.models import build, checkpoint
 from stripe.models.checkpoint import Checkpoint
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
+CIFAR10 = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2023, 0.1994, 0.2010]}  # in the official data loaders
 reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="no reference files")
 
 
@@ -59,6 +60,7 @@ def test_the_keys_say_what_it_is(kind: str, attention: str, kappa: str | None) -
         "model": "resnet20",
         "num_classes": 10,
         "attention": attention,
+        **CIFAR10,
         **({"asr": {"attention": kappa}} if kappa else {}),
     }
 
@@ -80,7 +82,7 @@ def test_what_is_left_after_the_official_deletion() -> None:
 def test_depth_classes_and_attention_are_read_from_the_keys(depth: int, attention: str) -> None:
     state = build(f"resnet{depth}", num_classes=7, attention=attention).state_dict()
     meta = asr.translate(Checkpoint(Path("x.pth"), state, None, {})).meta
-    assert meta == {"model": f"resnet{depth}", "num_classes": 7, "attention": attention}
+    assert meta == {"model": f"resnet{depth}", "num_classes": 7, "attention": attention, **CIFAR10}
 
 
 @pytest.mark.parametrize(

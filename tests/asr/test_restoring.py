@@ -97,3 +97,30 @@ def test_a_description_that_does_not_fit(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "a.safetensors", trained(), {**META, "asr": {"attention": "ie"}})
     with pytest.raises(StripeError, match="does not fit the model"):
         asr.restore(checkpoint.read(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "parametrize",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.parametrizations.orthogonal,
+    ],
+)
+def test_parametrizations_of_other_kinds_are_the_networks_own(tmp_path: Path, parametrize: Any) -> None:
+    networks = [nn.Sequential(parametrize(nn.Linear(4, 4)), nn.Linear(4, 2)) for _ in range(2)]
+    torch.save(networks[0].state_dict(), tmp_path / "a.pth")
+    restored = asr.restore(checkpoint.read(tmp_path / "a.pth"), networks[1]).eval()
+    images = torch.randn(3, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(restored(images), networks[0].eval()(images))
+
+
+def test_asr_that_the_network_has_already(tmp_path: Path) -> None:
+    model = trained()
+    torch.save(model.state_dict(), tmp_path / "a.pth")
+    target = build("resnet11")
+    asr.reparameterize(target)
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(asr.restore(checkpoint.read(tmp_path / "a.pth"), target).eval()(images), model(images))

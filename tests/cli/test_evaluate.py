@@ -1,15 +1,19 @@
 import json
 import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stripe import asr, models
 from stripe.asr.noise import add_noise
 from stripe.data import load
 from stripe.models import checkpoint
+from tests.asr import official_code
 
 SHAPES = "shapes:train=20,test=30"
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
@@ -23,9 +27,10 @@ def save(path, model, **meta):
     return model.eval()
 
 
-def expected(model):
+def expected(model, mean=None, std=None):
     """By numpy, from the logits of all test images at once."""
     data = load(SHAPES, image_size=16)
+    data = replace(data, mean=mean or data.mean, std=std or data.std)
     images, labels = next(iter(data.test.loader(30)))
     with torch.inference_mode():
         logits = model(data.normalize(images)).double().numpy()
@@ -81,8 +86,6 @@ def test_model_and_data_can_be_named(run) -> None:
 
 
 def test_fewer_than_five_classes(run, tmp_path) -> None:
-    from PIL import Image
-
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         for index in range(4):
@@ -97,8 +100,38 @@ def test_official_checkpoints_say_themselves_what_they_are(run, name) -> None:
     path = REFERENCE / f"resnet20-{name}.pth.tar"
     names = ["--data", SHAPES, "--image-size", "16"]
     found = json.loads(run("evaluate", "--ckpt", str(path), *names, "--format", "json").stdout)
-    for key, value in expected(asr.restore(checkpoint.read(path)).eval()).items():
+    official = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
+    for key, value in expected(asr.restore(checkpoint.read(path)).eval(), **official).items():
         assert found[key] == pytest.approx(value, rel=1e-4)
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="no reference files")
+@pytest.mark.parametrize("name", ["plain", "se", "asr", "both"])
+def test_a_folder_of_images_gives_the_official_accuracy(run, tmp_path: Path, name: str) -> None:
+    """Random pictures; classes as the official network itself sees them in two of three, so that it is often right."""
+    path = REFERENCE / f"resnet20-{name}.pth.tar"
+    state = official_code.weights(path)
+    noise = np.random.default_rng(0)
+    files = []
+    for index in range(60):
+        coarse = Image.fromarray(noise.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        files.append(tmp_path / f"{index:02d}.png")
+        coarse.resize((32, 32), Image.Resampling.BICUBIC).save(files[-1])
+    with torch.no_grad():
+        seen = official_code.logits(state, official_code.images(files)).argmax(1).tolist()
+    labels = [found if index % 3 else index % 10 for index, found in enumerate(seen)]
+    for half in ("train", "test"):
+        for number in range(10):
+            (tmp_path / "set" / half / str(number)).mkdir(parents=True)
+    for file, label in zip(files, labels, strict=True):
+        shutil.copy(file, tmp_path / "set" / "test" / str(label))
+    for number in range(10):  # every class has an image in each half
+        for half in ("train", "test"):
+            shutil.copy(files[number], tmp_path / "set" / half / str(number) / "more.png")
+    right = sum(a == b for a, b in zip(seen, labels, strict=True)) + sum(seen[n] == n for n in range(10))
+    result = run("evaluate", "--ckpt", str(path), "--data", "folder:set", "--format", "json")
+    assert json.loads(result.stdout)["top1"] == pytest.approx(100 * right / 70, abs=1e-9)
+    assert "mean/std 0.4914,0.4822,0.4465/0.2023,0.1994,0.201 (what the official code" in result.stderr
 
 
 def test_what_is_wrong_is_said(run) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from stripe.data.files import FileImages, common_size
+from stripe.data.files import FileImages, _to_rgb, common_size
 from stripe.errors import StripeError
 
 
@@ -75,6 +75,81 @@ def test_16_bit_grey_keeps_its_tones(tmp_path: Path) -> None:
     pixels = np.linspace(0, 65535, 100).astype(np.uint16).reshape(10, 10)
     image = read(save(tmp_path / "a.png", pixels), 10)
     np.testing.assert_array_equal(image[..., 0], pixels // 256)
+
+
+def grey_file(path: Path, values: np.ndarray) -> Path:
+    return save(path, Image.fromarray(values))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 255, 65535], [0, 0, 255]),
+        ([256, 25600, 51200], [1, 100, 200]),
+        ([0, 2048, 4095], [0, 128, 255]),  # 12 bits
+        ([0, 17, 200], [0, 17, 200]),  # 8 bits
+        ([0, 0, 0], [0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_are_scaled_by_their_range(tmp_path: Path, values: list[int], expected: list[int], suffix: str) -> None:
+    path = grey_file(tmp_path / f"a.{suffix}", np.repeat(np.array([values], np.uint16), 3, 0))
+    assert read(path, 3)[0, :, 1].tolist() == expected
+
+
+def test_big_endian_16_bits(tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 65535\n" + np.array([0, 256, 25600, 65535], ">u2").tobytes())
+    assert read(tmp_path / "a.pgm", 2)[..., 0].ravel().tolist() == [0, 1, 100, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 0.2, 1], [0, 51, 255]),
+        ([0, 100.4, 255], [0, 100, 255]),
+        ([0, 25600, 65535], [0, 100, 255]),
+        ([-1, 0, 1], [0, 128, 255]),
+        ([-5, 95, 1e6], [0, 0, 255]),
+        ([np.nan, 0.2, 1], [51, 51, 255]),  # no number: the least that there is
+        ([np.nan, np.nan, np.nan], [0, 0, 0]),
+        ([3e5, 3e5, 3e5], [0, 0, 0]),
+    ],
+)
+def test_floating_point_images(tmp_path: Path, values: list[float], expected: list[int]) -> None:
+    path = grey_file(tmp_path / "a.tif", np.repeat(np.array([values], np.float32), 3, 0))
+    assert read(path, 3)[0, :, 2].tolist() == expected
+
+
+@pytest.mark.parametrize(("values", "expected"), [([0, 100, 255], [0, 100, 255]), ([-100, 0, 300000], [0, 0, 255])])
+def test_32_bit_whole_numbers(tmp_path: Path, values: list[int], expected: list[int]) -> None:
+    path = grey_file(tmp_path / "a.tif", np.repeat(np.array([values], np.int32), 3, 0))
+    assert read(path, 3)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "La", "RGBa"]
+)
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    white = Image.new("RGBA", (4, 4), (255, 255, 255, 255))
+    image = white.convert("P").convert("PA") if mode == "PA" else None
+    image = image or (white.convert("LA").convert("La") if mode == "La" else None)
+    image = image or (white if mode in ("RGBA", "RGBa", "LA", "L", "1", "P") else white.convert("RGB")).convert(mode)
+    found = _to_rgb(image)
+    assert found.mode == "RGB"
+    assert np.asarray(found).min() >= 250
+
+
+def test_of_a_film_the_first_picture(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (6, 6), (shade, 0, 0)) for shade in (200, 100)]
+    for name in ("a.gif", "a.webp", "a.png", "a.tif"):
+        options = {"lossless": True} if name == "a.webp" else {}
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+        assert read(tmp_path / name, 6)[3, 3].tolist() == [200, 0, 0]
+
+
+def test_progressive_jpeg(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", Image.new("RGB", (64, 64), (120, 90, 30)), progressive=True, quality=95)
+    np.testing.assert_allclose(read(path, 16)[8, 8], (120, 90, 30), atol=3)
 
 
 def test_the_orientation_that_the_camera_noted_is_applied(tmp_path: Path) -> None:

@@ -151,13 +151,6 @@ class TestWhatIsWrong:
         (tmp_path / "a" / "x.txt").touch()
         self.refused(tmp_path, "No images were found")
 
-    def test_images_without_class_folders(self, tmp_path: Path) -> None:
-        (tmp_path / "x.jpg").touch()
-        self.refused(tmp_path, "no class folders")
-
-    def test_one_class(self, write_images: WriteImages) -> None:
-        self.refused(write_images("set", {"cat": 3}), "only one class folder, 'cat'")
-
     def test_a_class_without_images(self, write_images: WriteImages) -> None:
         self.refused(write_images("set", {"a": 3, "b": 0, "c": 1}), r"without images in .*: 'b'")
 

@@ -79,7 +79,7 @@ def test_resized_after_the_crop() -> None:
     assert images.dtype == torch.uint8
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
 def test_a_gpu_gets_the_same_images() -> None:
     split = load("shapes:train=40,test=10").train
     for (images, labels), (there, there_labels) in zip(

@@ -219,7 +219,7 @@ def test_in_bfloat16_parameters_and_checkpoints_stay_float32(tmp_path, tiny_data
     assert run.settings["precision"] == "bfloat16"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
 def test_on_a_gpu(tmp_path, tiny_data, tiny_recipe):
     run = train(
         tmp_path / "run", tiny_data, model="resnet11", attention="se", recipe=tiny_recipe, capture=5, device="cuda"

@@ -1,101 +1,184 @@
 """Reading torch's own files (.pth, .pt, .bin, .ckpt …), which are pickles, without running what they hold."""
 
-import argparse
-import codecs
+import io
+import mmap
 import re
-import warnings
+import stat
+import struct
+import sys
 import zipfile
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from stripe.errors import StripeError
+from stripe.models.checkpoint.inert import Storage
+from stripe.models.checkpoint.unpickler import Unpickler
 
-__all__ = ["epoch_in", "read_pickled", "state_dict_in"]
-
-# Where training loops put the state dict, in the order in which we look.
-STATE_KEYS = ("state_dict", "model", "model_state_dict", "net", "state_dict_ema")
-
-# Harmless things that training loops store beside the weights: accuracies as numpy scalars, the command's
-# arguments. numpy 1 and 2 write different module names.
-_SCALAR = np._core.multiarray.scalar  # the function that numpy's pickles name
-SAFE: list[Any] = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
-    codecs.encode,
-    argparse.Namespace,
-]
-
+__all__ = ["Pickled", "read_pickled", "refusal", "regular"]
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # how these files begin
+MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001  # of torch's files before 1.6
+LOCAL_HEADER = 30  # bytes before the name, of an entry of a zip archive
 
 
-def read_pickled(path: Path) -> Any:
-    """What ``torch.save`` wrote, tensors on the CPU, by ``weights_only`` loading and never otherwise.
+@dataclass(frozen=True)
+class Pickled:
+    """What ``torch.save`` wrote.
+
+    Attributes:
+        content: Tensors on the CPU, plain values, and stand-ins for everything else.
+        refused: Names of classes and functions in it for which there are stand-ins.
+    """
+
+    content: Any
+    refused: list[str]
+
+
+def read_pickled(path: Path, *, tensors: bool = True) -> Pickled:
+    """What ``torch.save`` wrote; nothing of it runs, see `stripe.models.checkpoint.inert`.
 
     Tensors are mapped from the file, not read, where its format permits (everything since torch 1.6).
 
+    Args:
+        path: The file.
+        tensors: Whether their values are wanted; without, those of old files may be anything.
+
     Raises:
-        StripeError: The file is no checkpoint, is damaged, or holds objects whose loading would run code.
+        StripeError: The file is no checkpoint, is damaged, or names functions that no checkpoint has.
     """
     try:
-        with torch.serialization.safe_globals(SAFE), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on formats that end in one of our errors anyway
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        regular(path)
+        if zipfile.is_zipfile(path):
+            return _read_zip(path)
+        return _read_old(path, tensors)
+    except StripeError:
+        raise
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise StripeError(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:  # a file can be broken in any way
         raise StripeError(_explain(path, str(error))) from error
 
 
-def state_dict_in(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict that a checkpoint is or holds.
-
-    Args:
-        content: What :func:`read_pickled` gave.
-        path: For the message.
+def regular(path: Path) -> None:
+    """Make sure that a path is of a file: a pipe would be waited for.
 
     Raises:
-        StripeError: There is none.
+        StripeError: It is none.
     """
-    if not isinstance(content, Mapping):
-        raise StripeError(f"{path} holds a {type(content).__name__}, not a state dict")
-    candidates = [content, *(content[key] for key in STATE_KEYS if key in content)]
-    for candidate in candidates:
-        if _is_state_dict(candidate):
-            return {key: value for key, value in candidate.items() if isinstance(value, Tensor)}
-    found = ", ".join(str(key) for key in list(content)[:8]) or "nothing"
-    raise StripeError(f"{path} holds no state dict: it holds {found}, and none of {', '.join(STATE_KEYS)} with tensors")
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # also a name with a null in it
+        raise StripeError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(mode):
+        raise StripeError(f"{path} cannot be read: it is no file, but a folder, a pipe or a device")
 
 
-def epoch_in(content: Any) -> int | None:
-    """The entry ``epoch`` of a checkpoint, where it has one."""
-    epoch = content.get("epoch") if isinstance(content, Mapping) else None
-    if isinstance(epoch, Tensor | np.generic) and np.ndim(epoch) == 0:
-        epoch = epoch.item()
-    return epoch if isinstance(epoch, int) and not isinstance(epoch, bool) else None
+def refusal(path: Path, name: str) -> str:
+    """The message about a file that holds a Python object where tensors are wanted."""
+    return (
+        f"{path} holds a Python object ({name}) and not only tensors; loading it could run code, so it "
+        "is not loaded. Where you trust it, save its state dict: torch.save(model.state_dict(), 'new.pth')"
+    )
 
 
-def _is_state_dict(candidate: Any) -> bool:
-    if not isinstance(candidate, Mapping) or not candidate:
-        return False
-    tensors = [isinstance(value, Tensor) or str(key).endswith("_extra_state") for key, value in candidate.items()]
-    return all(tensors) and all(isinstance(key, str) for key in candidate)
+def _read_zip(path: Path) -> Pickled:
+    """A zip archive: one pickle, and a file a storage, uncompressed."""
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
+        if "constants.pkl" in entries:
+            raise ValueError("TorchScript")
+        if (order := entries.get("byteorder")) and archive.read(order) != sys.byteorder.encode():
+            raise StripeError(f"{path} was written on a machine of another byte order; save it again on one like this")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+            raise StripeError(f"{path} is a compressed archive; unpack it, and pack it with `zip -0` or torch.save")
+        size = path.stat().st_size
+        whole = _mapped(path, size)
+
+        def place(entry: zipfile.ZipInfo) -> int:
+            file.seek(entry.header_offset)
+            header = file.read(LOCAL_HEADER)
+            start: int = entry.header_offset + LOCAL_HEADER + sum(struct.unpack("<HH", header[26:30]))
+            if header[:4] != b"PK\x03\x04" or start + entry.file_size > size:
+                raise ValueError("an entry of the archive lies outside of it")
+            return start
+
+        storages: dict[str | int, Storage] = {}
+
+        def storage(dtype: torch.dtype, key: str | int, count: int) -> Storage:
+            if key not in storages:
+                entry = entries[f"data/{key}"]
+                length = count * dtype.itemsize
+                if length != entry.file_size:
+                    raise ValueError("a storage has another size than its entry")
+                start = place(entry)
+                values = whole[start : start + length]
+                storages[key] = Storage(_typed(values.clone() if start % dtype.itemsize else values, dtype))
+            found = storages[key]
+            return found if found.values.dtype == dtype else Storage(found.values.view(dtype))
+
+        pickled = entries["data.pkl"]
+        file.seek(place(pickled))
+        unpickler = Unpickler(io.BytesIO(file.read(pickled.file_size)), storage)
+        return Pickled(unpickler.load(), unpickler.refused)
+
+
+def _read_old(path: Path, tensors: bool) -> Pickled:
+    """The format before torch 1.6: five pickles, then the storages one after the other."""
+    left = path.stat().st_size
+    storages: dict[str | int, Storage] = {}
+
+    def storage(dtype: torch.dtype, key: str | int, count: int, view: Any = None) -> Storage:
+        nonlocal left
+        if key not in storages:
+            length = count * dtype.itemsize
+            left -= length
+            if count < 0 or left < 0:
+                raise ValueError("storages longer than the file")
+            storages[key] = Storage(torch.empty(count, dtype=dtype))
+        found = storages[key]
+        if view is None:
+            return found
+        _key, offset, length = view
+        return Storage(found.values.narrow(0, offset, length))
+
+    with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as file:
+        if [Unpickler(file).load() for _ in range(2)] != [MAGIC_NUMBER, PROTOCOL_VERSION]:
+            raise ValueError("another format")
+        Unpickler(file).load()  # sizes of C's types
+        unpickler = Unpickler(file, storage)
+        content = unpickler.load()
+        for key in Unpickler(file).load():
+            values = storages[key].values
+            (count,) = struct.unpack("<q", file.read(8))
+            if count != len(values) or values.nbytes > len(file) - file.tell():
+                raise ValueError("a storage has another size than was said")
+            if tensors and count:
+                opened.seek(file.tell())
+                opened.readinto(values.view(torch.uint8).numpy())
+            file.seek(values.nbytes, io.SEEK_CUR)
+    return Pickled(content, unpickler.refused)
+
+
+def _mapped(path: Path, size: int) -> torch.UntypedStorage:
+    try:
+        mapped = torch.UntypedStorage.from_file(str(path), False, size)
+    except (RuntimeError, UnicodeError):  # a file system that maps nothing, a name that is not UTF-8
+        return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8).untyped_storage()
+    assert isinstance(mapped, torch.UntypedStorage)
+    return mapped
+
+
+def _typed(storage: torch.UntypedStorage, dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty(0, dtype=dtype).set_(storage)
 
 
 def _explain(path: Path, error: str) -> str:
-    forbidden = re.search(r"GLOBAL ([\w.]+)", error)
+    forbidden = re.search(r"GLOBAL (\S+)", error)
     if forbidden:
-        return (
-            f"{path} holds a Python object ({forbidden[1]}) and not only tensors; loading it could run code, so it "
-            "is not loaded. Where you trust it, save its state dict: torch.save(model.state_dict(), 'new.pth')"
-        )
+        return refusal(path, forbidden[1])
     if "TorchScript" in error:
         return (
             f"{path} is a TorchScript archive, which is code and not weights; "

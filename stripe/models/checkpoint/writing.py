@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from stripe.errors import StripeError
 from stripe.files import write_whole
-from stripe.models.checkpoint.keys import without_wrappers
-from stripe.models.checkpoint.reading import META_KEY
+from stripe.models.checkpoint.description import META_KEY
+from stripe.models.checkpoint.keys import plain_names
 from stripe.provenance import provenance
 
 __all__ = ["save"]
@@ -25,7 +25,8 @@ def save(path: str | Path, model: nn.Module, meta: Mapping[str, Any]) -> None:
 
     Args:
         path: ``….safetensors``; folders that are missing are made, a file of that name is replaced.
-        model: Its state dict is saved, without the prefixes of DataParallel and torch.compile.
+        model: Its state dict is saved, under the names of the network inside of wrappers (DataParallel, torch.compile,
+            averages and the like).
         meta: Put into the header under ``stripe`` as JSON, with ``provenance`` added. ``from_meta`` builds
             the model from its ``model``, ``num_classes``, ``attention`` and ``args``; ``read`` takes
             ``epoch`` from it.
@@ -46,8 +47,8 @@ def save(path: str | Path, model: nn.Module, meta: Mapping[str, Any]) -> None:
     if path.suffix != ".safetensors":
         raise StripeError(f"{path}: a checkpoint is written as .safetensors")
     # Copied: tied weights share memory, channels-last ones are not contiguous; safetensors takes neither.
-    state = without_wrappers(model.state_dict())
-    tensors = {name: _copy(path, name, value) for name, value in state.items()}
+    state = model.state_dict()
+    tensors = {name: _copy(path, name, state[full]) for name, full in plain_names(model).items()}
     header = {"format": "pt", META_KEY: json.dumps({**meta, "provenance": provenance()})}
     content = safetensors.torch.save(tensors, header)
     write_whole(path, content)

@@ -4,10 +4,13 @@ import datetime
 import os
 import pickle
 import random
+import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -115,6 +118,106 @@ def test_cut_short_anywhere(tmp_path: Path, kind: str) -> None:
         assert_refused(path)
 
 
+def damaged(content: bytes, seed: random.Random) -> bytes:
+    """A file with flipped bits, an absurd number, or something missing or twice."""
+    found = bytearray(content)
+    at, length = seed.randrange(len(found)), seed.randrange(1, 64)
+    match seed.randrange(5):
+        case 0 | 1:
+            for _ in range(seed.choice((1, 1, 2, 8))):
+                found[seed.randrange(len(found))] ^= 1 << seed.randrange(8)
+        case 2:
+            found[at : at + 8] = seed.choice(
+                (b"\xff" * 4, b"\xff" * 8, b"\xff" * 7 + b"\x7f", b"\x00\x00\x00\x80", bytes(8))
+            )
+        case 3:
+            del found[at : at + length]
+        case 4:
+            found[at:at] = found[length : 2 * length]
+    return bytes(found)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "protocol 4", "safetensors"])
+def test_damaged_anywhere(tmp_path: Path, kind: str) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    path = tmp_path / ("a.safetensors" if kind == "safetensors" else "a.pth")
+    if kind == "safetensors":
+        meta = {"model": "resnet11", "epoch": 1, "num_classes": 3, "classes": ["a"], "learning_rate": 0.1, "args": {}}
+        checkpoint.save(path, model, meta)
+    else:
+        content = {"epoch": 1, "state_dict": model.state_dict(), "history": np.arange(3), "folder": Path("/x")}
+        torch.save(
+            content,
+            path,
+            pickle_protocol=4 if kind == "protocol 4" else 2,
+            _use_new_zipfile_serialization=kind != "legacy",
+        )
+    whole, seed, outcomes = path.read_bytes(), random.Random(kind), Counter[str]()
+    for _ in range(150):
+        path.write_bytes(damaged(whole, seed))
+        try:
+            checkpoint.find([path])
+            checkpoint.load_into(model, checkpoint.read(path))
+            outcomes["loaded"] += 1
+        except StripeError:
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > outcomes["loaded"] > 0  # what was damaged may be a weight
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("header", [2**31, 2**63, 2**64 - 1])
+def test_a_header_that_is_said_to_be_huge(tmp_path: Path, header: int, suffix: str) -> None:
+    (tmp_path / f"a{suffix}").write_bytes(struct.pack("<Q", header) + b"{}")
+    assert_refused(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,9223372036854775808]}}',
+        b'{"a":{"dtype":"F32","shape":[1099511627776,1099511627776],"data_offsets":[0,8]}}',
+        b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}',
+        b'{"a":{"dtype":"X1","shape":[2],"data_offsets":[0,8]}}',
+        b"\xff\xfe{}",
+        b"[1]",
+        b"[" * 100_000,
+    ],
+)
+def test_an_absurd_header(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    assert_refused(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_pipe_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"a{suffix}")
+    assert_refused(tmp_path / f"a{suffix}", "no file, but a folder, a pipe or a device")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", ["a\0b", "~nobody-of-that-name/a", "a" * 5000])
+def test_names_that_no_file_has(name: str, suffix: str) -> None:
+    with pytest.raises(StripeError):
+        checkpoint.read(name + suffix)
+    with pytest.raises(StripeError):
+        checkpoint.find([name + suffix])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_name_that_is_not_utf_8(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".safetensors":
+        checkpoint.save(path, nn.Linear(1, 1), {"epoch": 3})
+    else:
+        torch.save({"epoch": 3, "state_dict": nn.Linear(1, 1).state_dict()}, path)
+    try:
+        path = path.rename(tmp_path / os.fsdecode(b"\xff" + suffix.encode()))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    assert checkpoint.read(path).epoch == 3
+    assert checkpoint.find([path]) == [path]
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_missing_files_and_folders(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
@@ -129,6 +232,9 @@ def test_missing_files_and_folders(tmp_path: Path, suffix: str) -> None:
     "meta",
     [
         *("{not json", "[1, 2]", '"text"', '{"image_size": "big"}', '{"image_size": true}', '{"args": [1]}'),
+        *('{"num_classes": 0}', '{"num_classes": 1e99}', '{"num_classes": %s}' % ("9" * 400), '{"image_size": -1}'),
+        *('{"learning_rate": NaN}', '{"learning_rate": %s}' % ("9" * 400), '{"epoch": -1}', '{"classes": [1]}'),
+        *('{"mean": 0.5}', "[" * 100_000, '{"num_classes": %s}' % ("9" * 5000)),
         *('{"learning_rate": "fast"}', '{"model": 3}', '{"num_classes": 2.5}', '{"fused": 1}'),
     ],
 )

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,35 @@ def test_a_link_to_a_checkpoint_is_the_same_checkpoint(tmp_path: Path) -> None:
     (epoch,) = touch(tmp_path, "epoch_3.pth")
     (tmp_path / "latest.pth").symlink_to(epoch)
     assert len(checkpoint.find([tmp_path])) == 1
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "a_best.ckpt", "model_best.pth.tar"])
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_copy_is_left_out_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, linked: bool
+) -> None:
+    for epoch in range(2):
+        torch.save(
+            {"epoch": epoch, "state_dict": {"w": torch.full((3,), float(epoch))}}, tmp_path / f"epoch={epoch}.ckpt"
+        )
+    if linked:
+        (tmp_path / name).hardlink_to(tmp_path / "epoch=1.ckpt")
+    else:
+        shutil.copy(tmp_path / "epoch=1.ckpt", tmp_path / name)
+    assert [path.name for path in checkpoint.without_copies(checkpoint.find([tmp_path]))] == [
+        "epoch=0.ckpt",
+        "epoch=1.ckpt",
+    ]
+    assert f"{tmp_path / name} is a copy of {tmp_path / 'epoch=1.ckpt'}, and left out" in caplog.text
+
+
+def test_epochs_in_which_nothing_changed_are_no_copies(tmp_path: Path) -> None:
+    for epoch in range(3):
+        safetensors.torch.save_file(STATE, tmp_path / f"epoch_{epoch}.safetensors")
+    safetensors.torch.save_file(STATE, tmp_path / "last.safetensors")
+    assert [path.name for path in checkpoint.without_copies(checkpoint.find([tmp_path]))] == [
+        f"epoch_{epoch}.safetensors" for epoch in range(3)
+    ]
 
 
 def test_names_with_brackets_and_without_suffix(tmp_path: Path) -> None:

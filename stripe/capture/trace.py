@@ -1,0 +1,314 @@
+"""Which tensors of a forward pass depend on the images, where they come from, and what their axes are.
+
+Autograd could say the first, but not under ``no_grad``, after ``detach`` or behind a comparison. A
+``TorchDispatchMode`` sees every operator, whatever called it, and its results depend on the images where one of its
+inputs does. Nothing is compared and no value is looked at, so that it holds for tensors without values, too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from stripe.capture import axes as ax
+from stripe.capture.axes import Axes
+
+__all__ = ["CLEAN", "DEPENDENT", "UNCERTAIN", "Origin", "Trace"]
+
+CLEAN, UNCERTAIN, DEPENDENT = 0, 1, 2
+"""Whether a tensor depends on the images: no; perhaps, since values had left torch before it was made; yes."""
+
+# Operators that take a tensor for its shape alone.
+_FACTORIES = frozenset(
+    {"empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "randint_like"}
+    | {"new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided", "scalar_tensor"}
+)
+_CONSTANTS = frozenset({"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"})
+_CONSTANTS |= {"zeros", "ones", "full", "scalar_tensor"}
+_VIEWS = frozenset(
+    {"view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "squeeze", "flatten", "unflatten"}
+)
+_SAME = frozenset({"detach", "alias", "clone", "contiguous", "_to_copy", "to", "lift_fresh", "view_as", "_conj"})
+_REDUCTIONS = frozenset(
+    {"mean", "sum", "var", "std", "var_mean", "std_mean", "amax", "amin", "max", "min", "norm", "linalg_vector_norm"}
+    | {"logsumexp", "prod", "nansum", "any", "all", "argmax", "argmin", "median", "quantile"}
+)
+_COMPARISONS = frozenset(
+    {"gt", "ge", "lt", "le", "eq", "ne", "logical_not", "logical_and", "logical_or", "isnan", "isfinite", "bitwise_not"}
+)
+_CONVOLUTIONS = frozenset({"convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution", "conv2d"})
+_NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit"})
+_NORMS |= {"native_layer_norm", "native_group_norm", "cudnn_batch_norm", "_batch_norm_no_update", "batch_norm"}
+# A walk from a gate back to what it was computed of goes through these, as through every operation with a constant.
+_PASSED = _VIEWS | _SAME | {"permute", "transpose", "t", "expand", "slice", "select", "repeat", "clamp", "clamp_min"}
+_PASSED |= {"add", "sub", "rsub", "mul", "div", "clamp_max", "maximum", "abs", "neg", "copy", "nan_to_num", "index"}
+# Of these roots are taken for a norm: a walk that has come from a reduction goes on through them.
+_ROOTS = frozenset({"sqrt", "pow", "square"})
+_SCATTERS = frozenset({"scatter", "scatter_add", "scatter_reduce", "index_put", "index_add", "index_copy", "put"})
+_INVERSIONS = frozenset({"rsqrt", "reciprocal"})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a tensor was computed of.
+
+    Attributes:
+        operator: The last one on the way here that was more than a view, a cast or an operation with a constant.
+            ``inverse`` stands for one divided by a sum, a mean, a norm … or by their root, as normalisation takes it.
+        learned: Whether a parameter of the network had a part in it.
+    """
+
+    operator: str
+    learned: bool
+
+
+@dataclass
+class _Known:
+    axes: Axes
+    origin: Origin
+
+
+_Key = tuple[Any, ...]
+
+
+class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows what is computed of the images while it is active.
+
+    Args:
+        model: The network, whose parameters, buffers and other tensors depend on no image.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.escaped = False
+        self._state: dict[int, tuple[StorageWeakRef, int]] = {}  # of a storage; held weakly so that none is reused
+        self._known: dict[_Key, _Known] = {}
+        self._parameters: set[int] = set()
+        self._reduced: dict[_Key, set[int]] = {}
+        for module in model.modules():
+            for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
+                if isinstance(tensor, Tensor) and (storage := _storage(tensor)) is not None:
+                    self._set(storage, CLEAN)
+                    if isinstance(tensor, nn.Parameter):
+                        self._parameters.add(storage._cdata)
+
+    def source(self, tensor: Tensor, axes: Axes) -> None:
+        """Declare a tensor to be of the images."""
+        if (storage := _storage(tensor)) is not None:
+            self._set(storage, DEPENDENT)
+        self._known[_key(tensor)] = _Known(axes, Origin("image", learned=False))
+
+    def state(self, tensor: Tensor) -> int:
+        """`CLEAN`, `UNCERTAIN` or `DEPENDENT`."""
+        storage = _storage(tensor)
+        if storage is None:
+            return UNCERTAIN
+        if storage._cdata in self._state:
+            return self._state[storage._cdata][1]
+        return UNCERTAIN if self.escaped else CLEAN
+
+    def axes(self, tensor: Tensor) -> Axes:
+        """What the axes of a tensor are."""
+        known = self._known.get(_key(tensor))
+        return known.axes if known and len(known.axes) == tensor.ndim else ax.unknown(tensor.shape)
+
+    def origin(self, tensor: Tensor) -> Origin:
+        """What a tensor was computed of."""
+        known = self._known.get(_key(tensor))
+        return known.origin if known else Origin("", self._is_parameter(tensor))
+
+    def watch_sums(self, tensor: Tensor) -> Callable[[], set[int]]:
+        """From now on, over which axes a tensor is summed; the function returned says it."""
+        seen = self._reduced.setdefault(_key(tensor), set())
+        return lambda: seen
+
+    def leave(self, tensor: Tensor) -> None:
+        """Values of a tensor have gone where no operator is seen (``item()``, ``numpy()``)."""
+        self.escaped = self.escaped or self.state(tensor) == DEPENDENT
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = func._schema.name.partition("::")[2]
+        name = name.rstrip("_") or name
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if name == "_local_scalar_dense":
+            self.leave(inputs[0])
+            return result
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        state = CLEAN if name in _FACTORIES else max(map(self.state, inputs), default=CLEAN)
+        dependent = [tensor for tensor in inputs if self.state(tensor) > CLEAN]
+        # Before the outputs are marked: what changes a tensor in place has it among both.
+        origin = self._origin_after(name, args, inputs, dependent)
+        axes = [self._axes_after(name, func, args, kwargs, inputs, dependent, output) for output in outputs]
+        if name in ("sum", "mean") and inputs:
+            self._reduced.get(_key(inputs[0]), set()).update(_dims(func, args, kwargs, inputs[0].ndim))
+        for output, found in zip(outputs, axes, strict=True):
+            storage = _storage(output)
+            if storage is not None:
+                before = self._state.get(storage._cdata)
+                self._set(storage, max(state, before[1] if before else CLEAN))
+            if state or name in _CONSTANTS or name == "expand":
+                self._known[_key(output)] = _Known(found, origin)
+        return result
+
+    def _set(self, storage: Any, state: int) -> None:
+        held = self._state.get(storage._cdata)
+        self._state[storage._cdata] = (held[0] if held else StorageWeakRef(storage), state)  # type: ignore[no-untyped-call]
+
+    def _is_parameter(self, tensor: Tensor) -> bool:
+        storage = _storage(tensor)
+        return storage is not None and storage._cdata in self._parameters
+
+    def _origin_after(self, name: str, args: tuple[Any, ...], inputs: list[Tensor], dependent: list[Tensor]) -> Origin:
+        learned = any(self._is_parameter(tensor) or self.origin(tensor).learned for tensor in inputs)
+        if name in _CONSTANTS:
+            return Origin(name, learned)
+        if len(dependent) != 1:
+            return Origin(name, learned)
+        before = self.origin(dependent[0]).operator
+        if before in _COMPARISONS and name in _REDUCTIONS | _COMPARISONS | {"max_pool2d_with_indices"}:
+            return Origin(before, learned)
+        divides = name in ("div", "true_divide") and len(args) > 1 and args[1] is dependent[0]
+        power = name == "pow" and len(args) > 1 and isinstance(args[1], int | float) and args[0] is dependent[0]
+        if name in _INVERSIONS or divides or (power and args[1] < 0):
+            return Origin("inverse" if name == "rsqrt" or before in _REDUCTIONS | {"inverse"} else name, learned)
+        if name in _PASSED or (name in _ROOTS and before in _REDUCTIONS | {"inverse"}):
+            return Origin(before, learned)
+        return Origin(name, learned)
+
+    def _axes_after(
+        self,
+        name: str,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: list[Tensor],
+        dependent: list[Tensor],
+        output: Tensor,
+    ) -> Axes:
+        shape = tuple(output.shape)
+        if name in _CONSTANTS:
+            return ax.copies(shape)
+        if not inputs:
+            return ax.unknown(shape)
+        try:
+            found = self._rule(name, func, args, kwargs, inputs, dependent or inputs, output)
+        except (IndexError, KeyError, TypeError, ValueError, AttributeError):  # an overload that no rule knows
+            return ax.unknown(shape)
+        return found if len(found) == len(shape) else ax.unknown(shape)
+
+    def _rule(
+        self,
+        name: str,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: list[Tensor],
+        dependent: list[Tensor],
+        output: Tensor,
+    ) -> Axes:
+        shape = tuple(output.shape)
+        first = dependent[0]
+        axes = self.axes(first)
+        if name in _VIEWS:
+            return ax.reshaped(axes, shape)
+        if name in ("permute", "transpose", "t", "movedim"):
+            return tuple(axes[i] for i in _order(name, args, first.ndim))
+        if name == "expand":
+            return ax.expanded(axes, shape)
+        if name in ("repeat", "tile"):
+            return ax.repeated(axes, shape)
+        if name == "copy":
+            return ax.expanded(self.axes(args[1]), shape)
+        if name in _CONVOLUTIONS:
+            return ax.convolved(self.axes(args[0]), shape)
+        if name in ("addmm", "mm", "bmm", "baddbmm", "linear", "matmul"):
+            return self._multiplied(name, args, dependent, shape)
+        if name == "cat":
+            return ax.concatenated([self.axes(part) for part in args[0]], _dim(args, kwargs, 1), shape)
+        if name == "stack":
+            dim = _dim(args, kwargs, 1) % len(shape)
+            return (*axes[:dim], ax._axis("branch", shape[dim]), *axes[dim:])
+        if name in ("select", "unbind"):
+            dim = (_dim(args, kwargs, 1)) % first.ndim
+            return tuple(axis for i, axis in enumerate(axes) if i != dim)
+        if name in _REDUCTIONS:
+            dims = _dims(func, args, kwargs, first.ndim)
+            return ax.reduced(axes, dims, keepdim=len(shape) == first.ndim)
+        if torch.Tag.pointwise in func.tags or name in _SAME:
+            return ax.broadcast([(self.axes(tensor), tensor.shape) for tensor in inputs], shape)
+        if name in _SCATTERS:
+            known = ax.broadcast([(self.axes(tensor), tensor.shape) for tensor in inputs[1:]], shape)
+            own = zip(known, ax.unknown(shape), strict=True)
+            return tuple(there if there and not ax.is_copy(there) else none for there, none in own)
+        if name in _NORMS and shape != tuple(first.shape):
+            return ax.unknown(shape)
+        if len(shape) == first.ndim:
+            return ax.resized(axes, first.shape, shape)
+        kept = axes[0] if shape and first.ndim and shape[0] == first.shape[0] else None
+        return ax.unknown(shape) if kept is None else (kept, *ax.unknown(shape[1:]))
+
+    def _multiplied(self, name: str, args: tuple[Any, ...], dependent: list[Tensor], shape: tuple[int, ...]) -> Axes:
+        left, right = args[1:3] if name in ("addmm", "baddbmm") else args[:2]
+        of_left, of_right = self.axes(left), self.axes(right)
+        by_left = any(tensor is left for tensor in dependent)
+        by_right = any(tensor is right for tensor in dependent)
+        if by_left and by_right:
+            return (*of_left[:-1], of_right[-1])
+        if by_right and not by_left:
+            mixed = {factor.role for factor in of_right[-2]}
+            role = "token" if mixed and mixed <= ax.SPATIAL else "channel"
+            return (*of_right[:-2], ax._axis(role, shape[-2]), of_right[-1])
+        mixed = {factor.role for factor in of_left[-1]}
+        # What mixes positions (an MLP-Mixer's transposed tokens) gives positions, everything else channels.
+        role = "token" if mixed and mixed <= ax.SPATIAL else "channel"
+        return (*of_left[:-1], ax._axis(role, shape[-1]))
+
+
+def _storage(tensor: Tensor) -> Any:
+    try:
+        return tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError):  # sparse, and subclasses without one
+        return None
+
+
+def _key(tensor: Tensor) -> _Key:
+    """What says that two tensors show the same values: autograd hands out new objects for one view."""
+    storage = _storage(tensor)
+    if storage is None:
+        return ("id", id(tensor))
+    return (storage._cdata, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+
+
+def _dim(args: tuple[Any, ...], kwargs: dict[str, Any], position: int) -> int:
+    return int(kwargs.get("dim", args[position] if len(args) > position else 0))
+
+
+def _dims(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ndim: int) -> list[int]:
+    """The axes that a reduction goes over."""
+    names = [argument.name for argument in func._schema.arguments]
+    name = next((each for each in ("dim", "dims") if each in names), None)
+    given = None
+    if name is not None:
+        position = names.index(name)
+        given = kwargs.get(name, args[position] if len(args) > position else None)
+    chosen = ax.dims_of(given)
+    return list(range(ndim)) if chosen is None else [dim % ndim for dim in chosen]
+
+
+def _order(name: str, args: tuple[Any, ...], ndim: int) -> list[int]:
+    if name == "permute":
+        return [dim % ndim for dim in args[1]]
+    order = list(range(ndim))
+    if ndim > 1:
+        one, other = (0, 1) if name == "t" else (args[1] % ndim, args[2] % ndim)
+        order[one], order[other] = order[other], order[one]
+    return order

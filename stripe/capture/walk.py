@@ -1,0 +1,63 @@
+"""Touches everything in an HDF5 file that a reader of captures may touch; a program of its own, see `probe`.
+
+What HDF5 says of a damaged file is no matter here, only whether it comes back to say it. Imports nothing of ours, so
+that it starts fast.
+"""
+
+import contextlib
+import math
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+MEMORY = 16 * 2**30
+
+
+def walk(path: str) -> None:
+    """Read all of a file but its numbers."""
+    with contextlib.suppress(Exception), h5py.File(path, "r", locking=False) as file:
+        attempt(visit, "", file)
+        attempt(file.visititems, visit)
+
+
+def visit(_name: str, item: Any) -> None:
+    """Read what is to know of one object."""
+    attempt(h5py.h5o.get_info, item.id)
+    for name in attempt(lambda: list(item.attrs)) or ():
+        attempt(item.attrs.get, name)
+    if isinstance(item, h5py.Group):
+        for name in attempt(lambda: list(item)) or ():
+            attempt(item.get, name)
+    elif isinstance(item, h5py.Dataset):
+        attempt(lambda: (item.shape, item.dtype, item.id.get_offset()))
+        attempt(lambda: [h5py.h5ds.get_scale_name(dim[0].id) for dim in item.dims])
+        attempt(lambda: item.is_scale and h5py.h5ds.get_scale_name(item.id))
+        attempt(read_text, item)
+
+
+def read_text(item: Any) -> None:
+    """Texts lie scattered in a file, and are found by addresses that may be damage."""
+    stored = math.prod(item.shape) * item.dtype.itemsize <= 2000 * item.id.get_storage_size()
+    if h5py.check_string_dtype(item.dtype) is not None and stored:
+        item[:]
+
+
+def attempt(function: Callable[..., Any], *args: Any) -> Any:
+    """Its result, or None where it raises."""
+    try:
+        return function(*args)
+    except Exception:
+        return None
+
+
+if __name__ == "__main__":
+    # Of computing, not of the clock, as file systems may be slow; a sound file takes a fraction of it.
+    seconds = min(2 + Path(sys.argv[1]).stat().st_size // 500_000, 30)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    walk(sys.argv[1])
