@@ -56,6 +56,12 @@ def test_every_form_of_batches(form: str, batches) -> None:
     same(fold(net, given, win_back=WAYS_BACK), fold(net, batches, win_back=WAYS_BACK))
 
 
+def test_batches_of_named_inputs(batches) -> None:
+    net = OUTPUTS["Dataclass"]().eval()
+    given = [{"pixel_values": images, "labels": labels} for images, labels in batches]
+    same(fold(net, given, win_back=WAYS_BACK, sequential=True), fold(plain(net), batches, win_back=WAYS_BACK))
+
+
 @pytest.mark.parametrize("form", OUTPUTS)
 def test_every_form_of_outputs(form: str, batches) -> None:
     net = OUTPUTS[form]().eval()
