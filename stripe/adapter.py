@@ -24,6 +24,8 @@ from stripe.errors import StripeError
 __all__ = [
     "Batch",
     "batch_of",
+    "call",
+    "check_weights",
     "class_scores",
     "copy_model",
     "eager",
@@ -33,10 +35,12 @@ __all__ = [
     "ours",
     "run",
     "tensors_in",
+    "tensors_of",
 ]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Network = TypeVar("Network", bound=nn.Module)
 
 # Names of the entry of a dictionary that holds the images, and of the one that holds their classes.
 IMAGE_KEYS = ("pixel_values", "image", "images", "img", "imgs", "inputs", "input", "x", "data", "video", "pixels")
@@ -84,6 +88,26 @@ class Batch:
             return replace(self, inputs=inputs, images=images)
         return replace(self, inputs=images, images=images)
 
+    def stacked(self) -> "Batch":
+        """The same batch with a list of images as one tensor, as classifiers take them.
+
+        Raises:
+            StripeError: They are of different sizes.
+        """
+        if isinstance(self.images, Tensor):
+            return self
+        if len({image.shape for image in self.images}) > 1:
+            sizes = ", ".join(dict.fromkeys(_size(image) for image in self.images))
+            raise StripeError(
+                f"The images of a batch have different sizes ({sizes}), and a classifier takes them in one tensor: "
+                "scale or crop them to one size, or give batches of one image."
+            )
+        images = torch.stack(self.images)
+        if isinstance(self.inputs, Mapping):
+            inputs = {key: images if value is self.images else value for key, value in self.inputs.items()}
+            return replace(self, inputs=inputs, images=images)
+        return replace(self, inputs=images, images=images)
+
     def first(self, count: int) -> "Batch":
         """The first images alone."""
 
@@ -110,6 +134,8 @@ class Batch:
         precision = next((p.dtype for p in model.parameters() if p.dtype in _PRECISIONS), None)
 
         def move(value: Any) -> Any:
+            if isinstance(value, Tensor) and value.is_inference() and not torch.is_inference_mode_enabled():
+                value = value.clone()  # which gradients can be asked of
             if parameter is None or not isinstance(value, Tensor):
                 return value
             return value.to(parameter.device, non_blocking=True)
@@ -243,8 +269,10 @@ def _labels(value: Any, count: int) -> Tensor:
         value = torch.tensor([int(label) for label in value], dtype=torch.int64)
     if isinstance(value, np.ndarray) and value.dtype.kind in "iub":
         value = torch.from_numpy(value.astype(np.int64))
-    if isinstance(value, Tensor) and value.shape == (count,):
-        return value.long()
+    if isinstance(value, Tensor) and value.shape in ((count,), (count, 1)) and not value.is_complex():
+        classes = value.detach().reshape(count).long()
+        if torch.equal(classes.to(value.dtype), value.detach().reshape(count)):  # 0.0 and 1.0 are, 0.7 is no class
+            return classes
     return torch.full((count,), -1)
 
 
@@ -320,7 +348,7 @@ def run(model: nn.Module, batch: Batch) -> Any:
     """
     with isolated(), explained(model, batch):
         try:
-            return _call(model, batch.inputs)
+            return call(model, _cloned(batch.inputs))
         except (TypeError, AttributeError) as error:
             # Most networks take no list; where the images have one size they can be given as one tensor.
             if getattr(error, "raised_by_stripe", False) or not isinstance(batch.inputs, list):
@@ -330,12 +358,16 @@ def run(model: nn.Module, batch: Batch) -> Any:
                     f"{type(model).__name__} takes no list of images, and these have different sizes, such as "
                     f"{_size(batch.inputs[0])} and {_size(batch.inputs[-1])}. Give images of one size."
                 ) from error
-            return _call(model, torch.stack(batch.inputs))
+            return call(model, torch.stack(batch.inputs))
 
 
-def _call(model: nn.Module, inputs: Any) -> Any:
-    inputs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
-    return model(**inputs) if isinstance(inputs, dict) else model(inputs)
+def call(model: nn.Module, inputs: Any) -> Any:
+    """Call a network with the inputs of a batch, by name where they are a dictionary."""
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+
+
+def _cloned(inputs: Any) -> Any:
+    return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
 
 
 @contextmanager
@@ -382,6 +414,21 @@ def logits_of(output: Any) -> Tensor | None:
     return next((found for entry in entries.values() if (found := logits_of(entry)) is not None), None)
 
 
+def tensors_of(output: Any) -> list[Tensor]:
+    """All tensors in a network's output, whatever holds them."""
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        parts = list(output.values())
+    elif is_dataclass(output) and not isinstance(output, type):
+        parts = [getattr(output, field.name) for field in fields(output)]
+    elif isinstance(output, tuple | list | set | frozenset):
+        parts = list(output)
+    else:
+        parts = list(getattr(output, "__dict__", {}).values())
+    return [tensor for part in parts for tensor in tensors_of(part)]
+
+
 def class_scores(output: Any, count: int) -> Tensor:
     """The scores of a classifier, a column for each class.
 
@@ -403,15 +450,33 @@ def class_scores(output: Any, count: int) -> Tensor:
         scores = scores[:, None]
     if scores is not None and scores.ndim == 2 and len(scores) == count and scores.is_floating_point():
         return torch.cat([-scores / 2, scores / 2], 1) if scores.shape[1] == 1 else scores
-    given = f"a tensor of shape {_size(output)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
-    found = f" in which {_size(scores)} could be meant" if scores is not None and scores is not output else ""
+    given = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    if isinstance(scores, Tensor) and not isinstance(output, Tensor):
+        given += f" in which a tensor of shape {tuple(scores.shape)} could be meant"
+    if scores is not None and not scores.is_floating_point():
+        given += f" of {scores.dtype}"
     raise StripeError(
-        f"a classifier gives scores of shape (images, classes); for {count} images this network gives {given}{found}. "
+        f"a classifier gives scores of shape (images, classes); for {count} images this model gives {given}. "
         "Wrap it in a module that returns the scores alone"
     )
 
 
-def copy_model(model: nn.Module) -> nn.Module:
+def check_weights(model: nn.Module) -> None:
+    """See to it that the weights of a network have values.
+
+    Raises:
+        StripeError: They are on the meta device, or are made only when the network runs for the first time.
+    """
+    if not isinstance(model, nn.Module):
+        raise StripeError(f"a {type(model).__name__} is no network; give a torch.nn.Module")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise StripeError(f"{name} has no shape before the network has run once; call it on a batch, and train it")
+        if tensor.is_meta:
+            raise StripeError(f"{name} is on the meta device, which holds no values; load the weights first")
+
+
+def copy_model(model: Network) -> Network:
     """A deep copy of a network; what cannot be copied in it (a lock, an open file) is shared with the copy.
 
     Raises:
@@ -429,7 +494,8 @@ def copy_model(model: nn.Module) -> nn.Module:
             try:
                 copy.deepcopy(value)
             except Exception:
-                shared[id(value)] = value
+                # A container is the copy's own (its hooks are), what is in it is shared.
+                shared[id(value)] = copy.copy(value) if isinstance(value, dict | list | set) else value
     try:
         return copy.deepcopy(model, shared)
     except Exception:

@@ -1,11 +1,11 @@
 """How much fusing changed."""
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from stripe.adapter import batch_of, copy_model, isolated, logits_of, run
 from stripe.errors import StripeError
 
 __all__ = ["Difference", "compare"]
@@ -26,6 +26,7 @@ class Difference:
     relative: float
 
 
+@isolated()
 def compare(model: nn.Module, fused: nn.Module, images: Tensor, dtype: torch.dtype) -> Difference:
     """The largest difference between two networks' outputs for the same images, in evaluation mode.
 
@@ -36,15 +37,16 @@ def compare(model: nn.Module, fused: nn.Module, images: Tensor, dtype: torch.dty
         dtype: What to compute in; parameters are converted as they are.
 
     Raises:
-        StripeError: They return no tensors, or not finite ones.
+        StripeError: They do not run, or return no tensors, or not finite ones.
     """
     outputs = []
     for network in (model, fused):
-        converted = copy.deepcopy(network).to(dtype).eval()
-        with torch.inference_mode():
-            output = converted(images.to(dtype))
-        if not isinstance(output, Tensor):
-            raise StripeError(f"the model returns a {type(output).__name__}; only a tensor can be compared")
+        converted = copy_model(network).to(dtype).eval()
+        with torch.no_grad():
+            result = run(converted, batch_of(images.to(dtype), converted))
+        output = logits_of(result)
+        if output is None:
+            raise StripeError(f"the model returns a {type(result).__name__}; only a tensor can be compared")
         if not output.isfinite().all():
             raise StripeError("the model's outputs are not all finite, so nothing can be said about their difference")
         outputs.append(output.double())

@@ -1,6 +1,5 @@
 """Networks for other runtimes: ONNX and torch.export, each run and compared with the network that it came from."""
 
-import copy
 import importlib
 import io
 import json
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stripe.adapter import batch_of, copy_model, isolated, logits_of, run
 from stripe.asr.comparing import Difference
 from stripe.errors import StripeError
 from stripe.provenance import provenance
@@ -32,6 +32,7 @@ _TALKERS = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 Network = Callable[[Tensor], Tensor]
 
 
+@isolated()
 def export(
     model: nn.Module,
     images: Tensor,
@@ -48,7 +49,8 @@ def export(
     differently (some 1e-6); a torch.export program with the same ones.
 
     Args:
-        model: From images (N, 3, H, W) to a tensor; not changed. Fuse it before.
+        model: From images (N, 3, H, W) to a tensor, or to something that holds one under its usual name (``logits``),
+            which alone is exported; not changed. Fuse it before.
         images: What to trace and to compare with, float32 (N, 3, H, W) with N ≥ 2.
         path: Where to; replaced where it exists, untouched where an error is raised.
         kind: ``"onnx"`` (checked with onnxruntime on the CPU) or ``"torch"`` (torch.export).
@@ -72,8 +74,14 @@ def export(
     if len(images) < 2:
         raise StripeError("an export is traced and compared with two images or more")
     write, load = _KINDS[kind]
-    network = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-    images = images.cpu()
+    network = copy_model(model).cpu().eval().requires_grad_(False)
+    images = images.cpu().clone()
+    with torch.no_grad():
+        output = run(network, batch_of(images, network))
+    if not isinstance(output, Tensor):
+        if logits_of(output) is None:
+            raise StripeError(f"the model returns a {type(output).__name__}; only a tensor can be exported")
+        network = _Scores(network)
     record = json.dumps({**(meta or {}), "provenance": provenance()})
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{EXPORTS[kind]}")
@@ -95,6 +103,17 @@ def export(
         with suppress(OSError):  # it was renamed, or its folder could not be made
             unfinished.unlink()
     return difference
+
+
+class _Scores(nn.Module):
+    """A network whose only output is its scores."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor | None:
+        return logits_of(self.network(images))
 
 
 def _write_torch(network: nn.Module, images: Tensor, path: Path, record: str) -> None:
@@ -145,9 +164,9 @@ def _difference(network: nn.Module, exported: Network, images: Tensor) -> Differ
     """Over all images at once, and over the first alone: their number must not have been taken for a constant."""
     largest, scale = 0.0, 0.0
     for batch in (images, images[:1]):
-        with torch.inference_mode():
-            wanted = network(batch)
-        got = exported(batch)
+        with torch.no_grad():
+            wanted = network(batch.clone())
+        got = exported(batch.clone())
         if got.shape != wanted.shape:
             raise StripeError(f"the export's outputs have the shape {tuple(got.shape)}, not {tuple(wanted.shape)}")
         if not wanted.isfinite().all():

@@ -1,6 +1,5 @@
 """From ASR to plain weights."""
 
-import copy
 import logging
 from typing import TypeVar
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
 
+from stripe.adapter import copy_model
 from stripe.asr.layers import Scale, has_asr, parametrizations
 from stripe.asr.noise import Noise, has_noise
 from stripe.errors import StripeError
@@ -34,7 +34,7 @@ def fuse(model: Model, *, inplace: bool = False) -> Model:
         The fused network.
 
     Raises:
-        StripeError: Somebody has parametrized a layer further after ASR was put in.
+        StripeError: The network cannot be copied, or somebody has parametrized a layer further after ASR was put in.
 
     Example:
         >>> from stripe import asr
@@ -52,7 +52,7 @@ def fuse(model: Model, *, inplace: bool = False) -> Model:
             raise StripeError(
                 f"{name} is parametrized by {', '.join(sorted(others))} as well as ASR; remove that first"
             )
-    fused = model if inplace else _copied(model)
+    fused = model if inplace else copy_model(model)
     for name, _ in places:
         layer = fused.get_submodule(name)
         _own_class(layer)
@@ -63,16 +63,6 @@ def fuse(model: Model, *, inplace: bool = False) -> Model:
             layer._parameters[tensor] = layer._parameters.pop(tensor)
     logger.info("fused %d layers", len(places))
     return fused
-
-
-def _copied(model: Model) -> Model:
-    try:
-        return copy.deepcopy(model)
-    except RuntimeError as error:  # a tensor of the last training step that a module keeps
-        raise StripeError(
-            f"the {type(model).__name__} cannot be copied ({str(error).splitlines()[0]}); run it once under "
-            "torch.no_grad() before"
-        ) from error
 
 
 def values(model: nn.Module) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from stripe.adapter import batch_of, isolated, run
 from stripe.bench.machine import describe_machine
 from stripe.bench.variant import Variant
 from stripe.devices import pick_device
@@ -30,6 +31,7 @@ SECONDS = 0.2
 """How long a network runs in each round at least; its passes are repeated to fill it."""
 
 
+@isolated()
 def measure(
     variants: Sequence[Variant | str],
     *,
@@ -126,7 +128,7 @@ def _placed(network: nn.Module, device: torch.device) -> nn.Module:
 def _flops(network: nn.Module, image: Tensor) -> int:
     """Of one image; a multiplication with an addition counts as two."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network(image)
+        run(network, batch_of(image, network))
     return int(counter.get_total_flops())
 
 

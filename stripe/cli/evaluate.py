@@ -50,6 +50,7 @@ def command(
     import math
 
     from stripe import asr
+    from stripe.cli.classes import Relabelled, compare_classes
     from stripe.cli.resolve import resolve
     from stripe.devices import pick_device
     from stripe.errors import StripeError
@@ -65,7 +66,14 @@ def command(
     checkpoints.load_into(resolved.model, read)
     model = compute.place(resolved.model)
     images = getattr(resolved.data, split)
-    score = evaluate(model, images.loader(batch_size, workers=workers), resolved.data, compute)
+    classes = compare_classes(resolved, read, names)
+    if classes.positions is None:
+        raise StripeError(
+            f"{checkpoint} cannot be judged by the labels of {resolved.data.spec}: {classes.reason}. Take data of the "
+            "network's classes, or name the folders after them."
+        )
+    batches = Relabelled(images.loader(batch_size, workers=workers), classes)
+    score = evaluate(model, batches, resolved.data, compute)
     if not math.isfinite(score.loss):
         raise StripeError(
             f"The loss of {checkpoint} is {score.loss}: its weights are no finite numbers, or far too large."

@@ -101,7 +101,9 @@ def command(
     stripe fold --model timm:seresnet50 --pretrained --data folder:photos --budget 0.5 -o folded.safetensors
 
     A site's constant is its mean over images of the training set; accuracy is measured on others of it, the tenth that
-    `stripe train` holds out. Those sites are folded first that cost the least error for the time that they free; one
+    `stripe train` holds out; on the test set where the checkpoint was trained on these, or may have been. Where the
+    labels are no classes of the network, the agreement with the unfolded network is measured instead, in points of
+    which --budget is then. Those sites are folded first that cost the least error for the time that they free; one
     that would exceed the budget keeps its attention. A step of --win-back that makes things worse is undone.
 
     Printed, a row a site: stripe index; std of the attention over the images; what folding it alone does, error (of
@@ -116,6 +118,7 @@ def command(
     from stripe import asr, fold, plots
     from stripe.analysis import save_table
     from stripe.bench import describe_machine
+    from stripe.cli.classes import compare_classes
     from stripe.cli.resolve import resolve
     from stripe.data import choose_images
     from stripe.devices import pick_device
@@ -123,7 +126,6 @@ def command(
     from stripe.fold.feeding import Augmented, Fed
     from stripe.models import checkpoint as checkpoints
     from stripe.training import Compute
-    from stripe.training.holdout import hold_out
 
     if checkpoint and output.exists() and output.resolve() == checkpoint.resolve():
         raise StripeError(f"{output} is the checkpoint itself; name another file")
@@ -149,7 +151,17 @@ def command(
     compute = Compute(pick_device(device), torch.float32)
     model = compute.place(resolved.model)
 
-    rest, held = hold_out(resolved.data.train)
+    classes = compare_classes(resolved, read, names)
+    if classes.positions is None:
+        if epochs:
+            raise StripeError(f"--finetune needs labels that are classes of the network: {classes.reason}.")
+        click.echo(
+            f"The labels are no classes of the network: {classes.reason}. So not the accuracy is measured, but the "
+            "agreement: the share of images whose predicted class is that of the unfolded network.",
+            err=True,
+        )
+    positions = None if classes.same else classes.positions
+    rest, held, split = _splits(read, resolved, checkpoint)
     asked = click.get_current_context().get_parameter_source("num_images")
     if asked is ParameterSource.COMMANDLINE and num_images > len(rest):
         click.echo(
@@ -158,9 +170,10 @@ def command(
     chosen, judged = (
         choose_images(split.labels, min(num_images, len(split)), seed).astype("int64") for split in (rest, held)
     )
-    calibration = Fed(rest.loader(batch_size, indices=chosen, workers=workers), resolved.data, compute)
-    judges = Fed(held.loader(batch_size, indices=judged, workers=workers), resolved.data, compute)
-    trained = Augmented(rest, batch_size, seed, resolved.data, compute, workers, images_per_epoch)
+    data = resolved.data
+    calibration = Fed(rest.loader(batch_size, indices=chosen, workers=workers), data, compute, positions)
+    judges = Fed(held.loader(batch_size, indices=judged, workers=workers), data, compute, positions)
+    trained = Augmented(rest, batch_size, seed, data, compute, workers, images_per_epoch, positions)
     with interruptible("Nothing was written."):
         result = fold.fold(
             model,
@@ -174,8 +187,11 @@ def command(
             win_back=win_back,
             augmented=Augmented(rest, batch_size, seed, resolved.data, compute, workers, min(num_images, len(rest))),
             finetuning=fold.Finetune(trained, epochs, lr, asr=not free, precision=precision) if epochs else None,
+            measure="agreement" if classes.positions is None else "accuracy",
         )
-    meta = _meta(read, resolved, names) | {"folded_from": checkpoint.name if checkpoint else "published weights"}
+    meta = _meta(read, resolved, names, classes.names) | {
+        "folded_from": checkpoint.name if checkpoint else "published weights"
+    }
     result.save(output, meta)
     _print(result, output_format)
     before, after = (sum(parameter.numel() for parameter in net.parameters()) for net in (model, result.model))
@@ -186,7 +202,7 @@ def command(
     )
     if frontier and result.frontier is not None:
         network = " + ".join(name for name in (meta["model"], meta.get("attention")) if name not in (None, "none"))
-        about = {"model": network, "data": resolved.data.spec, "images": len(judged)}
+        about = {"model": network, "data": resolved.data.spec, "images": len(judged), "split": split}
         result.frontier.attrs.update({**about, **describe_machine(compute.device)})
         save_table(result.frontier, frontier)
         picture = plots.save(plots.frontier(result.frontier), frontier.with_suffix(".png"))
@@ -200,7 +216,36 @@ def command(
         )
 
 
-def _meta(read: Any, resolved: Any, names: dict[str, Any]) -> dict[str, Any]:
+def _splits(read: Any, resolved: Any, checkpoint: Path | None) -> tuple[Any, Any, str]:
+    """Images to take the means over, images to measure on, and what the latter are.
+
+    Those that `stripe train` holds out, where it did, or where the weights are of other data. A run that was selected
+    by the test set (--select test) held nothing out, so that of all images only those of the test set were not trained
+    on; and nobody knows what somebody else's checkpoint was trained on, but if anything was left out, the test set was.
+    """
+    from stripe.training.holdout import hold_out
+
+    data = resolved.data
+    if read is not None:
+        about, told = (
+            {key: value for key, value in meta.items() if key.startswith("data_") and key != "data_image_size"}
+            for meta in (resolved.attrs, read.meta)
+        )
+        of_this = about == told if told else read.meta.get("data") in (None, data.spec)
+        select = read.meta.get("select") or _select_of_scale(read.meta.get("scale"))
+        if of_this and select != "val":
+            known = "was trained on all training images" if select else "does not say which images it was trained on"
+            click.echo(f"{checkpoint} {known}, so what is measured is measured on the test set.", err=True)
+            return data.train, data.test, "test"
+    return *hold_out(data.train), "held-out"
+
+
+def _select_of_scale(scale: Any) -> str | None:
+    """What a run's best epoch was chosen by; checkpoints of before that was written down say it in words."""
+    return None if not isinstance(scale, str) else "val" if " held out)" in scale else "test"
+
+
+def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
     """What the network is built, and its images made, from again; ASR and noise are in its weights."""
     told = {
         key: resolved.attrs[key]
@@ -211,7 +256,7 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any]) -> dict[str, Any]:
     if read and names["model_spec"] in (None, read.meta.get("model")):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
     classes = names["num_classes"] or (None if names["pretrained"] else len(resolved.data.classes) or None)
-    return {**told, "num_classes": classes}
+    return {**told, "num_classes": classes, **({"classes": list(class_names)} if class_names else {})}
 
 
 def _print(result: Any, output_format: str) -> None:
@@ -226,6 +271,7 @@ def _print(result: Any, output_format: str) -> None:
         return
     sites = result.sites.assign(into=result.sites["into"].where(result.sites["into"] != "", result.sites["reason"]))
     tables["sites"] = sites.drop(columns=["kind", "loss_change", "reason"])  # what a terminal is wide enough for
+    agreement = " (agreement with the unfolded network)" if "agreement" in result.steps else ""
     for name, table in tables.items():
         shown = table.rename(columns={"milliseconds": "ms", "uncertainty": "±"})
-        print_records(shown.to_dict("records"), output_format, title=name)
+        print_records(shown.to_dict("records"), output_format, title=name + agreement)

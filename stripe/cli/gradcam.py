@@ -97,6 +97,7 @@ def command(
     from stripe import asr
     from stripe.analysis import center_bias
     from stripe.capture import Epoch, open_capture
+    from stripe.cli.classes import compare_classes
     from stripe.cli.resolve import resolve, take_images, weights_without_checkpoint
     from stripe.devices import pick_device
     from stripe.errors import StripeError
@@ -119,6 +120,12 @@ def command(
     weights = loaded if read else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
     if target == "label":
         resolved.data.require_classes()
+    classes = compare_classes(resolved, read, names) if target == "label" else None
+    if classes and classes.positions is None:
+        raise StripeError(
+            f"--target label: the labels of {resolved.data.spec} are no classes of the network: {classes.reason}. Take "
+            "--target predicted, or the number of a class."
+        )
     if output.exists():  # the same images
         held = open_capture(output)
         split, num_images = split or held.attrs.get("split"), num_images or held.sizes["image"]
@@ -132,6 +139,7 @@ def command(
             images.loader(batch_size, indices=chosen, workers=workers),
             layer,
             target=target,
+            classes=classes.positions if classes else None,
             maps=maps,
             preprocess=resolved.normalize,
         )

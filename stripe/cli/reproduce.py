@@ -95,7 +95,7 @@ def command(
         if plan.recipe.missing:
             click.secho(f"{plan.recipe.name}: not yet. {plan.recipe.missing}", fg="yellow", err=True)
     sources = Sources(str(Path(data_root).absolute()) if data_root else None, download)
-    cache = reproduce.Cache(out.absolute() / "runs", sources)
+    cache = reproduce.Cache(out.absolute() / "runs", sources, device)
     captures = {plan.scale.capture for plan in ready}
     served = cache.plan([request for plan in ready for request in plan.requests], captures)
     if dry_run:

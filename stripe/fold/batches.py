@@ -1,39 +1,49 @@
 """The images that folding looks at, and how well a network does on them."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, RandomSampler
 
-from stripe.capture.modes import as_input, foreign_forward
+from stripe.adapter import Batch, batch_of, class_scores, run
 from stripe.errors import StripeError
 from stripe.modes import evaluating
 
-__all__ = ["Batch", "Batches", "Score", "check_labels", "score"]
+__all__ = ["Batches", "Measure", "Score", "check_labels", "score"]
 
-Batch = tuple[Tensor, Tensor | None]
+Measure = Literal["accuracy", "agreement"]
+"""Share of the images whose label, or whose class by the network with attention, gets the highest logit."""
 
 
 class Batches:
     """Images as a network takes them, on its device and in its precision, with or without labels.
 
     Args:
-        source: What is gone through several times: a DataLoader, a list … of images (N, 3, H, W), or of tuples that
-            begin with images and labels (N,).
+        source: What is gone through several times: a DataLoader, a list … of batches of any form that
+            `stripe.adapter.batch_of` understands.
         model: The network.
         what: What they are, for messages.
+
+    Attributes:
+        measure: By what a network is scored on them.
+        predicted: (N,), for the agreement: the classes that the network with attention predicts.
 
     Raises:
         StripeError: It can be gone through once only, has no length, or holds nothing.
     """
 
     def __init__(self, source: Iterable[Any], model: nn.Module, what: str) -> None:
+        if isinstance(source, Tensor) or not hasattr(source, "__iter__"):
+            raise StripeError(f"the {what} are a {type(source).__name__}; give a DataLoader or a list of batches")
         if iter(source) is source:
             raise StripeError(f"the {what} can be gone through once only; give a DataLoader or a list of batches")
         self.source, self.model, self.what = source, model, what
+        self.measure: Measure = "accuracy"
+        self.predicted: Tensor | None = None
         try:
             len(self)
         except TypeError as error:  # a DataLoader over an IterableDataset
@@ -42,13 +52,21 @@ class Batches:
             ) from error
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tuple[Batch, Tensor | None]]:
         """Images and labels (None where there are none)."""
         empty = True
-        for batch in self.source:
-            images, labels = (batch, None) if isinstance(batch, Tensor) else _pair(batch, self.what)
+        for item in self.source:
+            batch = batch_of(item, self.model).stacked()
+            if not len(batch):
+                continue
+            if isinstance(batch.images, Tensor) and not batch.images.is_floating_point():
+                raise StripeError(
+                    f"the {self.what} are {batch.images.dtype}; floating-point numbers are wanted, normalised as the "
+                    "network takes them"
+                )
             empty = False
-            yield as_input(self.model, images.to(self.device)), None if labels is None else labels.to(self.device)
+            labels = _labels(item, batch)
+            yield batch.on(self.model), None if labels is None else labels.to(self.device)
         if empty:
             raise StripeError(f"there are no {self.what}")
 
@@ -56,9 +74,28 @@ class Batches:
         """The number of batches."""
         return len(self.source)  # type: ignore[arg-type]
 
-    def first(self) -> Tensor:
-        """The first images."""
-        return next(iter(self))[0]
+    def first(self) -> Batch:
+        """The first batch of two images or more; of one, where none has more."""
+        found = None
+        for batch, _ in self:
+            found = found or batch
+            if len(batch) > 1:
+                return batch
+        assert found is not None
+        return found
+
+    def in_order(self) -> "Batches":
+        """The same, where they come in one order every time.
+
+        Raises:
+            StripeError: They are shuffled, so that networks could not be compared image by image.
+        """
+        if isinstance(self.source, DataLoader) and isinstance(self.source.sampler, RandomSampler):
+            raise StripeError(
+                f"the {self.what} are shuffled anew each time, and networks are compared on them image by image; give "
+                "a DataLoader with shuffle=False" + ("" if "held" in self.what else ", or held_out= to compare on")
+            )
+        return self
 
 
 class Score(NamedTuple):
@@ -69,12 +106,15 @@ class Score(NamedTuple):
         loss: Mean cross-entropy; NaN without labels.
         logits: (N, classes), on the CPU.
         hits: (N,), 1 for each image whose class gets the highest logit, else 0; NaN without labels.
+        measure: Whether an image's class is its label (``accuracy``), or the one that the network with attention
+            predicts (``agreement``), where the labels are no classes of the network.
     """
 
     accuracy: float
     loss: float
     logits: Tensor
     hits: Tensor
+    measure: Measure = "accuracy"
 
     def error(self, wanted: "Score") -> float:
         """How far the logits are from others: the norm of the difference, relative to that of the others."""
@@ -98,20 +138,21 @@ def score(model: nn.Module, batches: Batches) -> Score:
     """
     logits, hits, losses = [], [], []
     with evaluating(model), torch.no_grad():
-        for images, labels in batches:
-            with foreign_forward(model, images):
-                output = model(images)
-            if not isinstance(output, Tensor) or output.ndim != 2:
-                raise StripeError("the model returns no logits (N, classes); only a classifier can be folded")
-            output = output.float()
-            if labels is not None:
-                check_labels(labels, output, batches.what)
-                hits.append((output.argmax(1) == labels).double().cpu())
-                losses.append(float(F.cross_entropy(output, labels, reduction="sum")))
-            logits.append(output.cpu())
+        for batch, labels in batches:
+            found = class_scores(run(model, batch), len(batch)).float()
+            if labels is not None and batches.measure == "accuracy":
+                labels = check_labels(labels, found, batches.what)
+                hits.append((found.argmax(1) == labels).double().cpu())
+                losses.append(float(F.cross_entropy(found, labels, reduction="sum")))
+            logits.append(found.cpu())
+    if len({part.shape[1] for part in logits}) > 1:
+        raise StripeError("the model gives another number of scores for another batch; only a classifier can be folded")
     every = torch.cat(logits)
     if not every.isfinite().all():
         raise StripeError("the model's outputs are not all finite numbers; its weights may be damaged")
+    if batches.predicted is not None:
+        agreed = (every.argmax(1) == batches.predicted).double()
+        return Score(100 * float(agreed.mean()), math.nan, every, agreed, "agreement")
     if not losses:
         return Score(math.nan, math.nan, every, torch.full((len(every),), math.nan))
     right = torch.cat(hits)
@@ -120,14 +161,25 @@ def score(model: nn.Module, batches: Batches) -> Score:
     return Score(100 * float(right.mean()), math.fsum(losses) / len(every), every, right)
 
 
-def check_labels(labels: Tensor, logits: Tensor, what: str) -> None:
+def check_labels(labels: Tensor, scores: Tensor, what: str) -> Tensor:
     """See to it that labels are numbers of classes, one an image.
+
+    Args:
+        labels: (N,) integers; of a network that tells two classes apart also 0.0 and 1.0, (N,) or (N, 1), as the binary
+            cross-entropy takes them.
+        scores: (N, classes).
+        what: What the images are, for the message.
+
+    Returns:
+        (N,) int64.
 
     Raises:
         StripeError: They are not.
     """
-    classes = logits.shape[1]
-    if labels.shape != logits.shape[:1] or labels.is_floating_point() or labels.is_complex():
+    count, classes = scores.shape
+    if classes == 2 and labels.numel() == count and bool(((labels == 0) | (labels == 1)).all()):
+        return labels.reshape(count).long()
+    if labels.shape != (count,) or labels.is_floating_point() or labels.is_complex():
         shape = "×".join(str(size) for size in labels.shape)
         raise StripeError(f"the labels of the {what} are {shape} ({labels.dtype}); (N,) numbers of classes are wanted")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
@@ -135,10 +187,12 @@ def check_labels(labels: Tensor, logits: Tensor, what: str) -> None:
             f"the labels of the {what} go from {int(labels.min())} to {int(labels.max())}, and the model has {classes} "
             "classes"
         )
+    return labels.long()
 
 
-def _pair(batch: Any, what: str) -> Batch:
-    if isinstance(batch, Sequence) and batch and isinstance(batch[0], Tensor):
-        labels = batch[1] if len(batch) > 1 and isinstance(batch[1], Tensor) else None
-        return batch[0], labels
-    raise StripeError(f"a batch of the {what} is a {type(batch).__name__}; images, or (images, labels), are wanted")
+def _labels(item: Any, batch: Batch) -> Tensor | None:
+    """The labels as they are given, also where they are no classes, which is then said; −1 for all is none."""
+    given = item[1] if isinstance(item, tuple | list) and len(item) > 1 else None
+    if isinstance(given, Tensor) and isinstance(item[0], Tensor) and item[0].shape == batch.images.shape:  # type: ignore[union-attr]
+        return None if given.shape == (len(batch),) and bool((given == -1).all()) else given
+    return None if bool((batch.labels == -1).all()) else batch.labels

@@ -1,14 +1,13 @@
 """The mean attention of each site over the calibration images, and how far it varies."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from stripe.adapter import copy_model, run
 from stripe.capture import Recorder, Site, discover
-from stripe.capture.modes import foreign_forward
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches
 from stripe.fold.gating import put_gates
@@ -55,15 +54,20 @@ def calibrate(model: nn.Module, sites: Sequence[Site], batches: Batches) -> dict
         Name of the site → its moments.
 
     Raises:
-        StripeError: An attention value is no finite number, or the forward pass is not the one of discovery.
+        StripeError: An attention value is no finite number, its shape changes with the batch, or the forward pass is
+            not the one of discovery.
     """
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     recorder = Recorder(model, sites, record_input=False, dtype=torch.float64)
     with evaluating(model), torch.no_grad(), recorder:
-        for images, _ in track(batches, "calibrating", total=len(batches)):
-            with foreign_forward(model, images):
-                model(images)
+        for batch, _ in track(batches, "calibrating", total=len(batches)):
+            run(model, batch)
             values = recorder.take_packed().cpu()
+            if count and values.shape[1] != len(mean):
+                raise StripeError(
+                    f"the {batches.what} have different sizes, and so has the attention at some sites; "
+                    "scale them to one"
+                )
             own = values.mean(0)
             new = count + len(values)
             # Chan et al.: no difference of large squares
@@ -90,13 +94,13 @@ def calibrate_in_turn(original: nn.Module, places: Sequence[Foldable], images: B
     Raises:
         StripeError: A site is there no more once those before it are constant.
     """
-    model = copy.deepcopy(original)
+    model = copy_model(original)
     values: dict[str, Tensor] = {}
     for place in places:
         # Found anew: a module that was replaced no longer multiplies as often as it did.
         now = [
             replace(site, name=place.site.name)
-            for site in discover(model, images.first()[:2])
+            for site in discover(model, images.first().first(2).inputs)
             if f"{site.module}.".startswith(f"{place.module}.") and site.is_attention and site.shape == place.site.shape
         ]
         if not now:

@@ -110,9 +110,9 @@ def curve(
         speeds: Relative to none folded, 1 + len(ordered) numbers.
 
     Returns:
-        A row a network: ``sites`` (how many are folded), ``site`` (the one that was folded last), ``accuracy`` (per
-        cent), ``uncertainty`` (standard error of its change, points), ``loss``, ``error`` (of the logits, relative) and
-        ``relative_speed``.
+        A row a network: ``sites`` (how many are folded), ``site`` (the one that was folded last), ``accuracy`` or
+        ``agreement`` (per cent), ``uncertainty`` (standard error of its change, points), ``loss``, ``error`` (of the
+        logits, relative) and ``relative_speed``.
     """
     scores = [original]
     for number in track(range(1, len(ordered) + 1), "folding one after the other"):
@@ -121,7 +121,7 @@ def curve(
         {
             "sites": range(len(scores)),
             "site": ["", *(place.site.name for place in ordered)],
-            "accuracy": [found.accuracy for found in scores],
+            original.measure: [found.accuracy for found in scores],
             "uncertainty": [found.uncertainty(original) for found in scores],
             "loss": [found.loss for found in scores],
             "error": [found.error(original) for found in scores],
@@ -146,7 +146,7 @@ def within(
         values: Name of the site → v, (C,).
         images: To score on.
         original: The score with attention.
-        budget: Points of accuracy that may be lost by all together.
+        budget: Points of accuracy, or of agreement, that may be lost by all together.
 
     Returns:
         Those that are folded, in that order.
@@ -155,7 +155,9 @@ def within(
         StripeError: There are no labels to judge by.
     """
     if math.isnan(original.accuracy):
-        raise StripeError("without labels no budget of accuracy can be kept; give batches of (images, labels)")
+        raise StripeError(
+            'without labels no budget of accuracy can be kept; give batches of (images, labels), or measure="agreement"'
+        )
     taken: list[Foldable] = []
     for place in track(ordered, "folding within the budget"):
         found = score(gated(model, [*taken, place], values), images)

@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from stripe.data import Batches, Data, Split, train_batches
@@ -19,16 +22,18 @@ class Fed:
         batches: From a split's loader.
         data: Knows how its images are normalised.
         compute: Where to.
+        positions: (labels,), the network's class for each label; None: they are the same.
     """
 
     batches: Batches
     data: Data
     compute: Compute
+    positions: npt.NDArray[np.int64] | None = None
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (N, 3, H, W), normalised, and labels (N,)."""
         for images, labels in self.batches:
-            yield self.compute.input(self.data, images), labels
+            yield self.compute.input(self.data, images), _renumbered(labels, self.positions)
 
     def __len__(self) -> int:
         """The number of batches."""
@@ -47,6 +52,7 @@ class Augmented:
         compute: Where to.
         workers: Processes that decode.
         images_per_epoch: Take only so many each time, others each time; None: all.
+        positions: (labels,), the network's class for each label; None: they are the same.
     """
 
     split: Split
@@ -56,13 +62,14 @@ class Augmented:
     compute: Compute
     workers: int | None = None
     images_per_epoch: int | None = None
+    positions: npt.NDArray[np.int64] | None = None
     epoch: int = field(default=0, init=False)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (N, 3, H, W), normalised, and labels (N,)."""
         self.epoch += 1
         for images, labels in self._batches(self.epoch):
-            yield self.compute.input(self.data, images), labels
+            yield self.compute.input(self.data, images), _renumbered(labels, self.positions)
 
     def __len__(self) -> int:
         """The number of batches."""
@@ -78,3 +85,7 @@ class Augmented:
             device=self.compute.device,
             workers=self.workers,
         )
+
+
+def _renumbered(labels: Tensor, positions: npt.NDArray[np.int64] | None) -> Tensor:
+    return labels if positions is None else torch.from_numpy(positions).to(labels.device)[labels]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
+from stripe.adapter import call, class_scores, explained
 from stripe.asr import ASR, cached, fuse
 from stripe.asr.layers import Scale
 from stripe.attention import SE
@@ -67,16 +68,18 @@ def finetune(model: nn.Module, how: Finetune) -> None:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     model.train()
     for epoch in range(1, how.epochs + 1):
-        for images, labels in track(batches, f"epoch {epoch} of {how.epochs}", total=len(batches)):
+        for batch, labels in track(batches, f"epoch {epoch} of {how.epochs}", total=len(batches)):
             if labels is None:
                 raise StripeError("there are no labels to train with; give batches of (images, labels)")
-            if len(images) < 2:  # a rest, which batch normalisation cannot be trained on
+            if len(batch) < 2:  # a rest, which batch normalisation cannot be trained on
                 continue
             optimizer.zero_grad(set_to_none=True)
             with cached(), compute.autocast():
-                logits = model(images).float()
-                check_labels(labels, logits, batches.what)
-                loss = F.cross_entropy(logits, labels)
+                own = batch.map(torch.clone)  # which the network may change
+                with explained(model, own):
+                    output = call(model, own.inputs)
+                logits = class_scores(output, len(batch)).float()
+                loss = F.cross_entropy(logits, check_labels(labels, logits, batches.what))
             if not loss.isfinite():
                 raise StripeError(f"the loss became {loss.item()} in epoch {epoch}; take a lower learning rate")
             loss.backward()  # type: ignore[no-untyped-call]

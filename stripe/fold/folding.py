@@ -1,16 +1,18 @@
 """Folding the attention of a trained network, from calibration to weights."""
 
-import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
+from stripe.adapter import Batch, check_weights, copy_model, isolated
 from stripe.asr import fuse
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches, Score, score
+from stripe.fold.batches import Batches, Measure, Score, score
 from stripe.fold.calibrating import calibrate, calibrate_in_turn
 from stripe.fold.choosing import curve, effect_of_each, fast_enough, in_order, matching, within
 from stripe.fold.finetuning import Finetune, finetune
@@ -31,6 +33,7 @@ WIN_BACK = ("scale", "batchnorm", "bias")
 TRIED = 4  # images on which a fold is tried before it counts
 
 
+@isolated()
 def fold(
     model: nn.Module,
     calibration: Iterable[Any],
@@ -44,6 +47,7 @@ def fold(
     win_back: str | Sequence[str] = (),
     augmented: Iterable[Any] | None = None,
     finetuning: Finetune | None = None,
+    measure: Measure = "accuracy",
 ) -> FoldResult:
     """Replace the attention of a trained network by constants, and fold these into the weights.
 
@@ -56,8 +60,8 @@ def fold(
     Args:
         model: A trained classifier, not changed; ASR in it is fused. Not one that was folded before, if the result is
             to be saved: the file says what was folded of the network that it names.
-        calibration: Batches of images as the network takes them (N, 3, H, W), or of (images, labels); a DataLoader or a
-            list, for it is gone through several times.
+        calibration: Batches of images as the network takes them (N, 3, H, W), of (images, labels), or dictionaries of
+            these; a DataLoader or a list, for it is gone through several times.
         held_out: Likewise, to measure on. None: the calibration images, of which the mean is taken, too.
         sites: Which sites: ``"all"``, a glob of their names, or several.
         sequential: Take the means from the first site to the last, each with those before it already constant.
@@ -73,6 +77,8 @@ def fold(
         augmented: Images as the network was trained on them, cropped and flipped, to estimate batch statistics over;
             those of images as they are differ, which may cost more than folding does. None: the calibration images.
         finetuning: Go on training after that.
+        measure: ``"agreement"`` where the labels are no classes of the network, or there are none: in the place of the
+            accuracy, for the budget as well, comes the share of images whose predicted class is the one with attention.
 
     Returns:
         The folded network, a table of the sites, one of the steps, and the frontier where it was measured.
@@ -94,16 +100,25 @@ def fold(
         raise StripeError(f"{sorted(unknown)[0]!r} wins nothing back; there are {', '.join(WIN_BACK)}")
     if budget is not None and not budget >= 0:
         raise StripeError(f"a budget of {budget:g} points cannot be kept; give 0 or more")
+    if measure not in get_args(Measure):
+        raise StripeError(f"{measure!r} cannot be measured; there are {', '.join(get_args(Measure))}")
+    check_weights(model)
     original = fuse(unwrap(model)).eval()
     images = Batches(calibration, original, "calibration images")
     judges = images if held_out is None else Batches(held_out, original, "held-out images")
+    judges.in_order()
     as_trained = images if augmented is None else Batches(augmented, original, "augmented images")
-    tried = images.first()[:TRIED]
+    tried = images.first().first(TRIED)
     places, reasons, found = find_foldable(original, tried)
     chosen = matching(places, sites, reasons)
+    judges.measure = measure
     before = score(original, judges)
+    if measure == "agreement":
+        judges.predicted = before.logits.argmax(1)
+        before = Score(100.0, math.nan, before.logits, torch.ones(len(before.logits)), measure)
 
-    moments = calibrate(original, found, images)
+    # What is one number an image has no channels, and cannot be folded either.
+    moments = calibrate(original, [site for site in found if site.shape], images)
     values = {place.site.name: moments[place.site.name].mean for place in places}
     opened, _ = _outlined(original, places, chosen)
     if sequential:
@@ -133,7 +148,8 @@ def fold(
     for name in (name for name in WIN_BACK if name in wanted):
         folded = steps.attempt(name, ways[name], folded)
     if finetuning is not None and finetuning.epochs:
-        finetune(folded, finetuning)
+        with torch.enable_grad():
+            finetune(folded, finetuning)
         steps.add(f"training for {counted(finetuning.epochs, 'epoch')}", folded)
     landings = fold_gates(folded, tried)
     for path in landings:  # what is left is a parameter like others
@@ -143,12 +159,13 @@ def fold(
     rows = [
         describe_site(
             site,
-            moments[site.name],
+            moments.get(site.name),
             place := by_name.get(site.name),
             landings.get(place.module) if place else None,
             effects.get(site.name),
             seconds.get(site.name),
             reasons.get(site.name, ""),
+            measure,
         )
         for site in found
     ]
@@ -166,7 +183,7 @@ def _outlined(
     model: nn.Module, places: Sequence[Foldable], chosen: Sequence[Foldable]
 ) -> tuple[nn.Module, list[Outline]]:
     """A copy in which the chosen gates are modules."""
-    copied = copy.deepcopy(model)
+    copied = copy_model(model)
     return copied, outline_places(copied, places, chosen)
 
 
@@ -176,11 +193,11 @@ def _frontier(
     values: Mapping[str, Tensor],
     judges: Batches,
     before: Score,
-    images: Tensor,
+    images: Batch,
 ) -> pd.DataFrame:
     """The curve of accuracy against speed over the first 0, 1, 2 … sites."""
     everything = gated(original, order, values)
-    landings = fold_gates(everything, images[:TRIED])
+    landings = fold_gates(everything, images.first(TRIED))
     speeds = relative_speeds(original, order, values, landings, images)
     return curve(original, order, values, judges, before, speeds)
 

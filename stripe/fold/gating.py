@@ -1,10 +1,11 @@
 """Constants in the places of attention modules."""
 
-import copy
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
+from stripe.adapter import copy_model
 from stripe.fold.sites import Foldable
 from stripe.models.constant_gate import ConstantGate
 from stripe.models.replacing import replace_module
@@ -31,13 +32,15 @@ def put_gates(model: nn.Module, places: Iterable[Foldable], values: Mapping[str,
 
 def gated(model: nn.Module, places: Iterable[Foldable], values: Mapping[str, Tensor]) -> nn.Module:
     """A copy with constant gates. What modules keep of a forward pass (DIA's state) is not copied, so none is stale."""
-    copied = copy.deepcopy(model)
+    copied = copy_model(model)
     put_gates(copied, places, values)
     return copied
 
 
 def _gate(old: nn.Module, model: nn.Module, place: Foldable, values: Mapping[str, Tensor]) -> ConstantGate:
-    like = next(iter((*old.parameters(), *model.parameters())))  # there is attention without parameters
+    # There is attention without parameters, and there are networks without.
+    tensors = (*old.parameters(), *model.parameters(), *model.buffers(), torch.zeros(()))
+    like = next(tensor for tensor in tensors if tensor.is_floating_point())
     gate = ConstantGate(values[place.site.name].to(like.device, like.dtype), place.axis)
     gate.weight.requires_grad_(False)
     return gate.train(old.training)

@@ -10,7 +10,7 @@ from torch import Tensor
 from stripe.capture.products import MULTIPLICATIONS
 from stripe.models.dataflow import Call
 
-__all__ = ["POSITIVE", "along", "backward", "constant_along", "forward", "passes"]
+__all__ = ["POSITIVE", "SPLITS", "along", "backward", "constant_along", "forward", "parts", "passes"]
 
 # Linear, each channel by itself. Dropout is off in evaluation.
 _SAME_PLACE = frozenset(
@@ -33,6 +33,9 @@ POSITIVE = frozenset(
     | {"adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "amax", "amin"}
 )
 """Those that only a factor of at least 0 passes: relu(v·x) = v·relu(x)."""
+
+SPLITS = frozenset({"split", "split_with_sizes", "chunk", "tensor_split", "unbind"})
+"""Those that make several maps of one, each of some of its channels (or positions)."""
 
 _POSITIVE_IN_PLACE = frozenset({"relu", "leaky_relu", "prelu", "abs"})
 _EXTREMES = frozenset({"amax", "amin"})
@@ -67,6 +70,11 @@ def forward(call: Call, labels: Tensor) -> Tensor | None:
         low, high = labels.amin(dim, keepdim=keepdim), labels.amax(dim, keepdim=keepdim)
         return low if torch.equal(low, high) else None
     return _respread(labels, shape)
+
+
+def parts(call: Call, labels: Tensor) -> list[Tensor]:
+    """Labels of each map behind a function of `SPLITS`, from those in front of it."""
+    return list(call.function(labels, *call.args[1:], **_without_input(call)))
 
 
 def backward(call: Call, labels: Tensor) -> Tensor | None:

@@ -8,10 +8,13 @@ from torch import Tensor
 
 from stripe.capture.products import MULTIPLICATIONS
 from stripe.fold.absorbing import Absorption, absorption_of, input_axis, layer_of, output_axis
-from stripe.fold.passing import POSITIVE, along, backward, constant_along, forward, passes
+from stripe.fold.passing import POSITIVE, SPLITS, along, backward, constant_along, forward, parts, passes
 from stripe.models.dataflow import Call, Value
 
 __all__ = ["Placed", "place"]
+
+
+_ADDITIONS = frozenset({"add", "__add__", "__radd__", "__iadd__"})
 
 
 class _StopError(Exception):
@@ -25,10 +28,16 @@ class Placed:
     Attributes:
         absorptions: All of them; each output's or each input's way ends in one.
         positive: Whether on the way is something that only factors of at least 0 pass.
+        residual: Whether what they take is (1 + v) / 2: of x + x ⊙ v, which without the gate is x + x.
     """
 
     absorptions: list[Absorption] = field(default_factory=list)
     positive: bool = False
+    residual: bool = False
+
+    def factor(self, constant: Tensor) -> Tensor:
+        """What the layers take, for a gate's constant v."""
+        return (1 + constant) / 2 if self.residual else constant
 
 
 def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed | str:
@@ -54,6 +63,8 @@ def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed 
     placed = Placed()
     try:
         if forwards:
+            if len(value.uses) == 1 and not value.returned and _adds(value.uses[0], value, product.inputs[0]):
+                placed.residual, value = True, value.uses[0].outputs[0]
             _forwards(value, labels, placed)
         else:
             _backwards(product.inputs[0], labels, placed)
@@ -61,6 +72,11 @@ def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed 
         return str(stop)
     layers = [absorption.layer for absorption in placed.absorptions]
     return placed if len(set(layers)) == len(layers) else f"{layers[0]} would be scaled twice"
+
+
+def _adds(call: Call, *values: Value) -> bool:
+    """Whether a call adds these values, and nothing else."""
+    return call.name in _ADDITIONS and not call.kwargs and len(call.args) == 2 and set(call.inputs) == set(values)
 
 
 def _backwards(value: Value, labels: Tensor, placed: Placed) -> None:
@@ -73,7 +89,7 @@ def _backwards(value: Value, labels: Tensor, placed: Placed) -> None:
     axis = output_axis(call)
     if axis is not None:
         _take(call, axis, labels, placed, forwards=False)
-    elif call.name in ("add", "__add__", "__radd__", "__iadd__"):
+    elif call.name in _ADDITIONS:
         if any(part.tensor.shape != value.tensor.shape for part in call.inputs) or call.kwargs:
             raise _StopError("something is added that broadcasts over the map")
         for part in call.inputs:
@@ -93,6 +109,10 @@ def _forwards(value: Value, labels: Tensor, placed: Placed) -> None:
     if value.returned:
         raise _StopError("the network returns it")
     for call in value.uses:
+        if call.name in SPLITS and call.inputs == [value]:
+            for part, share in zip(call.outputs, parts(call, labels), strict=True):
+                _forwards(part, share, placed)
+            continue
         if call.inputs[0] is not value or value in call.inputs[1:] or len(call.outputs) != 1:
             raise _StopError(f"{call.name} takes it together with another map")
         axis = input_axis(call)

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from stripe.adapter import Batch, run
 from stripe.fold.absorbing import output_axis
 from stripe.fold.batches import Batches
 from stripe.fold.sites import Foldable
@@ -30,7 +31,7 @@ def reestimate(model: nn.Module, batches: Batches) -> int:
     Returns:
         How many layers.
     """
-    norms = _norms_after_gates(model, batches.first()[:2])
+    norms = _norms_after_gates(model, batches.first().first(2))
     if not norms:
         return 0
     momenta = [norm.momentum for norm in norms]
@@ -40,9 +41,9 @@ def reestimate(model: nn.Module, batches: Batches) -> int:
                 norm.reset_running_stats()
                 norm.momentum = None  # the plain mean of all batches
                 norm.train()
-            for images, _ in track(batches, "estimating batch statistics", total=len(batches)):
-                if len(images) > 1:  # one image has no variance
-                    model(images)
+            for batch, _ in track(batches, "estimating batch statistics", total=len(batches)):
+                if len(batch) > 1:  # one image has no variance
+                    run(model, batch)
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
@@ -67,7 +68,7 @@ def correct_biases(model: nn.Module, original: nn.Module, places: Sequence[Folda
     Returns:
         How many layers.
     """
-    calls = follow(model, batches.first()[:2])
+    calls = follow(model, batches.first().first(2))
     next_layers = {place.module: _next_biased(calls, place.module) for place in places}
     every = sorted({layer for layers in next_layers.values() for layer in layers})
     if not every:
@@ -85,7 +86,7 @@ def correct_biases(model: nn.Module, original: nn.Module, places: Sequence[Folda
     return len(done)
 
 
-def _norms_after_gates(model: nn.Module, images: Tensor) -> list[_BatchNorm]:
+def _norms_after_gates(model: nn.Module, images: Batch) -> list[_BatchNorm]:
     seen, names = False, []
     for call in follow(model, images):
         module = model.get_submodule(call.module)
@@ -114,8 +115,8 @@ def _next_biased(calls: Sequence[Call], gate: str) -> list[str]:
 def _means(model: nn.Module, layers: Sequence[str], batches: Batches) -> dict[str, Tensor]:
     """Mean output of each layer, before an activation inside it, per channel over images and positions: float64."""
     with evaluating(model), torch.no_grad(), _Watcher(model, layers) as watcher:
-        for images, _ in batches:
-            model(images)
+        for batch, _ in batches:
+            run(model, batch)
     return {layer: watcher.sums[layer] / watcher.counts[layer] for layer in layers}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stripe.adapter import run
 from stripe.fold.batches import Batches
 from stripe.fold.sites import Foldable
 from stripe.models.constant_gate import ConstantGate
@@ -36,8 +37,8 @@ def refit(model: nn.Module, original: nn.Module, places: Sequence[Foldable], bat
     fits = [_Fit(original.get_submodule(place.module), place.axis) for place in places]
     try:
         with evaluating(original), torch.no_grad():
-            for images, _ in track(batches, "fitting constants", total=len(batches)):
-                original(images)
+            for batch, _ in track(batches, "fitting constants", total=len(batches)):
+                run(original, batch)
     finally:
         for fit in fits:
             fit.remove()

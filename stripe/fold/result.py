@@ -11,6 +11,7 @@ from torch import nn
 
 from stripe.capture import Site
 from stripe.errors import StripeError
+from stripe.fold.batches import Measure
 from stripe.fold.calibrating import Moments
 from stripe.fold.choosing import Effect
 from stripe.fold.sites import Foldable
@@ -34,7 +35,8 @@ class FoldResult:
             took it; ``reason`` for those that none took.
         steps: A row a step, on the held-out images: ``step``, ``accuracy`` (per cent), ``uncertainty`` (standard error
             of its change against attention over images, points), ``loss``, ``error`` (of the logits, relative), and
-            whether it was ``kept``.
+            whether it was ``kept``. Where the agreement with the network with attention was measured, that is
+            ``agreement``, in the table of the sites ``agreement_change``, and there is no loss.
         frontier: Accuracy against speed, see `stripe.fold.choosing.curve`; None where it was not asked for.
         speed: Of the folded network, relative to the one with attention, on this machine and a calibration batch.
         folded: What `stripe.models.restructuring.restructure` makes the same structure with.
@@ -69,12 +71,13 @@ class FoldResult:
 
 def describe_site(
     site: Site,
-    moments: Moments,
+    moments: Moments | None,
     place: Foldable | None,
     landing: Landing | None,
     effect: Effect | None,
     seconds: float | None,
     reason: str,
+    measure: Measure,
 ) -> dict[str, Any]:
     """A row of the table of sites, see `FoldResult`."""
     if place is None:
@@ -85,10 +88,10 @@ def describe_site(
     return {
         "site": site.name,
         "kind": site.kind,
-        "stripe_index": moments.stripe_index,
-        "std": moments.std,
+        "stripe_index": moments.stripe_index if moments else nan,
+        "std": moments.std if moments else nan,
         "error": effect.error,
-        "accuracy_change": effect.accuracy,
+        f"{measure}_change": effect.accuracy,
         "uncertainty": effect.uncertainty,
         "loss_change": effect.loss,
         "milliseconds": nan if seconds is None else 1e3 * seconds,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stripe.adapter import Batch, run
 from stripe.capture import Recorder, Site, discover
-from stripe.capture.modes import foreign_forward
 from stripe.errors import StripeError
-from stripe.fold.exactness import in_double, same
+from stripe.fold.exactness import Trial
 from stripe.models.outlining import Outline, outline, outlines
 from stripe.models.replacing import replace_module
 
@@ -52,7 +52,7 @@ class _Replay(nn.Module):
         return x * self.gate.view(shape)
 
 
-def find_foldable(model: nn.Module, images: Tensor) -> tuple[list[Foldable], dict[str, str], list[Site]]:
+def find_foldable(model: nn.Module, images: Tensor | Batch) -> tuple[list[Foldable], dict[str, str], list[Site]]:
     """Try each site: does the network stay the same when its module only multiplies by the gate as recorded?
 
     That is tried, not read from class names: in float64, for each image its own gate, the network's outputs must be the
@@ -61,7 +61,7 @@ def find_foldable(model: nn.Module, images: Tensor) -> tuple[list[Foldable], dic
 
     Args:
         model: Any network; not changed.
-        images: (N, 3, H, W), two images or more.
+        images: (N, 3, H, W), two images or more; or a batch of another form.
 
     Returns:
         The sites that can be folded, the reason for each that can't, and all that depend on the image; in the order of
@@ -70,20 +70,25 @@ def find_foldable(model: nn.Module, images: Tensor) -> tuple[list[Foldable], dic
     Raises:
         StripeError: The network has no attention, or does not run.
     """
-    copied, images, tolerance = in_double(model, images)
-    sites = [site for site in discover(copied, images) if site.is_attention]
+    trial = _Trial(model, images)
+    sites = [site for site in discover(trial.model, trial.batch.inputs) if site.is_attention]
     if not sites:
         raise StripeError(
             "the network has no attention that depends on the image, so there is nothing to fold; ASR is fused by "
             "`stripe fuse`"
         )
-    with torch.no_grad(), Recorder(copied, sites, record_input=False, dtype=images.dtype) as recorder:
-        copied(images)
-        gates = {name: recorded.attention.to(images.device) for name, recorded in recorder.take().items()}
-    trial = _Trial(copied, images, tolerance)
-    found, reasons = [], {}
-    for site in reversed(sites):
-        place = _refusal(site, trial.runs) or trial.place(site, gates[site.name])
+    # Of those alone that can be folded: nobody asks for the others' values.
+    reasons = {site.name: reason for site in sites if (reason := _refusal(site, trial.runs))}
+    recorded = [site for site in sites if site.name not in reasons]
+    dtype = trial.wanted[0].dtype
+    gates: dict[str, Tensor] = {}
+    if recorded:
+        with torch.no_grad(), Recorder(trial.model, recorded, record_input=False, dtype=dtype) as recorder:
+            run(trial.model, trial.batch)
+            gates = {name: found.attention.to(trial.wanted[0].device) for name, found in recorder.take().items()}
+    found = []
+    for site in reversed(recorded):
+        place = trial.place(site, gates[site.name])
         if isinstance(place, Foldable):
             found.append(place)
         else:
@@ -109,31 +114,6 @@ def outline_places(model: nn.Module, places: Sequence[Foldable], chosen: Sequenc
     return needed
 
 
-def _output(model: nn.Module, images: Tensor) -> Tensor:
-    with foreign_forward(model, images), torch.no_grad():
-        output = model(images)
-    if not isinstance(output, Tensor):
-        raise StripeError(f"the model returns a {type(output).__name__}; only one that returns a tensor can be folded")
-    return output
-
-
-def _count_runs(model: nn.Module, images: Tensor) -> dict[str, int]:
-    runs = dict.fromkeys(dict(model.named_modules()), 0)
-
-    def count(path: str) -> None:
-        runs[path] += 1
-
-    handles = [
-        module.register_forward_pre_hook(lambda *_, path=path: count(path)) for path, module in model.named_modules()
-    ]
-    try:
-        _output(model, images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return runs
-
-
 def _refusal(site: Site, runs: dict[str, int]) -> str | None:
     """Why a site cannot be folded at all."""
     if site.kind != "channel":
@@ -145,15 +125,34 @@ def _refusal(site: Site, runs: dict[str, int]) -> str | None:
     return None
 
 
-class _Trial:
+class _Trial(Trial):
     """A copy of the network in which one site after the other multiplies by its gate as recorded."""
 
-    def __init__(self, model: nn.Module, images: Tensor, tolerance: float) -> None:
-        self.model, self.images, self.tolerance = model, images, tolerance
-        self.runs = _count_runs(model, images)
-        self.wanted = _output(model, images)
-        if not self.wanted.isfinite().all():
+    def __init__(self, model: nn.Module, images: Tensor | Batch) -> None:
+        super().__init__(model, images)
+        if not self.wanted:
+            raise StripeError("the model returns no floating-point numbers; only a classifier can be folded")
+        if not all(output.isfinite().all() for output in self.wanted):
             raise StripeError("the model's outputs are not all finite numbers; its weights may be damaged")
+        self.runs = self._count_runs()
+
+    def _count_runs(self) -> dict[str, int]:
+        """Path of each module → how often it runs in a forward pass."""
+        runs = dict.fromkeys(dict(self.model.named_modules()), 0)
+
+        def count(path: str) -> None:
+            runs[path] += 1
+
+        handles = [
+            module.register_forward_pre_hook(lambda *_, path=path: count(path))
+            for path, module in self.model.named_modules()
+        ]
+        try:
+            self.outputs()
+        finally:
+            for handle in handles:
+                handle.remove()
+        return runs
 
     def place(self, site: Site, gate: Tensor) -> Foldable | str:
         """Put a replay in the place of the site's module, or of one around it, or of a part of it; why not, else."""
@@ -199,8 +198,7 @@ class _Trial:
 
     def _computes_the_same(self) -> bool:
         try:
-            with torch.no_grad():
-                return same(self.model(self.images), self.wanted, self.tolerance)
-        except Exception as error:  # a module took or gave more than a map; any model may say so in its own way
+            return self.is_unchanged()
+        except StripeError as error:  # a module took or gave more than a map
             logger.debug("changed, the network does not run: %s", error)
             return False

@@ -1,12 +1,12 @@
 """What each step of folding did to the accuracy, and whether it stays."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
+from stripe.adapter import copy_model
 from stripe.fold.batches import Batches, Score, score
 
 __all__ = ["Steps", "counted"]
@@ -40,7 +40,7 @@ class Steps:
             The changed network, or the same.
         """
         best = next(row for row in reversed(self.rows) if row["kept"])
-        changed = copy.deepcopy(model)
+        changed = copy_model(model)
         extent = way(changed)
         row = self._row(f"{name} ({extent})", score(changed, self.images))
         by = "error" if row["loss"] != row["loss"] else "loss"  # NaN without labels
@@ -55,7 +55,7 @@ class Steps:
     def _row(self, name: str, found: Score) -> dict[str, Any]:
         return {
             "step": name,
-            "accuracy": found.accuracy,
+            found.measure: found.accuracy,
             "uncertainty": found.uncertainty(self.original),
             "loss": found.loss,
             "error": found.error(self.original),

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import isotonic_regression
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from stripe.adapter import Batch, call, ours, run
 from stripe.fold.gating import put_gates
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
@@ -23,33 +26,35 @@ LEAST = 0.02
 """Seconds that a network is measured for in each round, at least."""
 
 
-def seconds_of(model: nn.Module, places: Sequence[Foldable], images: Tensor) -> dict[str, float]:
+def seconds_of(model: nn.Module, places: Sequence[Foldable], images: Batch) -> dict[str, float]:
     """Seconds that each place's module takes for a batch, on the maps that it is given.
 
     Args:
         model: With attention.
         places: Which.
-        images: The batch, (N, 3, H, W).
+        images: The batch.
 
     Returns:
         Name of the site → seconds, of the fastest of some passes.
     """
-    modules = {place.site.name: model.get_submodule(place.module) for place in places}
-    seconds = {}
-    maps: dict[str, Tensor] = {}
+    seconds: dict[str, float] = {}
+    for place in places:  # one after the other, so that one map is held at a time
+        module = model.get_submodule(place.module)
+        handles: list[RemovableHandle] = []
 
-    def keep(name: str) -> object:
-        return modules[name].register_forward_pre_hook(lambda _, args: maps.update({name: args[0]}))
+        @ours
+        def measure(module: nn.Module, args: tuple[Any, ...], name: str = place.site.name, own: Any = handles) -> None:
+            # Here, and not afterwards: what the network runs the module in (autocast) is in force.
+            own.pop().remove()
+            seconds[name] = _seconds(module, args[0])
 
-    for name, module in modules.items():  # one after the other, so that one map is held at a time
-        handle = keep(name)
+        handles.append(module.register_forward_pre_hook(measure))
         try:
             with evaluating(model), torch.no_grad():
-                model(images)
-                handle.remove()  # type: ignore[attr-defined]
-                seconds[name] = _seconds(module, maps.pop(name))
+                run(model, images)
         finally:
-            handle.remove()  # type: ignore[attr-defined]
+            for handle in handles:
+                handle.remove()
     return seconds
 
 
@@ -58,7 +63,7 @@ def relative_speeds(
     places: Sequence[Foldable],
     values: Mapping[str, Tensor],
     landings: Mapping[str, Landing],
-    images: Tensor,
+    images: Batch,
 ) -> list[float]:
     """How fast the network is with the first 0, 1, 2 … places folded, relative to none.
 
@@ -91,21 +96,29 @@ def relative_speeds(
     return [float(ratio) for ratio in fitted[0] / fitted]
 
 
-def relative_speed(original: nn.Module, folded: nn.Module, images: Tensor) -> float:
+def relative_speed(original: nn.Module, folded: nn.Module, images: Batch) -> float:
     """How many times as fast as the original the folded network is, both taking turns."""
     rounds = [(_seconds(original, images), _seconds(folded, images)) for _ in range(ROUNDS)]
     before, after = np.min(rounds, axis=0)
     return float(before / after)
 
 
-def _seconds(module: nn.Module, x: Tensor) -> float:
+def _seconds(module: nn.Module, x: Tensor | Batch) -> float:
     """Of one forward pass: the fastest of three, of short ones of as many as fill `LEAST`, after one that warms up."""
     times: list[float] = []
-    with torch.inference_mode():
+    with torch.no_grad():
         while len(times) < 4 or sum(times) < LEAST:
+            own = x.clone() if isinstance(x, Tensor) else x.map(torch.clone).inputs  # it may be changed
+            _wait(x)
             start = time.perf_counter()
-            module(x)
-            if x.device.type != "cpu":
-                torch.accelerator.synchronize(x.device)
+            call(module, own)
+            _wait(x)
             times.append(time.perf_counter() - start)
     return min(times[1:])
+
+
+def _wait(x: Tensor | Batch) -> None:
+    """For the device to be done."""
+    tensor = x if isinstance(x, Tensor) else x.images
+    if isinstance(tensor, Tensor) and tensor.device.type != "cpu":
+        torch.accelerator.synchronize(tensor.device)

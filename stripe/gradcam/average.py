@@ -10,13 +10,14 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from stripe.capture.loading import Loader, count_images, images_and_labels
+from stripe.adapter import Batch, batch_of, isolated
+from stripe.capture.loading import Loader, count_images
 from stripe.capture.thumbnails import thumbnails
-from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.gradcam.layers import find_layer
 from stripe.gradcam.maps import GradCam
 from stripe.gradcam.moments import Moments, distance_from_centre
+from stripe.gradcam.scores import differentiable
 from stripe.progress import progress_bar
 
 __all__ = ["Target", "gradcam"]
@@ -24,12 +25,14 @@ __all__ = ["Target", "gradcam"]
 Target = Literal["predicted", "label"] | int
 
 
+@isolated()
 def gradcam(
     model: nn.Module,
     loader: Loader,
     layer: str | None = None,
     *,
     target: Target = "predicted",
+    classes: npt.ArrayLike | None = None,
     maps: bool = False,
     preprocess: Callable[[Tensor], Tensor] | None = None,
 ) -> xr.Dataset:
@@ -40,9 +43,10 @@ def gradcam(
 
     Args:
         model: Any classifier; left as it was.
-        loader: The images, all of one size; a ``DataLoader`` or [Loader][stripe.capture.Loader].
+        loader: The images, all of one size; a ``DataLoader``, a list of batches or a [Loader][stripe.capture.Loader].
         layer: Name of a module. Default: the last stage ([find_layer][stripe.gradcam.find_layer]).
         target: The class whose evidence is looked for: the predicted one, the image's label, or one and the same.
+        classes: (labels,), the network's class for each label, with the target ``label``. Default: they are the same.
         maps: Whether to keep the map of every image.
         preprocess: Turns a batch from the loader, already on the model's device, into the model's input. Default: no
             change.
@@ -68,12 +72,14 @@ def gradcam(
         >>> averages = gradcam(timm.create_model("resnet50", pretrained=True), loader)  # doctest: +SKIP
         >>> averages["mean"].plot.imshow()  # doctest: +SKIP
     """
-    model = unwrap(model)
-    prepare = preprocess or (lambda images: images)
-    first, _ = images_and_labels(next(iter(loader), None))
-    device = next(model.parameters(), first).device
-    layer = layer or find_layer(model, prepare(first[:2].to(device)))
-    count, size = count_images(loader), tuple(first.shape[-2:])
+    model = differentiable(model)
+    numbers = None if classes is None else torch.from_numpy(np.asarray(classes, dtype=np.int64))
+    first = batch_of(next(iter(loader), None), model).stacked()
+    size = _size(first)
+    device = next(model.parameters(), first.labels).device
+    layer = layer or find_layer(model, first.first(2).on(model, preprocess))
+    # A list of batches has a length, but that is the number of batches.
+    count = sum(len(batch_of(item)) for item in loader) if isinstance(loader, list | tuple) else count_images(loader)
     moments = Moments(size, device)
     distance = torch.from_numpy(distance_from_centre(*size)).float().to(device)
     kept = _on_disk((count, *size)) if maps else None
@@ -83,24 +89,28 @@ def gradcam(
     with GradCam(model, layer) as cam, progress_bar() as progress:
         task = progress.add_task("Grad-CAM", total=count, note=layer)
         for batch in loader:
-            images, labels = images_and_labels(batch)
-            if tuple(images.shape[-2:]) != size:
-                raise StripeError(f"The images have different sizes, such as {size} and {tuple(images.shape[-2:])}.")
-            if moments.count + len(images) > count:
+            taken = batch_of(batch, model).stacked()
+            if not len(taken):
+                continue
+            labels = taken.labels
+            assert isinstance(taken.images, Tensor)
+            if _size(taken) != size:
+                raise StripeError(f"The images have different sizes, such as {size} and {_size(taken)}.")
+            if moments.count + len(taken) > count:
                 raise StripeError(f"The loader gave more than the {count} images that it announced.")
-            values, classes = cam(prepare(images.to(device, non_blocking=True)), _classes(target, labels))
+            values, chosen = cam(taken.on(model, preprocess), _classes(target, labels, numbers))
             moments.add(values)
             mass, moment = values.mean((1, 2)), (values * distance).mean((1, 2))
-            column = torch.stack([classes.float(), mass, moment]).cpu().numpy()
-            start = moments.count - len(images)
+            column = torch.stack([chosen.float(), mass, moment]).cpu().numpy()
+            start = moments.count - len(taken)
             _check_finite(column, start)
             columns.append(column)
             labelled.append(labels.cpu().numpy())
-            if (small := thumbnails(images)) is not None:
+            if (small := thumbnails(taken.images)) is not None:
                 pictures = pictures + small.sum(0, dtype=torch.float64).numpy()
             if kept is not None:
                 kept[start : moments.count] = values.cpu().numpy()
-            progress.advance(task, len(images))
+            progress.advance(task, len(taken))
     if moments.count != count:
         raise StripeError(f"The loader gave {moments.count} images, not the {count} that it announced.")
     classes_, masses, moments_ = np.concatenate(columns, axis=1)
@@ -128,7 +138,13 @@ def gradcam(
     )
 
 
-def _classes(target: Target, labels: Tensor) -> Tensor | int | None:
+def _size(batch: Batch) -> tuple[int, ...]:
+    """Height and width of the images."""
+    assert isinstance(batch.images, Tensor)
+    return tuple(batch.images.shape[-2:])
+
+
+def _classes(target: Target, labels: Tensor, numbers: Tensor | None) -> Tensor | int | None:
     """What GradCam is to look for in a batch."""
     if isinstance(target, int):
         return target
@@ -138,7 +154,7 @@ def _classes(target: Target, labels: Tensor) -> Tensor | int | None:
         raise StripeError(f"The target is {target!r}; it must be predicted, label or the number of a class.")
     if (labels < 0).any():
         raise StripeError("The loader gives no labels: take the predicted class, or one class for all, as the target.")
-    return labels
+    return labels if numbers is None else numbers[labels]
 
 
 def _check_finite(column: npt.NDArray[np.float32], start: int) -> None:

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from stripe.capture.modes import as_input, foreign_forward
-from stripe.capture.unwrap import unwrap
+from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, run
 from stripe.errors import StripeError
 from stripe.gradcam.grid import grid_of
-from stripe.gradcam.scores import check_scores, frozen
+from stripe.gradcam.scores import differentiable, frozen
 from stripe.modes import evaluating
 
 __all__ = ["candidates", "find_layer", "get_layer", "prefix_tokens"]
@@ -32,7 +30,7 @@ class Candidate:
     matters: bool
 
 
-def find_layer(model: nn.Module, images: Tensor) -> str:
+def find_layer(model: nn.Module, images: Tensor | Batch) -> str:
     """The name of the layer that Grad-CAM is taken at where nobody names one: the last stage's output.
 
     That is the last module to finish that has parameters, gives a map or tokens, and at whose positions the score of
@@ -43,12 +41,12 @@ def find_layer(model: nn.Module, images: Tensor) -> str:
 
     Args:
         model: A classifier; left as it was.
-        images: (N, 3, H, W), as the model takes them; two are enough.
+        images: (N, 3, H, W), as the model takes them, or a batch of another form; two are enough.
 
     Raises:
         StripeError: There is none, or the model does not run.
     """
-    model = unwrap(model)
+    model = differentiable(model)
     found = candidates(model, images)
     for candidate in reversed(found):
         if candidate.matters:
@@ -80,13 +78,24 @@ def get_layer(model: nn.Module, name: str) -> nn.Module:
     return modules[name]
 
 
-def candidates(model: nn.Module, images: Tensor) -> list[Candidate]:
+@isolated()
+def candidates(model: nn.Module, images: Tensor | Batch) -> list[Candidate]:
     """The modules among which one is chosen, in the order in which they finish."""
+    batch = batch_of(images, model).stacked().on(model)
     outputs: dict[str, Tensor] = {}
+    order: dict[str, None] = {}
+    forward = True
 
     def keep(name: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.requires_grad and len(output) == len(images):
-            outputs.pop(name, None)  # what runs twice counts where it runs last
+        if not isinstance(output, Tensor) or not output.is_floating_point() or len(output) != len(batch):
+            return
+        if forward:
+            order.pop(name, None)  # what runs twice counts where it runs last
+            order[name] = None
+            outputs.pop(name, None)
+        # Where gradients are checkpointed, a layer runs again in the backward pass, and may be seen only then.
+        if output.requires_grad and name not in outputs:
+            output.retain_grad()
             outputs[name] = output
 
     with ExitStack() as stack:
@@ -96,18 +105,19 @@ def candidates(model: nn.Module, images: Tensor) -> list[Candidate]:
             # Tokens of a linear layer are a step inside a block, and no stage's output.
             if name and next(module.parameters(), None) is not None and not isinstance(module, nn.Linear):
                 stack.enter_context(module.register_forward_hook(partial(keep, name)))
-        # A clone, because some networks normalise their input in place.
-        inputs = as_input(model, images).detach().requires_grad_().clone()
-        stack.enter_context(foreign_forward(model, inputs))
-        scores = check_scores(model(inputs), images)
-        if not outputs:
+        output = run(model, batch.map(lambda images: images.detach().clone().requires_grad_()))
+        scores = class_scores(output, len(batch))
+        forward = False
+        if not scores.requires_grad:
             return []
-        gradients = torch.autograd.grad(scores.amax(1).sum(), list(outputs.values()), allow_unused=True)
-    prefix, size = prefix_tokens(model), (images.shape[-2], images.shape[-1])
+        with explained(model, batch):
+            scores.amax(1).sum().backward()  # type: ignore[no-untyped-call]
+    assert isinstance(batch.images, Tensor)
+    prefix, size = prefix_tokens(model), (batch.images.shape[-2], batch.images.shape[-1])
     found = []
-    for (name, output), gradient in zip(outputs.items(), gradients, strict=True):
+    for name, output in ((name, outputs[name]) for name in order if name in outputs):
         if grid := grid_of(tuple(output.shape), size, prefix):
-            matters = gradient is not None and bool(grid(gradient).any())
+            matters = output.grad is not None and bool(grid(output.grad).any())
             found.append(Candidate(name, matters))
     return found
 

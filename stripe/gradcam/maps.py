@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stripe.capture.modes import as_input, foreign_forward
-from stripe.capture.unwrap import unwrap
+from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, ours, run
 from stripe.errors import StripeError
 from stripe.gradcam.grid import grid_of
 from stripe.gradcam.layers import get_layer, prefix_tokens
-from stripe.gradcam.scores import check_scores, frozen
+from stripe.gradcam.scores import differentiable, frozen
 from stripe.modes import evaluating
 
 __all__ = ["GradCam", "Maps"]
@@ -63,7 +62,7 @@ class GradCam:
     """
 
     def __init__(self, model: nn.Module, layer: str) -> None:
-        self.model, self.layer = unwrap(model), layer
+        self.model, self.layer = differentiable(model), layer
         self._module = get_layer(self.model, layer)
         self._prefix = prefix_tokens(self.model)
         self._output: Any = None
@@ -84,37 +83,46 @@ class GradCam:
     ) -> None:
         self._entered.close()
 
-    def __call__(self, images: Tensor, classes: Tensor | int | None = None) -> Maps:
+    @isolated()
+    def __call__(self, images: Tensor | Batch, classes: Tensor | int | None = None) -> Maps:
         """Maps of a batch.
 
         Args:
-            images: (N, 3, H, W), as the model takes them.
+            images: (N, 3, H, W), as the model takes them, or a batch of another form.
             classes: Whose evidence is looked for: (N) int64, or one class for all. Default: the predicted ones.
 
         Raises:
             StripeError: The model does not run, is no classifier, has no such class, or the layer gives no map, does
                 not run, or has no influence on the scores.
         """
-        inputs = as_input(self.model, images)
-        self._output = None
-        with foreign_forward(self.model, inputs):
-            scores = check_scores(self.model(inputs), images)
+        batch = batch_of(images, self.model).stacked().on(self.model)
+        pixels = batch.images
+        assert isinstance(pixels, Tensor)
+        with torch.enable_grad():
+            scores, activation = self._run(batch.map(Tensor.detach))
+            if not scores.requires_grad:  # a checkpoint of gradients may want its inputs to ask for them
+                scores, activation = self._run(batch.map(lambda images: images.detach().clone().requires_grad_()))
             chosen = _classes(classes, scores)
-            activation = self._activation()
             score = scores.gather(1, chosen[:, None]).sum()
-            gradient = torch.autograd.grad(score, activation, allow_unused=True)[0] if score.requires_grad else None
+            if score.requires_grad:
+                with explained(self.model, batch):
+                    score.backward()  # type: ignore[no-untyped-call]
+        # Where it is checkpointed, the layer has run once more, and that is what the gradient is of.
+        again, self._output = self._output, None
+        gradient = activation.grad if activation.grad is not None or again is None else again.grad
         if gradient is None:
             raise StripeError(f"The scores don't depend on the output of {self.layer}; name another layer.")
-        grid = grid_of(tuple(activation.shape), (images.shape[-2], images.shape[-1]), self._prefix)
-        if grid is None or len(activation) != len(images):
+        grid = grid_of(tuple(activation.shape), (pixels.shape[-2], pixels.shape[-1]), self._prefix)
+        if grid is None or len(activation) != len(pixels):
             shape = "×".join(map(str, activation.shape))
             raise StripeError(f"The output of {self.layer} ({shape}) is no map over the image; name another layer.")
         with torch.no_grad():
             weights = grid(gradient).float().mean((2, 3))
             coarse = torch.einsum("nk,nkhw->nhw", weights, grid(activation).float()).relu()
             coarse = coarse.where(scores.isfinite().all(1)[:, None, None], torch.nan)
-            return Maps(_stretched(coarse, images), chosen)
+            return Maps(_stretched(coarse, pixels), chosen)
 
+    @ours
     def _cut(self, _module: nn.Module, _args: Any, output: Any) -> Any:
         """Hook: what follows the layer is computed from a leaf, whose gradient is asked for."""
         self._output = output
@@ -123,6 +131,12 @@ class GradCam:
         self._output = output.detach().requires_grad_()
         with torch.enable_grad():
             return self._output.clone()  # which the next layer may change in place
+
+    def _run(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Scores (N, classes), and the layer's output."""
+        self._output = None
+        scores = class_scores(run(self.model, batch), len(batch))
+        return scores, self._activation()
 
     def _activation(self) -> Tensor:
         output, self._output = self._output, None

@@ -2,14 +2,28 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from stripe.errors import StripeError
+from stripe.adapter import check_weights, copy_model, isolated
+from stripe.capture.unwrap import unwrap
 
-__all__ = ["check_scores", "frozen"]
+__all__ = ["differentiable", "frozen"]
+
+
+def differentiable(model: nn.Module) -> nn.Module:
+    """The module underneath wrappers; a copy, where it was made in inference mode, which allows no gradients.
+
+    Raises:
+        StripeError: Its weights have no values, or it is TorchScript.
+    """
+    check_weights(model)
+    model = unwrap(model)
+    if not any(parameter.is_inference() for parameter in model.parameters()):
+        return model
+    with isolated():
+        return copy_model(model)
 
 
 @contextmanager
@@ -24,18 +38,3 @@ def frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
-
-
-def check_scores(scores: Any, images: Tensor) -> Tensor:
-    """The scores (N, K) of a classifier.
-
-    Raises:
-        StripeError: The model gave something else.
-    """
-    if isinstance(scores, Tensor) and scores.ndim == 2 and len(scores) == len(images):
-        return scores
-    given = f"a tensor of shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
-    raise StripeError(
-        f"Grad-CAM needs a classifier, which gives scores of shape (images, classes); for {len(images)} images this "
-        f"model gives {given}. Wrap it in a module that returns the scores alone."
-    )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from stripe.adapter import Batch, batch_of, run, tensors_of
 from stripe.modes import evaluating
 
 __all__ = ["Call", "Value", "follow"]
@@ -64,16 +65,20 @@ class Call:
         return self.kwargs[name] if name in self.kwargs else self.args[position] if position < len(self.args) else None
 
 
-def follow(model: nn.Module, images: Tensor) -> list[Call]:
+def follow(model: nn.Module, images: Tensor | Batch) -> list[Call]:
     """Run a model once, in evaluation mode, and write down what was computed of what.
 
     Args:
         model: Any; as it was afterwards.
-        images: (N, 3, H, W), of the type of its weights.
+        images: (N, 3, H, W), of the type of its weights; or a batch of another form.
 
     Returns:
         The calls, in their order.
+
+    Raises:
+        StripeError: The model does not run.
     """
+    batch = batch_of(images, model)
     writer = _Writer(model)
     handles = []
     try:
@@ -81,13 +86,12 @@ def follow(model: nn.Module, images: Tensor) -> list[Call]:
             handles.append(module.register_forward_pre_hook(lambda *_, path=path: writer.stack.append(path)))
             handles.append(module.register_forward_hook(lambda *_: writer.leave(), always_call=True))
         with evaluating(model), torch.no_grad(), writer:
-            output = model(images.clone())
+            output = run(model, batch)
     finally:
         for handle in handles:
             handle.remove()
-    for leaf in tree_leaves(output):
-        if isinstance(leaf, Tensor):
-            writer.value_of(leaf).returned = True
+    for tensor in tensors_of(output):
+        writer.value_of(tensor).returned = True
     return writer.calls
 
 

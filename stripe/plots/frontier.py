@@ -17,22 +17,23 @@ def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
     line is the accuracy with attention.
 
     Args:
-        table: From ``stripe fold --frontier`` (`stripe.fold.FoldResult.frontier`): ``sites``, ``accuracy`` (per cent),
-            ``uncertainty`` (points), ``error`` (relative) and ``relative_speed``.
+        table: From ``stripe fold --frontier`` (`stripe.fold.FoldResult.frontier`): ``sites``, ``accuracy`` (or
+            ``agreement``; per cent), ``uncertainty`` (points), ``error`` (relative) and ``relative_speed``.
         style: As in [parameters][stripe.plots.style.parameters].
 
     Raises:
         NothingToDrawError: There was no accuracy to measure.
     """
-    if table["accuracy"].isna().any():
+    measure = "agreement" if "agreement" in table else "accuracy"
+    if table[measure].isna().any():
         raise NothingToDrawError("The table has no accuracies: the images that it was made with had no labels.")
     about = table.attrs
     record = {"kind": "frontier", "table": table.to_dict("list"), **{str(key): value for key, value in about.items()}}
     with styled(style) as settings:
         figure = StripeFigure(settings, 4.6, 3.2, record)
         axes = figure.subplots()
-        axes.axhline(table["accuracy"].iloc[0], color="0.6", linewidth=0.8, linestyle="--", zorder=1)
-        speed, accuracy, uncertainty = table[["relative_speed", "accuracy", "uncertainty"]].to_numpy(float).T
+        axes.axhline(table[measure].iloc[0], color="0.6", linewidth=0.8, linestyle="--", zorder=1)
+        speed, accuracy, uncertainty = table[["relative_speed", measure, "uncertainty"]].to_numpy(float).T
         axes.errorbar(speed, accuracy, uncertainty, color="0.7", linewidth=0.8, zorder=1)
         points = axes.scatter(speed, accuracy, c=100 * table["error"], cmap="viridis", s=22, zorder=2)
         step = max(1, len(table) // 8)  # more numbers than that would lie on each other
@@ -47,12 +48,13 @@ def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
                 fontsize="x-small",
             )
         axes.set_xlabel("speed, relative to the network with attention")
-        axes.set_ylabel("accuracy (%)")
+        axes.set_ylabel("accuracy (%)" if measure == "accuracy" else "agreement with attention (%)")
         axes.set_title("numbers: how many sites are folded", fontsize="small")
         axes.margins(0.08, 0.12)
         axes.spines[["top", "right"]].set_visible(False)
         figure.colorbar(points, ax=axes, label="error of the logits (%)")
         parts = [str(about.get(key, "")) for key in ("model", "processor")]
-        parts += [f"{about['images']:,} held-out images of {about['data']}"] if "images" in about else []
+        split = about.get("split", "held-out")
+        parts += [f"{about['images']:,} {split} images of {about['data']}"] if "images" in about else []
         figure.caption(" · ".join(part for part in parts if part))
         return figure

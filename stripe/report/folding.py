@@ -23,6 +23,11 @@ def frontier_record(table: pd.DataFrame) -> dict[str, list[Any]]:
     Raises:
         StripeError: It is another table, or has no accuracies.
     """
+    if "agreement" in table:
+        raise StripeError(
+            "The frontier has no accuracies but agreements with the network with attention: the labels of the images "
+            "that it was measured on are no classes of the network. `stripe plot --kind frontier` draws it."
+        )
     if missing := [name for name in _COLUMNS if name not in table]:
         raise StripeError(f"This is no table of `stripe fold --frontier`: it lacks {', '.join(missing)}.")
     if table.empty or not all(math.isfinite(value) for value in table["accuracy"]):

@@ -10,6 +10,7 @@ from stripe.errors import StripeError
 from stripe.reproduce.request import Request
 from stripe.reproduce.sources import Found, Sources
 from stripe.training import Run
+from stripe.training.compute import default_precision
 
 __all__ = ["Cache", "Planned", "State"]
 
@@ -47,10 +48,13 @@ class Cache:
     Attributes:
         folder: Which.
         sources: Where the data of the runs comes from.
+        device: Where the runs are computed, as for `stripe.training.train`: it decides the precision, where none is
+            asked for, and that is part of a run's address.
     """
 
     folder: Path
     sources: Sources
+    device: str | None = None
 
     def plan(self, requests: Iterable[Request], captures: Iterable[int] = ()) -> dict[Request, Planned]:
         """Which run serves each request.
@@ -64,14 +68,15 @@ class Cache:
         Raises:
             StripeError: There is no such data.
         """
-        wanted = list(dict.fromkeys(requests))
+        precise = {request: self._precise(request) for request in requests}
+        wanted = list(dict.fromkeys(precise.values()))
         counts = sorted({request.capture for request in wanted}.union(captures) - {0})
         served: dict[Request, Planned] = {}
         for request in wanted:
             twins = [replace(request, capture=count) for count in counts] if request.capture == 0 else []
             found = [twin for twin in map(self._planned, twins) if twin.request in wanted or twin.state != "missing"]
             served[request] = found[0] if found else self._planned(request)
-        return served
+        return {request: served[exact] for request, exact in precise.items()}
 
     def look_again(self, served: Mapping[Request, Planned]) -> dict[Request, Planned]:
         """The same runs, with their states as they are now."""
@@ -80,6 +85,12 @@ class Cache:
             request: replace(planned, state=now[planned.path][0], done=now[planned.path][1])
             for request, planned in served.items()
         }
+
+    def _precise(self, request: Request) -> Request:
+        """The request with the precision that it is really computed in; float32 goes without saying."""
+        if request.precision is None and default_precision(self.device) != "float32":
+            return replace(request, precision=default_precision(self.device))
+        return request
 
     def _planned(self, request: Request) -> Planned:
         found = self.sources.look(request)

@@ -32,6 +32,7 @@ class Request:
         capture: Test images whose attention is recorded.
         train_images: The training images are so many of the data set's; None: all.
         test_images: The same of the test images.
+        precision: None: float32 in the address, see `stripe.reproduce.cache.Cache`.
         image_size: Side in pixels; None: that of the data, or what a third-party network expects.
     """
 

@@ -14,6 +14,7 @@ from stripe.devices import pick_device
 from stripe.reproduce.request import Request
 from stripe.reproduce.sources import Sources
 from stripe.training import EpochMetrics, train
+from stripe.training.compute import default_precision
 
 __all__ = ["Job", "perform"]
 
@@ -60,10 +61,13 @@ def perform(job: Job, on_epoch: Callable[[EpochMetrics], None] | None = None) ->
             _capture_published(job)
             return
         data = job.sources.load(job.request)
+        settings = {**job.request.training(), "capture": min(job.request.capture, len(data.test))}
+        if job.request.precision is None and default_precision(job.device) != "float32":
+            settings["precision"] = "float32"  # a run's address without a precision is that of float32
         train(
             job.path,
             data,
-            **{**job.request.training(), "capture": min(job.request.capture, len(data.test))},
+            **settings,
             save_every=0,
             device=job.device,
             workers=job.workers,

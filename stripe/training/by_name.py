@@ -218,7 +218,7 @@ def train(
             run,
             compute=compute,
             seed=seed,
-            meta={**described, "scale": scale},
+            meta={**described, "scale": scale, "select": select},
             validation=validation,
             images_per_epoch=images_per_epoch,
             accumulate=accumulate,

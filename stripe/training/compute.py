@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from stripe.data import Data
+from stripe.devices import pick_device
 
-__all__ = ["Compute", "Precision"]
+__all__ = ["Compute", "Precision", "default_precision"]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -64,3 +65,12 @@ class Compute:
         images = images.to(self.device, non_blocking=True)
         # Rearranged while it is a byte a value.
         return data.normalize(images.contiguous(memory_format=torch.channels_last))
+
+
+def default_precision(device: str | None = None) -> Precision:
+    """What is computed in where nobody asks for a precision, see `Compute.on`.
+
+    Args:
+        device: As for `stripe.devices.pick_device`.
+    """
+    return "bfloat16" if Compute.on(pick_device(device)).dtype == torch.bfloat16 else "float32"

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stripe.adapter import batch_of, call, class_scores, explained, isolated
 from stripe.asr import cached
-from stripe.capture.modes import foreign_forward
 from stripe.data import Data
 from stripe.errors import StripeError
 from stripe.training.compute import Compute
@@ -67,6 +67,7 @@ class _Tally:
         return Score(math.fsum(self.losses) / self.images, 100 * self.hits / self.images)
 
 
+@isolated()
 def train_epoch(
     model: nn.Module,
     batches: Batches,
@@ -124,11 +125,11 @@ def train_epoch(
         sums = []
         for number, (part, own_images) in enumerate(zip(parts, own, strict=True), 1):
             own_labels = labels[part]
-            with world.step(model, last=number == len(parts)):
+            with world.step(model, last=number == len(parts)), torch.enable_grad():
                 with cached():
                     logits = _logits(model, own_images, data, compute)
                 loss = F.cross_entropy(logits, own_labels)
-                # The mean over the whole batch: gradients are added over the parts, and averaged over the processes.
+                # The mean over the whole batch: gradients are added over the parts, averaged over the processes.
                 share = len(own_labels) * world.size / len(labels)
                 (loss * share).backward()  # type: ignore[no-untyped-call]
             sums.append(_sums(loss, logits, own_labels))
@@ -142,6 +143,7 @@ def train_epoch(
     return look()
 
 
+@isolated()
 def evaluate(model: nn.Module, batches: Batches, data: Data, compute: Compute, *, world: World | None = None) -> Score:
     """Score a network on images as they are.
 
@@ -183,14 +185,12 @@ def diverged(what: str) -> StripeError:
 
 
 def _logits(model: nn.Module, images: Tensor, data: Data, compute: Compute) -> Tensor:
-    """Logits (N, num_classes), float32."""
+    """Logits (N, classes), float32; of a network that gives one, those of no and of yes."""
     with compute.autocast():
-        inputs = compute.input(data, images)
-        with foreign_forward(model, inputs):
-            logits = model(inputs)
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        shape = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise StripeError(f"The model returns {shape}; only logits (N, classes) can be trained.")
+        batch = batch_of(compute.input(data, images), model)  # the network's own, which it may change
+        with explained(model, batch):
+            output = call(model, batch.inputs)
+    logits = class_scores(output, len(batch))
     if logits.shape[1] < len(data.classes):
         raise StripeError(f"The model tells {logits.shape[1]} classes apart, but the data has {len(data.classes)}.")
     return logits.float()

@@ -198,3 +198,70 @@ def test_two_gates_in_a_row() -> None:
     landings = fold_gates(model, images)
     assert [landing.layers for landing in landings.values()] == [("0",), ("0",)]
     torch.testing.assert_close(model(images), wanted)
+
+
+class Split(nn.Module):
+    """The channels go to two layers behind the gate, as in MixNet's blocks."""
+
+    def __init__(self, split) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 4, 3), nn.SiLU()
+        self.gate = ConstantGate(torch.tensor([0.5, 2.0, 3.0, -1.0]), -3)
+        self.first, self.second, self.split = nn.Conv2d(2, 5, 3), nn.Conv2d(2, 5, 1), split
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.split(self.gate(self.act(self.conv(x))))
+        return self.first(first).mean((2, 3)) + self.second(second).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        lambda x: x.split(2, 1),
+        lambda x: torch.split(x, [2, 2], dim=1),
+        lambda x: x.chunk(2, 1),
+        lambda x: torch.chunk(input=x, chunks=2, dim=1),
+        lambda x: x.tensor_split(2, dim=1),
+        lambda x: x.unflatten(1, (2, 2)).unbind(1),
+    ],
+)
+def test_a_constant_goes_into_each_layer_behind_a_split(split) -> None:
+    model, images = Split(split).eval(), torch.randn(2, 3, 9, 9)
+    first, second = model.first.weight.clone(), model.second.weight.clone()
+    with torch.no_grad():
+        wanted = model(images)
+    landing = fold_gates(model, images)["gate"]
+    assert (landing.where, set(landing.layers)) == ("forwards", {"first", "second"})
+    torch.testing.assert_close(model.first.weight, first * torch.tensor([0.5, 2.0]).view(1, 2, 1, 1))
+    torch.testing.assert_close(model.second.weight, second * torch.tensor([3.0, -1.0]).view(1, 2, 1, 1))
+    torch.testing.assert_close(model(images), wanted, rtol=1e-4, atol=1e-6)
+
+
+class Residual(nn.Module):
+    """x + x ⊙ v, and then a ReLU, which (1 + v) / 2 passes where it is positive."""
+
+    def __init__(self, value: list[float], add) -> None:
+        super().__init__()
+        self.conv, self.gate, self.add = nn.Conv2d(3, 2, 3), ConstantGate(torch.tensor(value), -3), add
+        self.next = nn.Conv2d(2, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.conv(x))
+        return self.next(torch.relu(self.add(x, self.gate(x)))).mean((2, 3))
+
+
+@pytest.mark.parametrize("add", [lambda x, y: x + y, lambda x, y: torch.add(y, x), lambda x, y: y.add_(x)])
+def test_a_gate_beside_its_own_map(add) -> None:
+    """x (1 + v) = 2x · (1 + v) / 2; of v = (−.5, 3) the next layer takes (.25, 2)."""
+    model, images = Residual([-0.5, 3.0], add).eval(), torch.randn(2, 3, 9, 9)
+    weight = model.next.weight.clone()
+    with torch.no_grad():
+        wanted = model(images)
+    landing = fold_gates(model, images)["gate"]
+    assert (landing.where, landing.layers) == ("forwards", ("next",))
+    torch.testing.assert_close(model.next.weight, weight * torch.tensor([0.25, 2.0]).view(1, 2, 1, 1))
+    torch.testing.assert_close(model(images), wanted, rtol=1e-4, atol=1e-6)
+    assert fold_gates(Residual([-1.5, 3.0], add).eval(), images)["gate"].where == "left"  # ReLU lets no −.25 pass
+    assert (
+        fold_gates(Residual([0.5, 3.0], lambda x, y: torch.add(x, y, alpha=2)).eval(), images)["gate"].where == "left"
+    )

@@ -204,9 +204,8 @@ def test_a_network_that_does_not_run(images: Tensor) -> None:
 
 def test_tensors_of_the_last_training_step(images: Tensor) -> None:
     net = Net(SqueezeExcite(C))
-    net.last = net(images)
-    with pytest.raises(StripeError, match=r"the Net cannot be copied .* run it once under torch\.no_grad"):
-        fold(net, [images])
+    net.last = net(images)  # has a graph, which cannot be copied
+    assert fold(net, [images]).sites["folded"].tolist() == ["backwards"]
 
 
 def test_no_attention(images: Tensor) -> None:

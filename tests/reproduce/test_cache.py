@@ -103,3 +103,18 @@ def test_all_of_the_quick_scale_is_planned_without_clashes(tmp_path):
     for path in {planned.path for planned in served.values()}:
         same = [request for request in served if served[request].path == path]
         assert len({str((request.description(), request.recipe, request.seed)) for request in same}) == 1
+
+
+def test_the_address_says_in_which_precision_a_run_is_computed(tmp_path, monkeypatch):
+    """A device that computes in bfloat16 has runs of its own; float32 goes without saying."""
+    (here,) = Cache(tmp_path, Sources()).plan([REQUEST]).values()
+    monkeypatch.setattr("stripe.reproduce.cache.default_precision", lambda device: "bfloat16")
+    (there,) = Cache(tmp_path, Sources(), "cuda").plan([REQUEST]).values()
+    asked = replace(REQUEST, precision="float32")
+    assert there.request.precision == "bfloat16"
+    assert here.path != there.path
+    assert here.path.name == REQUEST.address(Sources().look(REQUEST).attrs)
+    assert Cache(tmp_path, Sources(), "cuda").plan([asked])[asked].request.precision == "float32"
+    captured, alone = REQUEST, replace(REQUEST, capture=0)
+    served = Cache(tmp_path, Sources(), "cuda").plan([captured, alone])
+    assert served[alone].path == served[captured].path

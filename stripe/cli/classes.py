@@ -1,0 +1,120 @@
+"""Whether the labels of a data set are classes of a network."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from stripe.cli.resolve import Resolved
+    from stripe.models.checkpoint import Checkpoint
+
+__all__ = ["Classes", "Relabelled", "compare_classes"]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """How a data set's classes and a network's go together.
+
+    Attributes:
+        positions: (labels,), the network's class for each label; None: the labels are none of its classes.
+        same: Whether the labels are the network's classes as they are.
+        reason: Why they are none.
+        names: What the network's classes are called; empty where nobody says it.
+    """
+
+    positions: "npt.NDArray[np.int64] | None"
+    same: bool = False
+    reason: str = ""
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """A split's batches with the network's classes as labels.
+
+    Attributes:
+        batches: From a split's loader.
+        classes: How the labels go together with the network's classes.
+    """
+
+    batches: Any
+    classes: Classes
+
+    def __iter__(self) -> "Iterator[tuple[Tensor, Tensor]]":
+        """Images and labels."""
+        import torch
+
+        for images, labels in self.batches:
+            yield images, labels if self.classes.same else torch.from_numpy(self.classes.positions)[labels]
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return len(self.batches)
+
+
+def compare_classes(resolved: "Resolved", checkpoint: "Checkpoint | None", names: dict[str, Any]) -> Classes:
+    """Compare the names of the classes where both are known, else their numbers.
+
+    Args:
+        resolved: Model and data.
+        checkpoint: Whose weights the model has; its description may name the classes.
+        names: The options that the model was resolved from.
+
+    Raises:
+        StripeError: The model does not run on the data's images, or is no classifier.
+    """
+    import numpy as np
+
+    from stripe.models.classes import positions_of
+
+    classes, outputs = resolved.data.classes, _outputs(resolved)
+    known = _known(resolved.attrs["model"], outputs, checkpoint, pretrained=names["pretrained"])
+    if known:
+        own = tuple(each[0] for each in known)
+        positions = positions_of(classes, known)
+        if positions is not None and positions.max() < outputs:
+            return Classes(positions, bool((positions == np.arange(len(classes))).all()), names=own)
+        return Classes(None, reason=f"the network's are {_some(own)}, the data's are {_some(classes)}", names=own)
+    if outputs == len(classes):
+        return Classes(np.arange(outputs), same=True)
+    return Classes(None, reason=f"the network tells {outputs} classes apart, the data's are {_some(classes)}")
+
+
+def _known(model: str, outputs: int, checkpoint: "Checkpoint | None", *, pretrained: bool) -> Any:
+    """All names of each class of the network, None where nobody says them."""
+    from stripe.models.classes import published_classes
+
+    told = checkpoint.meta.get("classes") if checkpoint else None
+    if checkpoint and not (isinstance(told, list) and told and all(isinstance(name, str) for name in told)):
+        return None
+    published = published_classes(model) if (told or pretrained) and len(told or ()) in (0, outputs) else None
+    if told:
+        # A folded network says the first names of the weights that it was made of.
+        return published if published and [each[0] for each in published] == told else [[name] for name in told]
+    return published if published and len(published) == outputs else None
+
+
+def _outputs(resolved: "Resolved") -> int:
+    """How many classes the network tells apart; two where it has one logit."""
+    import torch
+
+    from stripe.adapter import batch_of, class_scores, run
+    from stripe.modes import evaluating
+
+    model, data = resolved.model, resolved.data
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    split = data.test if len(data.test) else data.train
+    images, _ = next(iter(split.loader(2, indices=range(min(2, len(split))), workers=0)))
+    batch = batch_of(data.normalize(images.to(device)), model).on(model)
+    with evaluating(model), torch.no_grad():
+        return class_scores(run(model, batch), len(batch)).shape[1]
+
+
+def _some(names: Any) -> str:
+    """``3 (a, b, c)``, the first of many."""
+    shown = [*names[:4], "…"] if len(names) > 5 else names
+    return f"{len(names)} ({', '.join(shown)})" if names else "none"
