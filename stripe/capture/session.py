@@ -289,22 +289,18 @@ def no_attention(found: Sequence[Site]) -> str:
     constants = [site for site in found if site.input_dependent is False]
     message = "no multiplication of a map by something smaller that depends on the image was found."
     if constants:
-        message += f" It has {_counted(constants, 'constant factor')}."
+        message += f" It has {len(constants)} constant factors: {_some(constants)}."
     if others:
-        message += f" It has {_counted(others, 'normalisation or mask', 'normalisations or masks')}."
+        message += f" It has {len(others)} normalisations or masks: {_some(others)}."
     if unknown:
         message += (
-            f" Of {_counted(unknown, 'factor')} it is not known whether they depend on the image: its values leave "
-            "torch (item, numpy) before."
+            f" Of {len(unknown)} factors it is not known whether they depend on the image, whose values leave torch "
+            f"(item, numpy) before: {_some(unknown)}."
         )
     return message + (
         " Gates of the full size of the map are not seen, nor products that are written as matmul or as a convolution, "
         "nor factors that were made Python numbers."
     )
-
-
-def _counted(sites: Sequence[Site], thing: str, things: str = "") -> str:
-    return f"{len(sites)} {thing if len(sites) == 1 else things or thing + 's'} ({_some(sites)})"
 
 
 def _some(sites: Sequence[Site]) -> str:

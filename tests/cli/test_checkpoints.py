@@ -48,7 +48,7 @@ def captured() -> list[float]:
 def test_entries_and_prefixes(run, folder: Path) -> None:
     lightning = {"model." + name: value for name, value in weights(1).items()} | {"criterion.weight": torch.ones(2)}
     torch.save({"epoch": 0, "state_dict": lightning, "ema": {"module": weights(2)}}, folder / "run" / "a.ckpt")
-    arguments = [*NETWORK, "--data", "folder:photos"]
+    arguments = [*NETWORK, "--data", "folder:photos", "--normalize", "imagenet"]
     run("capture", "--ckpt", "run/a.ckpt", *arguments, "--images", "2")
     assert captured() == pytest.approx(gates(1))
     refused = run("capture", "--ckpt", "run/a.ckpt", *arguments, "--images", "2", "--weights", "ema", code=1)
