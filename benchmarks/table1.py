@@ -97,7 +97,12 @@ def forward_of(network: nn.Module, images: Tensor, graph: bool) -> Callable[[], 
     recorded = torch.cuda.CUDAGraph()
     with torch.cuda.graph(recorded):
         forward()
-    return recorded.replay
+
+    def replay(_kept: tuple[object, ...] = (network, images)) -> None:
+        """The graph knows the addresses of weights and images alone; whoever holds it must hold these, too."""
+        recorded.replay()
+
+    return replay
 
 
 def seconds(forward: Callable[[], object], passes: int, device: torch.device) -> float:

@@ -120,6 +120,19 @@ class Batch:
             return Batch(inputs, images, self.labels[:count])
         return Batch(images, images, self.labels[:count])
 
+    def beside(self, model: nn.Module) -> "Batch":
+        """The same batch on the device of a network."""
+        parameter = next(model.parameters(), None)
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor) and value.is_inference() and not torch.is_inference_mode_enabled():
+                value = value.clone()  # which gradients can be asked of
+            if parameter is None or not isinstance(value, Tensor):
+                return value
+            return value.to(parameter.device, non_blocking=True)
+
+        return self._with(move)
+
     def on(self, model: nn.Module, preprocess: Callable[[Tensor], Tensor] | None = None) -> "Batch":
         """The same batch on the device of a network and in the precision of its weights.
 
@@ -130,22 +143,13 @@ class Batch:
         Raises:
             StripeError: The images are no floating-point numbers.
         """
-        parameter = next(model.parameters(), None)
         precision = next((p.dtype for p in model.parameters() if p.dtype in _PRECISIONS), None)
 
-        def move(value: Any) -> Any:
-            if isinstance(value, Tensor) and value.is_inference() and not torch.is_inference_mode_enabled():
-                value = value.clone()  # which gradients can be asked of
-            if parameter is None or not isinstance(value, Tensor):
-                return value
-            return value.to(parameter.device, non_blocking=True)
-
         def convert(value: Any) -> Any:
-            return (
-                value.to(precision) if precision and isinstance(value, Tensor) and value.is_floating_point() else value
-            )
+            cast = precision is not None and isinstance(value, Tensor) and value.is_floating_point()
+            return value.to(precision) if cast else value
 
-        moved = self._with(move)
+        moved = self.beside(model)
         if preprocess is not None:
             moved = moved.map(preprocess)
         for image in [moved.images] if isinstance(moved.images, Tensor) else moved.images:

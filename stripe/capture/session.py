@@ -152,7 +152,7 @@ class CaptureSession:
         start = 0
         with evaluating(self.model), eager(), self._recorder, BackgroundWriter() as writer:
             for item in self._loader:
-                batch = batch_of(item, self.model)
+                batch = batch_of(item, self.model).beside(self.model)
                 stop = start + len(batch)
                 if stop > self._num_images:
                     raise StripeError(f"The loader gave more than the {self._num_images} images that it announced.")

@@ -30,7 +30,8 @@ def thumbnails(images: Tensor | list[Tensor]) -> Tensor | None:
         images = images.select(1 if frames_first else 2, images.shape[1 if frames_first else 2] // 2)
     if images.ndim != 4 or not all(images.shape[1:]) or images.is_complex():
         return None
-    images = images[:, :3].cpu()
+    # On the device where they are: on a CPU beside a GPU this would take longer than the network.
+    images = images[:, :3] if images.device.type in ("cpu", "cuda") else images[:, :3].cpu()
     if images.dtype != torch.uint8:
         images = _stretched(images.float())
     if images.shape[1] != 3:
@@ -41,7 +42,7 @@ def thumbnails(images: Tensor | list[Tensor]) -> Tensor | None:
         images = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
     if images.dtype != torch.uint8:
         images = images.nan_to_num().clamp(0, 255).round().to(torch.uint8)
-    return images.permute(0, 2, 3, 1)
+    return images.permute(0, 2, 3, 1).cpu()
 
 
 def _boxed(picture: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def gradcam(
     with GradCam(model, layer) as cam, progress_bar() as progress:
         task = progress.add_task("Grad-CAM", total=count, note=layer)
         for batch in loader:
-            taken = batch_of(batch, model).stacked()
+            taken = batch_of(batch, model).stacked().beside(model)
             if not len(taken):
                 continue
             labels = taken.labels
