@@ -198,7 +198,7 @@ _NAMES: dict[int, tuple[str, ...]] = {3: ("length",), 4: ("height", "width"), 5:
 
 
 def convolved(axes: Axes, shape: Sequence[int]) -> Axes:
-    """Axes after a convolution: channels on axis 1, unless positions were put there to be mixed, then positions."""
+    """Axes after a convolution: channels on axis 1, unless tokens were put there to be mixed, then tokens."""
     found: list[Axis] = [axes[0]]
     for i, size in enumerate(shape[1:], start=1):
         roles = {factor.role for factor in axes[i]} if i < len(axes) else set()
@@ -207,7 +207,8 @@ def convolved(axes: Axes, shape: Sequence[int]) -> Axes:
             found.append((axes[1][0], *_axis("channel", size // axes[1][0].size)))
             continue
         if i == 1:
-            role = "token" if roles and roles <= SPATIAL else "channel"
+            # Of a map, positions on axis 1 were put there to become channels (patches); of tokens, to be mixed.
+            role = "token" if len(shape) == 3 and roles and roles <= SPATIAL else "channel"
         elif roles and UNKNOWN not in roles and COPY not in roles:
             role = roles.pop() if len(roles) == 1 else "token" if roles <= SPATIAL else UNKNOWN
         else:

@@ -163,14 +163,16 @@ def _kind(
 ) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
     shape = tuple(map_shape[axis] for axis in kept)
     names = [roles[axis] for axis in kept]
-    surviving, positions = set(names), {role for role in roles.values() if role in SPATIAL}
+    surviving = set(names)
     if not kept:
         return "sample", (), ()
     if surviving == {"channel"}:
         return "channel", ("channel",), (prod(shape),)
-    if surviving <= SPATIAL and len(surviving) == len(names):
-        whole = surviving == positions or surviving >= {"height", "width"}
-        return "spatial" if whole else "strip", tuple(names), shape
+    if surviving <= SPATIAL:
+        if len(surviving) < len(names):  # two axes of positions, as patches and the pixels in them
+            names = ["height", "width"] if len(names) == 2 else [f"axis{axis}" for axis in kept]
+        every = len(kept) == sum(role in SPATIAL for role in roles.values())
+        return "spatial" if every or surviving >= {"height", "width"} else "strip", tuple(names), shape
     if len(surviving) == len(names):
         if surviving == {"branch", "channel"} or surviving == {"branch"}:
             return "branch", tuple(names), shape

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Methods by which values leave torch, where no operator is seen.
 _EXITS = frozenset({"item", "tolist", "numpy", "__array__"})
+# What a gate that is divided by is made with, as x / (1 + exp(-g)); whatever else is divided by normalises.
+_SQUASHES = frozenset({"exp", "expm1", "sigmoid", "softplus", "relu", "elu", "tanh", "hardsigmoid", "clamp", "where"})
 _COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "isnan", "isfinite"})
 
 
@@ -229,7 +231,8 @@ class _Watcher(TorchFunctionMode):
         if state == CLEAN:
             return gating, False
         origin = self.trace.origin(gate)
-        if origin.operator == "inverse":
+        divisor = self.trace.origin(product.operands[index]).operator if product.form == "div" else ""
+        if origin.operator == "inverse" or (divisor and divisor not in _SQUASHES):
             gating = replace(gating, kind="normalization")
         elif origin.operator in _COMPARISONS and not origin.learned:
             gating = replace(gating, kind="mask")
