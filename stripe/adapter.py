@@ -152,6 +152,11 @@ class Batch:
         moved = self.beside(model)
         if preprocess is not None:
             moved = moved.map(preprocess)
+            if not isinstance(moved.images, Tensor | list) or len(moved) != len(self):
+                given = f"{len(moved)} images" if isinstance(moved.images, Tensor) else type(moved.images).__name__
+                raise StripeError(
+                    f"preprocess= must give as many images as it is given: of {len(self)} it makes {given}."
+                )
         for image in [moved.images] if isinstance(moved.images, Tensor) else moved.images:
             if not image.is_floating_point():
                 raise StripeError(
@@ -267,9 +272,15 @@ def _are_images(value: Any) -> bool:
     )
 
 
+def _is_number(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.ndim == 0 and not value.is_floating_point() and not value.is_complex()
+    return isinstance(value, int | np.integer)
+
+
 def _labels(value: Any, count: int) -> Tensor:
     """One class an image as (N,) int64; −1 for everything else."""
-    if isinstance(value, tuple | list) and all(isinstance(label, int | np.integer) for label in value):
+    if isinstance(value, tuple | list) and all(_is_number(label) for label in value):
         value = torch.tensor([int(label) for label in value], dtype=torch.int64)
     if isinstance(value, np.ndarray) and value.dtype.kind in "iub":
         value = torch.from_numpy(value.astype(np.int64))

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from stripe.errors import StripeError
+
 __all__ = ["evaluating"]
 
 
@@ -13,7 +15,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode within; afterwards every module is in the mode that it was in before, one by one."""
     modes = {module: module.training for module in model.modules()}
     try:
-        model.eval()
+        try:
+            model.eval()
+        except NotImplementedError as error:  # a program of torch.export
+            raise StripeError(
+                f"{type(model).__name__} is an exported program, which has no modes and no modules of its own. Build "
+                "the model from its Python code and load the weights with load_state_dict."
+            ) from error
         yield
     finally:
         # Through train(), parents first: some modules do something there (merge weights, clear a cache).

@@ -11,8 +11,8 @@ PACKAGE = Path(stripe.__file__).parent
 
 # From the lowest to the highest; layers in one row don't know each other.
 LAYERS = [
-    {"errors", "provenance", "progress", "modes"},
-    {"adapter"},
+    {"errors", "provenance", "progress"},
+    {"adapter", "modes"},
     {"files"},
     {"devices"},
     {"data", "attention"},

@@ -15,7 +15,7 @@ from stripe.capture.axes import CHANNEL, SPATIAL, UNKNOWN, Axes, is_copy
 __all__ = ["ATTENTION_KINDS", "Gating", "Shape", "classify", "strip_expanded"]
 
 ATTENTION_KINDS = frozenset({"channel", "spatial", "strip", "branch", "sample", "other"})
-"""Kinds of gates that are attention where they depend on the image. ``normalization`` and ``mask`` are not."""
+"""Kinds of gates that are attention where they depend on the image; normalizations, masks and products are not."""
 
 # What the axes of a map are where nobody has said it, by their number; axis 0 is the batch.
 _DEFAULT: dict[int, tuple[str, ...]] = {

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from stripe.adapter import batch_of
 from stripe.errors import StripeError
 
 __all__ = ["Loader", "count_images"]
@@ -21,6 +22,8 @@ class Loader(Protocol):
 
 def count_images(loader: Any) -> int:
     """How many images a loader gives."""
+    if isinstance(loader, list | tuple):  # of batches
+        return sum(len(batch_of(item)) for item in loader)
     for count in (lambda: loader.num_images, lambda: len(loader.sampler), lambda: len(loader.dataset)):
         try:
             return int(count())

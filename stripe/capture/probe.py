@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stripe.capture import walk
 from stripe.errors import StripeError
 
 __all__ = ["mark_sound", "probe"]
+
+WALK = Path(__file__).with_name("walk.py")  # a program, not a module of this process
 
 _sound: set[tuple[int, ...]] = set()
 _damaged: dict[tuple[int, ...], str] = {}
@@ -32,7 +33,7 @@ def probe(path: Path) -> None:
     if signature not in _damaged:
         # Found as this process finds its packages, and not in the folder of the script.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-P", walk.__file__, os.fspath(path.absolute())]
+        command = [sys.executable, "-P", os.fspath(WALK), os.fspath(path.absolute())]
         try:
             ended = subprocess.run(command, env=environment, check=False, capture_output=True).returncode
         except OSError:
@@ -40,7 +41,7 @@ def probe(path: Path) -> None:
         if ended >= 0:
             _sound.add(signature)
             return
-        hangs = -ended in (signal.SIGXCPU, signal.SIGKILL)
+        hangs = -ended in (getattr(signal, name, None) for name in ("SIGXCPU", "SIGKILL"))
         _damaged[signature] = "reading it comes to no end" if hangs else "reading it crashes HDF5"
     raise StripeError(f"{path} can't be read: it is damaged, {_damaged[signature]}. Delete it and capture again.")
 

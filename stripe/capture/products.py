@@ -5,6 +5,7 @@ also ``x / d`` with v = 1/d, ``torch.where(mask, x, 0)``, ``x.masked_fill(mask, 
 ``torch.lerp(x, y, v)``, which is x + (y − x) ⊙ v, and ``torch.einsum("nchw,nc->nchw", x, v)``.
 """
 
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -113,7 +114,13 @@ def _einsum(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Product | None:
         return None
     inputs, arrow, result = equation.replace(" ", "").partition("->")
     names = inputs.split(",")
-    if not arrow or len(names) != 2 or "." in equation or any(len(set(name)) != len(name) for name in names):
+    if "..." in inputs and arrow:
+        # Letters for the axes that the dots stand for, from the right as they broadcast.
+        dots = [operand.ndim - len(name.replace("...", "")) for name, operand in zip(names, operands, strict=False)]
+        spare = "".join(letter for letter in string.ascii_letters if letter not in equation)[: max(dots, default=0)]
+        names = [name.replace("...", spare[len(spare) - count :]) for name, count in zip(names, dots, strict=True)]
+        result = result.replace("...", spare)
+    if not arrow or len(names) != 2 or any(len(set(name)) != len(name) for name in names):
         return None
     for of_map, of_gate in ((0, 1), (1, 0)):
         if sorted(names[of_map]) == sorted(result) and set(names[of_gate]) < set(result):

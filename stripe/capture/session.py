@@ -1,6 +1,7 @@
 """Capturing: the same images through a model at one or many epochs, into one file."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stripe.adapter import Batch, batch_of, eager, run
+from stripe.adapter import Batch, batch_of, check_weights, eager, run
 from stripe.capture.file import CaptureFile
 from stripe.capture.layout import Epoch, Layout, weights_digest
 from stripe.capture.loading import Loader, count_images
@@ -79,6 +80,7 @@ class CaptureSession:
         dtype: str = "float32",
         attrs: Mapping[str, Any] | None = None,
     ) -> None:
+        check_weights(model)
         self.model = unwrap(model)
         self.path = Path(path)
         self._loader = loader
@@ -90,16 +92,21 @@ class CaptureSession:
         self._num_images = count_images(loader)
         self._image_shape = _shape(first)
         picture = thumbnails(first.first(1).images)
+        if any(not isinstance(each, str | os.PathLike) for each in paths):
+            raise StripeError("The paths of the images must be texts.")
         if paths and len(paths) != self._num_images:
             raise StripeError(f"There are {len(paths)} paths for {self._num_images} images.")
         self._recorder = Recorder(self.model, self.sites, record_input=record_input)
+        epochs = list(epochs)
+        if not epochs:
+            raise StripeError("There are no epochs to record: epochs= is empty.")
         numbered = {e.number: e for e in (Epoch(e) if isinstance(e, int) else e for e in epochs)}
         self._file = CaptureFile(
             self.path,
             Layout(
                 epochs=tuple(numbered[number] for number in sorted(numbered)),
                 num_images=self._num_images,
-                paths=tuple(paths),
+                paths=tuple(map(os.fspath, paths)),
                 thumbnail_shape=None if picture is None else tuple(picture.shape[1:]),  # type: ignore[arg-type]
                 sites=tuple(self.sites),
                 record_input=record_input,
@@ -153,6 +160,8 @@ class CaptureSession:
         with evaluating(self.model), eager(), self._recorder, BackgroundWriter() as writer:
             for item in self._loader:
                 batch = batch_of(item, self.model).beside(self.model)
+                if not len(batch):
+                    continue
                 stop = start + len(batch)
                 if stop > self._num_images:
                     raise StripeError(f"The loader gave more than the {self._num_images} images that it announced.")
@@ -223,7 +232,7 @@ def capture(
     loader: Loader,
     path: str | Path,
     *,
-    epochs: Sequence[Epoch] = (Epoch(0),),
+    epochs: Sequence[int | Epoch] = (Epoch(0),),
     load: Callable[[Epoch], float] | None = None,
     **settings: Any,
 ) -> Path:
@@ -248,13 +257,15 @@ def capture(
     Example:
         >>> capture(timm.create_model("seresnet50"), DataLoader(images, 64), "attention.h5")   # doctest: +SKIP
     """
+    check_weights(model)
+    wanted = [Epoch(epoch) if isinstance(epoch, int) else epoch for epoch in epochs]
     if load is None:  # the weights are those that the model has now; a resumed capture must be of the same
         digest = weights_digest(unwrap(model))
-        epochs = [replace(epoch, digest=epoch.digest or digest) for epoch in epochs]
-    with CaptureSession(model, loader, path, epochs=epochs, **settings) as session, progress_bar() as progress:
-        todo = [epoch for epoch in sorted(epochs, key=lambda e: e.number) if epoch.number not in session.completed]
+        wanted = [replace(epoch, digest=epoch.digest or digest) for epoch in wanted]
+    with CaptureSession(model, loader, path, epochs=wanted, **settings) as session, progress_bar() as progress:
+        todo = [epoch for epoch in sorted(wanted, key=lambda e: e.number) if epoch.number not in session.completed]
         if not todo:
-            logger.warning("%s already holds all %d epochs; nothing was recorded", path, len(epochs))
+            logger.warning("%s already holds all %d epochs; nothing was recorded", path, len(wanted))
         task = progress.add_task("capture", total=len(todo) * session._num_images, note="")
         for epoch in todo:
             progress.update(task, note=f"epoch {epoch.number}")

@@ -16,7 +16,7 @@ from stripe.adapter import Batch, batch_of, eager, ours, run, tensors_in
 from stripe.capture.axes import of_images
 from stripe.capture.gating import ATTENTION_KINDS, Gating, Shape, classify, strip_expanded
 from stripe.capture.products import Product, product_of
-from stripe.capture.trace import CLEAN, DEPENDENT, Trace
+from stripe.capture.trace import CLEAN, DEPENDENT, REDUCTIONS, Trace
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.modes import evaluating
@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 # Methods by which values leave torch, where no operator is seen.
 _EXITS = frozenset({"item", "tolist", "numpy", "__array__"})
-# What a gate that is divided by is made with, as x / (1 + exp(-g)); whatever else is divided by normalises.
-_SQUASHES = frozenset({"exp", "expm1", "sigmoid", "softplus", "relu", "elu", "tanh", "hardsigmoid", "clamp", "where"})
 _COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "isnan", "isfinite"})
 
 
@@ -44,7 +42,8 @@ class Site:
         name: Path of the module whose ``forward`` multiplies; ``#2``, ``#3`` … is added for its further sites.
         kind: ``channel``, ``spatial``, ``strip``, ``branch``, ``sample`` or ``other``: the axes that survive.
             ``normalization``: the gate is one divided by a sum, norm, deviation … of what the network has computed.
-            ``mask``: it says where the images themselves fulfil a condition.
+            ``mask``: it says where the images themselves fulfil a condition. ``product``: a dot product of the map with
+            a mean of maps, written as a multiplication and a sum.
         owner: Class name of that module.
         dims: Names of the axes of a recorded value, without the image axis.
         shape: Their sizes.
@@ -75,7 +74,7 @@ class Site:
 
     @property
     def is_attention(self) -> bool:
-        """Whether the gate depends on the image and is neither a normalisation nor a mask."""
+        """Whether the gate depends on the image and is no normalisation, mask or dot product."""
         return self.input_dependent is True and self.kind in ATTENTION_KINDS
 
     def describe(self) -> dict[str, Any]:
@@ -101,6 +100,8 @@ class _Seen:
     input_dependent: bool | None
     # Both operands depend on the image and the map is a single pixel: a gate looks like any other factor.
     ambiguous: Gating | None
+    # Whether the gate is a sum, mean, maximum … of maps, and nothing was made of it.
+    pooled: bool = False
     summed: Callable[[], set[int]] | None = None
     products: int = 0
 
@@ -210,7 +211,8 @@ class _Watcher(TorchFunctionMode):
         for frame in dict.fromkeys(self.stack):
             self.counts[frame] += 1
         ambiguous = None if gating else self._single_pixel(product)
-        return _Seen(module, call, number, operand, gating, dependent, ambiguous)
+        pooled = gating is not None and self.trace.origin(product.operands[operand]).operator in REDUCTIONS
+        return _Seen(module, call, number, operand, gating, dependent, ambiguous, pooled)
 
     def _gating(self, product: Product, index: int) -> tuple[Gating | None, bool | None]:
         """How the operand of that number gates the other one, and whether it depends on the images."""
@@ -231,8 +233,7 @@ class _Watcher(TorchFunctionMode):
         if state == CLEAN:
             return gating, False
         origin = self.trace.origin(gate)
-        divisor = self.trace.origin(product.operands[index]).operator if product.form == "div" else ""
-        if origin.operator == "inverse" or (divisor and divisor not in _SQUASHES):
+        if origin.operator == "inverse":
             gating = replace(gating, kind="normalization")
         elif origin.operator in _COMPARISONS and not origin.learned:
             gating = replace(gating, kind="mask")
@@ -300,17 +301,22 @@ def _forward(model: nn.Module, batch: Batch) -> list[_Seen]:
     finally:
         for handle in handles:
             handle.remove()
-    return [_as_branch(replace(seen, products=watcher.counts[seen.module, seen.call])) for seen in watcher.found]
+    return [_by_sum(replace(seen, products=watcher.counts[seen.module, seen.call])) for seen in watcher.found]
 
 
-def _as_branch(seen: _Seen) -> _Seen:
-    """Groups of channels that are added up after the multiplication are branches."""
+def _by_sum(seen: _Seen) -> _Seen:
+    """What is added up after the multiplication: groups of channels are branches.
+
+    Where all is added up that a gate distinguishes, and the gate is a mere mean, it is a dot product with that mean.
+    """
     gating = seen.gating
-    if gating is None or gating.kind != "channel" or seen.summed is None:
+    if gating is None or seen.summed is None or not seen.summed():
         return seen
     kept = [i for i, size in enumerate(gating.within.sizes) if size > 1]
     axes = [axis if axis < gating.within.image_axis else axis + 1 for axis in kept]
-    if len(axes) != 2 or seen.summed() != {axes[0]}:
+    if seen.summed() == set(axes) and seen.pooled and gating.kind in ATTENTION_KINDS:
+        return replace(seen, gating=replace(gating, kind="product"))
+    if gating.kind != "channel" or len(axes) != 2 or seen.summed() != {axes[0]}:
         return seen
     shape = (gating.within.sizes[kept[0]], gating.within.sizes[kept[1]])
     return replace(seen, gating=replace(gating, kind="branch", dims=("branch", "channel"), shape=shape))

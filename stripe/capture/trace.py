@@ -5,6 +5,7 @@ Autograd could say the first, but not under ``no_grad``, after ``detach`` or beh
 inputs does. Nothing is compared and no value is looked at, so that it holds for tensors without values, too.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from stripe.capture import axes as ax
 from stripe.capture.axes import Axes
 
-__all__ = ["CLEAN", "DEPENDENT", "UNCERTAIN", "Origin", "Trace"]
+__all__ = ["CLEAN", "DEPENDENT", "REDUCTIONS", "UNCERTAIN", "Origin", "Trace"]
 
 CLEAN, UNCERTAIN, DEPENDENT = 0, 1, 2
 """Whether a tensor depends on the images: no; perhaps, since values had left torch before it was made; yes."""
@@ -34,13 +35,18 @@ _VIEWS = frozenset(
     {"view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "squeeze", "flatten", "unflatten"}
 )
 _SAME = frozenset({"detach", "alias", "clone", "contiguous", "_to_copy", "to", "lift_fresh", "view_as", "_conj"})
-_REDUCTIONS = frozenset(
+REDUCTIONS = frozenset(
     {"mean", "sum", "var", "std", "var_mean", "std_mean", "amax", "amin", "max", "min", "norm", "linalg_vector_norm"}
     | {"logsumexp", "prod", "nansum", "any", "all", "argmax", "argmin", "median", "quantile"}
 )
 _COMPARISONS = frozenset(
     {"gt", "ge", "lt", "le", "eq", "ne", "logical_not", "logical_and", "logical_or", "isnan", "isfinite", "bitwise_not"}
 )
+# What a gate that is divided by is made with, as 1 / (1 + exp(−g)); whatever else is divided by normalises.
+_SQUASHES = frozenset({"exp", "expm1", "sigmoid", "softplus", "relu", "elu", "tanh", "hardsigmoid"})
+# Of these a mask stays a mask, on other positions.
+_RESAMPLED = frozenset({"max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "constant_pad_nd"})
+_RESAMPLED |= {"convolution", "index", "roll", "flip", "grid_sampler_2d", "logical_xor", "_to_copy"}
 _CONVOLUTIONS = frozenset({"convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution", "conv2d"})
 _NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit"})
 _NORMS |= {"native_layer_norm", "native_group_norm", "cudnn_batch_norm", "_batch_norm_no_update", "batch_norm"}
@@ -88,6 +94,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.escaped = False
         self._state: dict[int, tuple[StorageWeakRef, int]] = {}  # of a storage; held weakly so that none is reused
         self._known: dict[_Key, _Known] = {}
+        self._views: defaultdict[int, set[_Key]] = defaultdict(set)  # of a storage, those of which something is known
         self._parameters: set[int] = set()
         self._reduced: dict[_Key, set[int]] = {}
         for module in model.modules():
@@ -101,7 +108,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Declare a tensor to be of the images."""
         if (storage := _storage(tensor)) is not None:
             self._set(storage, DEPENDENT)
-        self._known[_key(tensor)] = _Known(axes, Origin("image", learned=False))
+        self._know(tensor, _Known(axes, Origin("image", learned=False)))
 
     def state(self, tensor: Tensor) -> int:
         """`CLEAN`, `UNCERTAIN` or `DEPENDENT`."""
@@ -148,16 +155,30 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # Before the outputs are marked: what changes a tensor in place has it among both.
         origin = self._origin_after(name, args, inputs, dependent)
         axes = [self._axes_after(name, func, args, kwargs, inputs, dependent, output) for output in outputs]
-        if name in ("sum", "mean") and inputs:
+        if name == "sum" and inputs:
             self._reduced.get(_key(inputs[0]), set()).update(_dims(func, args, kwargs, inputs[0].ndim))
         for output, found in zip(outputs, axes, strict=True):
             storage = _storage(output)
             if storage is not None:
                 before = self._state.get(storage._cdata)
                 self._set(storage, max(state, before[1] if before else CLEAN))
+                if func._schema.is_mutable:
+                    self._forget_copies(storage, _key(output))
             if state or name in _CONSTANTS or name == "expand":
-                self._known[_key(output)] = _Known(found, origin)
+                self._know(output, _Known(found, origin))
         return result
+
+    def _know(self, tensor: Tensor, known: _Known) -> None:
+        self._known[_key(tensor)] = known
+        if (storage := _storage(tensor)) is not None:
+            self._views[storage._cdata].add(_key(tensor))
+
+    def _forget_copies(self, storage: Any, written: _Key) -> None:
+        """After a part of a tensor was written its values need no longer be copies of one."""
+        for key in self._views[storage._cdata] - {written}:
+            axes = self._known[key].axes
+            kept = tuple(ax.unknown(key[2])[i] if ax.is_copy(axis) else axis for i, axis in enumerate(axes))
+            self._known[key] = _Known(kept, self._known[key].origin)
 
     def _set(self, storage: Any, state: int) -> None:
         held = self._state.get(storage._cdata)
@@ -171,16 +192,21 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         learned = any(self._is_parameter(tensor) or self.origin(tensor).learned for tensor in inputs)
         if name in _CONSTANTS:
             return Origin(name, learned)
+        if name == "where":  # of the values, whatever the condition was made of
+            dependent = [tensor for tensor in dependent if tensor is not args[0]]
+        before_each = {self.origin(tensor).operator for tensor in dependent}
+        if len(dependent) > 1 and name in _PASSED | {"where"} and before_each <= REDUCTIONS:
+            return Origin("mean", learned)  # of several moments, as E[x²] − E[x]²
         if len(dependent) != 1:
             return Origin(name, learned)
         before = self.origin(dependent[0]).operator
-        if before in _COMPARISONS and name in _REDUCTIONS | _COMPARISONS | {"max_pool2d_with_indices"}:
+        if before in _COMPARISONS and (name in REDUCTIONS | _COMPARISONS | _RESAMPLED or name.startswith("upsample")):
             return Origin(before, learned)
         divides = name in ("div", "true_divide") and len(args) > 1 and args[1] is dependent[0]
         power = name == "pow" and len(args) > 1 and isinstance(args[1], int | float) and args[0] is dependent[0]
         if name in _INVERSIONS or divides or (power and args[1] < 0):
-            return Origin("inverse" if name == "rsqrt" or before in _REDUCTIONS | {"inverse"} else name, learned)
-        if name in _PASSED or (name in _ROOTS and before in _REDUCTIONS | {"inverse"}):
+            return Origin(name if before in _SQUASHES and name != "rsqrt" else "inverse", learned)
+        if name in _PASSED | {"where"} or (name in _ROOTS and before in REDUCTIONS | {"inverse"}):
             return Origin(before, learned)
         return Origin(name, learned)
 
@@ -240,7 +266,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in ("select", "unbind"):
             dim = (_dim(args, kwargs, 1)) % first.ndim
             return tuple(axis for i, axis in enumerate(axes) if i != dim)
-        if name in _REDUCTIONS:
+        if name in REDUCTIONS:
             dims = _dims(func, args, kwargs, first.ndim)
             return ax.reduced(axes, dims, keepdim=len(shape) == first.ndim)
         if torch.Tag.pointwise in func.tags or name in _SAME:

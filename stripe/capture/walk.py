@@ -6,7 +6,6 @@ that it starts fast.
 
 import contextlib
 import math
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +54,8 @@ def attempt(function: Callable[..., Any], *args: Any) -> Any:
 
 
 if __name__ == "__main__":
+    import resource  # which not every system has; there the limits are not set, and this fails at once
+
     # Of computing, not of the clock, as file systems may be slow; a sound file takes a fraction of it.
     seconds = min(2 + Path(sys.argv[1]).stat().st_size // 500_000, 30)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))

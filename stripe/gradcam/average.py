@@ -78,8 +78,7 @@ def gradcam(
     size = _size(first)
     device = next(model.parameters(), first.labels).device
     layer = layer or find_layer(model, first.first(2).on(model, preprocess))
-    # A list of batches has a length, but that is the number of batches.
-    count = sum(len(batch_of(item)) for item in loader) if isinstance(loader, list | tuple) else count_images(loader)
+    count = count_images(loader)
     moments = Moments(size, device)
     distance = torch.from_numpy(distance_from_centre(*size)).float().to(device)
     kept = _on_disk((count, *size)) if maps else None

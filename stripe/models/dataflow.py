@@ -117,11 +117,11 @@ class _Writer(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         inputs = [self.value_of(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        before = {id(value.tensor): value.tensor._version for value in inputs}
+        before = {id(value.tensor): _version(value.tensor) for value in inputs}
         result = func(*args, **kwargs)
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         # What returns the very tensor that it was given (`contiguous`, often), and did not change it, did nothing.
-        made = [leaf for leaf in made if before.get(id(leaf)) != leaf._version]
+        made = [leaf for leaf in made if id(leaf) not in before or before[id(leaf)] != _version(leaf)]
         if made:
             name = str(getattr(func, "__name__", ""))
             call = Call(name.rstrip("_") or name, self.stack[-1] if self.stack else "", func, args, kwargs, inputs)
@@ -132,3 +132,8 @@ class _Writer(TorchFunctionMode):
                 call.outputs.append(self.values[id(leaf)])
             self.calls.append(call)
         return result
+
+
+def _version(tensor: Tensor) -> int | None:
+    """How often a tensor was changed in place; of tensors of the inference mode that is not kept."""
+    return None if tensor.is_inference() else tensor._version

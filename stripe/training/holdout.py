@@ -68,7 +68,7 @@ def hold_out(split: Split) -> tuple[Part, Part]:
     held = np.sort(by_class[EVERY // 2 :: EVERY])
     if not held.size:
         raise StripeError(
-            f"{len(split)} training images are too few to hold some out and choose the best epoch by them; "
-            "choose it by the test set (--select test)"
+            f"{len(split)} training images are too few to hold some out; choose the best epoch by the test set "
+            "(select='test', --select test), or give more images"
         )
     return Part(split, np.setdiff1d(np.arange(len(split)), held)), Part(split, held)

@@ -720,6 +720,38 @@ def loop_over_images(net, x):
     return x * torch.cat([net.vector(x[i : i + 1]) for i in range(len(x))])[:, :, None, None]
 
 
+@case("channel")
+def written_in_parts(net, x):
+    x, v = maps(net, x)
+    g = torch.zeros(len(x), C)
+    g[:, :3] = v[:, :3, 0, 0]
+    g[:, 3:] = v[:, 3:, 0, 0]
+    return x * g[:, :, None, None]
+
+
+@case("channel")
+def written_image_by_image(net, x):
+    x, v = maps(net, x)
+    g = x.new_zeros(len(x), C)
+    for i in range(len(x)):
+        g[i] = v[i, :, 0, 0]
+    return x * g[:, :, None, None]
+
+
+@case("spatial")
+def written_into_a_frame(net, x):
+    x = net.conv(x)
+    g = torch.zeros(len(x), 1, *x.shape[2:])
+    g[:, :, 2:8, 2:10] = torch.sigmoid(net.one(x))[:, :, 2:8, 2:10]
+    return x * g
+
+
+@case("channel")
+def einsum_with_dots(net, x):
+    x, v = maps(net, x)
+    return torch.einsum("bc...,bc->bc...", x, v[:, :, 0, 0])
+
+
 # --- what looks like it
 
 
@@ -826,6 +858,39 @@ def maximum_to_one(net, x):
 @case("")
 def function_of_torch(net, x):
     return F.normalize(F.layer_norm(net.conv(x), [12]), dim=1)
+
+
+@case("", others="normalization")
+def variance_by_moments(net, x):
+    x = net.conv(x)
+    mean = x.mean((2, 3), keepdim=True)
+    return (x - mean) / ((x * x).mean((2, 3), keepdim=True) - mean * mean + 1e-5).sqrt()
+
+
+@case("", others="normalization")
+def unit_length_where_there_is_any(net, x):
+    x = net.conv(x)
+    length = x.norm(dim=1, keepdim=True)
+    return x / torch.where(length > 0, length, torch.ones_like(length))
+
+
+@case("", others="normalization")
+def linear_attention(net, x):
+    x = net.conv(x).flatten(2).transpose(1, 2).relu()
+    q, k = net.fc(x), net.fc(x)
+    return (q @ (k.transpose(1, 2) @ x)) * (1 / (q @ k.sum(1)[:, :, None] + 1e-6))
+
+
+@case("", others="mask")
+def mask_at_another_resolution(net, x):
+    mask = (x > 0).any(1, keepdim=True).float()
+    return net.conv(F.interpolate(x, scale_factor=2.0)) * F.interpolate(mask, scale_factor=2.0)
+
+
+@case("", others="product")
+def dot_product_with_the_mean(net, x):
+    x = net.conv(x)
+    return (x * x.mean((2, 3), keepdim=True)).sum(1)
 
 
 @case("", others="mask")

@@ -295,3 +295,27 @@ def test_wrong_arguments(se_net: Net, path: Path, tmp_path: Path) -> None:
         pytest.raises(StripeError, match="no room for epoch 5; it has 1, 2"),
     ):
         session.record(5)
+
+
+def test_preprocessing_that_drops_images_is_refused(path: Path) -> None:
+    with pytest.raises(StripeError, match="as many images as it is given: of 2 it makes 1"):
+        capture(Net(SqueezeExcite(4)), loader(), path, preprocess=lambda images: images[1:])
+    with pytest.raises(StripeError, match="it makes NoneType"):
+        capture(Net(SqueezeExcite(4)), loader(), path, preprocess=lambda images: None)
+
+
+def test_empty_batches_are_passed_over_and_lists_of_batches_taken(path: Path) -> None:
+    images = torch.rand(5, 3, 8, 8)
+    capture(Net(SqueezeExcite(4)).eval(), [images[:2], images[:0], images[2:]], path, epochs=[0])
+    assert open_capture(path).sizes["image"] == 5
+
+
+def test_what_cannot_be_captured_is_said(path: Path) -> None:
+    with pytest.raises(StripeError, match="no epochs"):
+        capture(Net(SqueezeExcite(4)), loader(), path, epochs=[])
+    with pytest.raises(StripeError, match="meta device"):
+        capture(Net(SqueezeExcite(4)).to("meta"), loader(), path)
+    with pytest.raises(StripeError, match="is no network"):
+        capture(lambda x: x, loader(), path)  # type: ignore[arg-type]
+    with pytest.raises(StripeError, match="paths of the images must be texts"):
+        capture(Net(SqueezeExcite(4)), loader(), path, paths=[1, 2, 3, 4, 5, 6])
