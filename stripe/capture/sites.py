@@ -155,11 +155,7 @@ def _two_images(batch: Batch) -> Batch:
             return [value[0], 0.5 * value[0].flip(-1)]
         return torch.cat([value, value]) if isinstance(value, Tensor) and len(value) == 1 else value
 
-    images = twice(batch.images)
-    if isinstance(batch.inputs, dict):
-        inputs = {key: images if value is batch.images else twice(value) for key, value in batch.inputs.items()}
-        return Batch(inputs, images, batch.labels.repeat(2))
-    return Batch(images, images, batch.labels.repeat(2))
+    return replace(batch.replaced(twice(batch.images), twice), labels=batch.labels.repeat(2))
 
 
 class _Watcher(TorchFunctionMode):
