@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "provenance", "progress", "modes"},
     {"adapter"},
     {"files"},
-    {"devices"},
+    {"devices", "export"},
     {"data", "attention"},
     {"models"},
     {"asr"},

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from stripe.asr.insert import reparameterize
+from stripe.asr.insertion import reparameterize
 from stripe.asr.layers import has_asr
 from stripe.asr.noise import add_noise
 from stripe.asr.official import translate

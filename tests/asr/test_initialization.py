@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stripe import asr
-from stripe.asr.liveness import is_dead
+from stripe.asr.initialization import is_dead
 from stripe.attention import SE
 from stripe.errors import StripeError
 

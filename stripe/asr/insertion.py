@@ -1,4 +1,4 @@
-"""Putting ASR into a network."""
+"""Insertion of ASR into a network."""
 
 import logging
 from collections.abc import Callable
@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from stripe.asr.layers import Scale
-from stripe.asr.making import Start, make_asr
-from stripe.asr.targets import Group, resolve
+from stripe.asr.initialization import Start, make_asr
+from stripe.asr.layers import Group, Scale, resolve
+from stripe.asr.places import Where, find_places
 from stripe.asr.value import ASR
-from stripe.asr.where import Where, find
 from stripe.attention import attention_factory
 from stripe.errors import StripeError
 
@@ -47,8 +46,8 @@ def reparameterize(
         where: After which layers. A pattern of module names as in a shell (``"layer*.*.bn3"``), a function of name and
             module, or groups of names: the layers of a group feed one sum (RepVGG, ACNet) and share one ASR. None: the
             places that are known for this architecture, or found by the paper's rule, which a warning then says, see
-            `stripe.asr.known_places`. An activation that is part of
-            the layer (timm's BatchNormAct2d) comes after the scaling.
+            `stripe.asr.known_places`. An activation that is part of the layer (timm's BatchNormAct2d) comes after the
+            scaling.
         attention: κ: a name of `stripe.attention.ATTENTION`, or what makes a module of yours from the number of
             channels C. It needs ``gate(x)``, maps (1, C, 1, 1) → (1, C, 1, 1).
         psi: ψ's first value: a number, or as in table 8 ``"C0.1"`` (that number everywhere) or ``"N0.3"`` (normal,
@@ -78,7 +77,7 @@ def reparameterize(
         raise StripeError(f"copies is {copies}; there is at least one ASR at each place")
     if start not in ("alive", "paper", None):
         raise StripeError(f"unknown start {start!r}; there are paper and alive")
-    places = find(model, where)
+    places = find_places(model, where)
     groups = resolve(model, places.groups)
     how = Start(
         psi=places.psi if psi is None else psi,

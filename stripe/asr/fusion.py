@@ -1,4 +1,4 @@
-"""From ASR to plain weights."""
+"""Fusion: from ASR to plain weights."""
 
 import logging
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Computing each attention value once a forward pass.
+"""A cache of attention values: each is computed once per forward pass.
 
 Weight and bias of a layer take the same v, and so do the layers of a group, but each asks for it by itself.
 `torch.nn.utils.parametrize.cached` is no help: it keeps parametrized tensors, not what they share, and confuses a
@@ -30,9 +30,10 @@ class _Kept:
     """A value that was computed.
 
     Attributes:
-        value: It.
-        circumstances: What it depends on, see `_circumstances`.
-        tensors: Those that it was computed of; kept, so that no other takes their identity.
+        value: The value: a tensor, or a tree of tensors.
+        circumstances: What the value depends on, see `_circumstances`.
+        tensors: The tensors that the value was computed from. They are held here because another tensor could otherwise
+            get the ``id`` of one that was freed.
         spent: Not empty once a backward pass went through the value, which frees its graph.
     """
 
@@ -43,7 +44,7 @@ class _Kept:
 
 
 class _OfThread(threading.local):
-    """Each thread has its own: what replicas of a model in threads compute belongs to their devices."""
+    """One cache per thread: replicas of a model in several threads compute values on different devices."""
 
     def __init__(self) -> None:
         self.depth = 0
@@ -87,9 +88,9 @@ def remember(owner: nn.Module, compute: Callable[[], Computed], sources: Callabl
     """What ``compute`` gives, kept for ``owner`` until the outermost `cached` of this thread ends.
 
     Args:
-        owner: Whose value it is.
-        compute: Computes it: tensors.
-        sources: Gives all modules whose parameters, buffers and modes it is computed of, without their submodules.
+        owner: The module whose value it is.
+        compute: Computes the value, a tree of tensors.
+        sources: Gives all modules (not their submodules) whose parameters, buffers and modes the value depends on.
     """
     # The compiler sees that it is the same computation, and a dictionary would only break its graph.
     if torch.compiler.is_compiling():
