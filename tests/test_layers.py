@@ -22,7 +22,7 @@ LAYERS = [
     {"gradcam"},
     {"analysis"},
     {"plots"},
-    {"training"},
+    {"training", "variant"},
     {"bench"},
     {"fold"},
     {"report"},

@@ -1,13 +1,14 @@
 import pytest
 import torch
 
-from stripe.bench import describe_machine, measure, measuring
+from stripe import bench
+from stripe.bench import describe_machine, measure
 from stripe.errors import StripeError
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "SECONDS", 1e-4)
+    monkeypatch.setattr(bench, "SECONDS", 1e-4)
 
 
 def flops_of_resnet11(side: int, classes: int) -> int:
@@ -43,7 +44,7 @@ def test_a_table() -> None:
 def test_rates_are_judged_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
     # The machine halves its speed after the first round; the second network takes twice as long in every round.
     seconds = torch.tensor([[1.0, 2.0], [2.0, 4.0], [2.0, 4.0]]).double().numpy()
-    monkeypatch.setattr(measuring, "_take_turns", lambda passes, repeats: seconds)
+    monkeypatch.setattr(bench, "_take_turns", lambda passes, repeats: seconds)
     table = measure(["resnet11", "resnet11+se"], image_size=8, batch_size=8, num_classes=3)
     assert table["images_per_second"].tolist() == [4, 2]
     assert table["lower_quartile"].tolist() == [4, 2]
@@ -77,7 +78,7 @@ def test_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(measuring, "_take_turns", full)
+    monkeypatch.setattr(bench, "_take_turns", full)
     with pytest.raises(StripeError, match="2 images a pass do not fit into the memory of cpu; take fewer"):
         measure(["resnet11"], image_size=8, batch_size=2, device="cpu")
 

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from stripe import asr
-from stripe.bench import Variant
 from stripe.errors import StripeError
 from stripe.fold import fold
 from stripe.models import build, checkpoint
+from stripe.variant import Variant
 
 
 @pytest.mark.parametrize(
