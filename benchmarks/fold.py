@@ -31,7 +31,7 @@ from stripe.fold.calibrating import calibrate
 from stripe.fold.gating import put_gates
 from stripe.fold.sites import find_foldable
 from stripe.fold.weights import fold_gates
-from stripe.models.replacing import replace_module
+from stripe.models.surgery import replace_module
 
 MODELS = (
     "timm:seresnet50,timm:ecaresnet26t,timm:efficientnet_b0,timm:mobilenetv3_small_100,timm:regnety_002,resnet83+se"

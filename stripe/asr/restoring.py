@@ -14,7 +14,7 @@ from stripe.errors import StripeError
 from stripe.models import checkpoint as checkpoints
 from stripe.models import from_meta
 from stripe.models.checkpoint import Checkpoint
-from stripe.models.restructuring import restructure
+from stripe.models.surgery import restructure
 
 __all__ = ["prepare", "restore"]
 

@@ -24,8 +24,7 @@ from stripe.fold.sites import Foldable, find_foldable, outline_places
 from stripe.fold.steps import Steps, counted
 from stripe.fold.timing import relative_speed, relative_speeds, seconds_of
 from stripe.fold.weights import fold_gates
-from stripe.models.constant_gate import ConstantGate
-from stripe.models.outlining import Outline
+from stripe.models.surgery import ConstantGate, Outline
 
 __all__ = ["WIN_BACK", "fold"]
 
@@ -55,7 +54,7 @@ def fold(
     constants, are found by what the network does, not by the classes of its modules; each fold is tried in float64, on
     a few of the images, before it counts. Folding a constant is exact; that attention is none costs accuracy, which is
     measured. A block that computes a gate in its own forward becomes a `torch.fx.GraphModule`, see
-    `stripe.models.outlining`.
+    `stripe.models.surgery`.
 
     Args:
         model: A trained classifier, not changed; ASR in it is fused. Not one that was folded before, if the result is
@@ -203,7 +202,7 @@ def _frontier(
 
 
 def _gates(model: nn.Module, places: Sequence[Foldable]) -> dict[str, Any]:
-    """What is in each place now, as `stripe.models.restructuring.restructure` takes it."""
+    """What is in each place now, as `stripe.models.surgery.restructure` takes it."""
     modules = {place.module: model.get_submodule(place.module) for place in places}
     return {
         path: {"channels": len(module.weight), "axis": module.axis} if isinstance(module, ConstantGate) else None

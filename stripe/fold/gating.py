@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from stripe.adapter import copy_model
 from stripe.fold.sites import Foldable
-from stripe.models.constant_gate import ConstantGate
-from stripe.models.replacing import replace_module
+from stripe.models.surgery import ConstantGate, replace_module
 
 __all__ = ["gated", "put_gates"]
 

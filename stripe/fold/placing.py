@@ -45,7 +45,7 @@ def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed 
 
     Args:
         calls: The data flow of the network, see `stripe.models.dataflow.follow`.
-        gate: Path of the `stripe.models.constant_gate.ConstantGate`.
+        gate: Path of the `stripe.models.surgery.ConstantGate`.
         axis: Which axis of the map is the channel, from the end.
         forwards: Into what takes the product, else into what made the map.
 

@@ -13,8 +13,8 @@ from stripe.adapter import Batch, run
 from stripe.fold.absorbing import output_axis
 from stripe.fold.batches import Batches
 from stripe.fold.sites import Foldable
-from stripe.models.constant_gate import ConstantGate
 from stripe.models.dataflow import Call, follow
+from stripe.models.surgery import ConstantGate
 from stripe.modes import evaluating
 from stripe.progress import track
 

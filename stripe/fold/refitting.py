@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stripe.adapter import run
 from stripe.fold.batches import Batches
 from stripe.fold.sites import Foldable
-from stripe.models.constant_gate import ConstantGate
+from stripe.models.surgery import ConstantGate
 from stripe.modes import evaluating
 from stripe.progress import track
 

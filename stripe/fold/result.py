@@ -39,7 +39,7 @@ class FoldResult:
             ``agreement``, in the table of the sites ``agreement_change``, and there is no loss.
         frontier: Accuracy against speed, see `stripe.fold.choosing.curve`; None where it was not asked for.
         speed: Of the folded network, relative to the one with attention, on this machine and a calibration batch.
-        folded: What `stripe.models.restructuring.restructure` makes the same structure with.
+        folded: What `stripe.models.surgery.restructure` makes the same structure with.
     """
 
     model: nn.Module

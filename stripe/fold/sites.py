@@ -11,8 +11,7 @@ from stripe.adapter import Batch, run
 from stripe.capture import Recorder, Site, discover
 from stripe.errors import StripeError
 from stripe.fold.exactness import Trial
-from stripe.models.outlining import Outline, outline, outlines
-from stripe.models.replacing import replace_module
+from stripe.models.surgery import Outline, outline, outlines, replace_module
 
 __all__ = ["Foldable", "find_foldable", "outline_places"]
 

@@ -14,7 +14,7 @@ from stripe.adapter import Batch, call, ours, run
 from stripe.fold.gating import put_gates
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
-from stripe.models.replacing import replace_module
+from stripe.models.surgery import replace_module
 from stripe.modes import evaluating
 from stripe.progress import track
 

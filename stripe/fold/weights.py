@@ -10,9 +10,8 @@ from stripe.adapter import Batch
 from stripe.fold.absorbing import absorb
 from stripe.fold.exactness import Trial
 from stripe.fold.placing import Placed, place
-from stripe.models.constant_gate import ConstantGate
 from stripe.models.dataflow import Call, follow
-from stripe.models.replacing import replace_module
+from stripe.models.surgery import ConstantGate, replace_module
 
 __all__ = ["Landing", "fold_gates"]
 

@@ -17,7 +17,7 @@ from stripe.fold.calibrating import calibrate
 from stripe.fold.gating import put_gates
 from stripe.fold.sites import find_foldable
 from stripe.fold.weights import fold_gates
-from stripe.models.constant_gate import ConstantGate
+from stripe.models.surgery import ConstantGate
 
 SIZE = 64
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stripe.fold.weights import fold_gates
-from stripe.models.constant_gate import ConstantGate
+from stripe.models.surgery import ConstantGate
 from tests.conftest import LayerScale
 
 C = 6

@@ -13,7 +13,7 @@ from stripe import asr, models
 from stripe.errors import StripeError
 from stripe.fold import fold
 from stripe.models import checkpoint
-from stripe.models.constant_gate import ConstantGate
+from stripe.models.surgery import ConstantGate
 from tests.conftest import Net, SqueezeExcite
 
 IMAGES = torch.randn(4, 3, 32, 32)

@@ -13,7 +13,7 @@ from stripe.fold.gating import put_gates
 from stripe.fold.recovering import correct_biases, reestimate
 from stripe.fold.refitting import refit
 from stripe.fold.sites import find_foldable
-from stripe.models.constant_gate import ConstantGate
+from stripe.models.surgery import ConstantGate
 from tests.conftest import InPlaceGate, Net, SqueezeExcite
 
 
