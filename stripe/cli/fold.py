@@ -123,7 +123,7 @@ def command(
     from stripe.data import choose_images
     from stripe.devices import pick_device
     from stripe.errors import StripeError
-    from stripe.fold.feeding import Augmented, Fed
+    from stripe.fold.batches import Augmented, Fed
     from stripe.models import checkpoint as checkpoints
     from stripe.training import Compute
 

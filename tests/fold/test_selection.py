@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from stripe.capture import Site, discover
 from stripe.errors import StripeError
-from stripe.fold import choosing, fold
+from stripe.fold import fold, selection
 from stripe.fold.batches import Batches, Score, score
-from stripe.fold.calibrating import calibrate
-from stripe.fold.choosing import Effect, fast_enough, in_order, within
+from stripe.fold.calibration import calibrate
+from stripe.fold.selection import Effect, fast_enough, in_order, within
 from stripe.fold.sites import Foldable
 from tests.conftest import Net, SqueezeExcite
 
@@ -139,9 +139,9 @@ def test_a_speed_that_is_not_reached() -> None:
 def test_sites_that_a_budget_allows(budget: float, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Folding b costs 4 points, c 2; b is passed over where that is too much, and c is tried."""
     cost = {"a": 0, "b": 4, "c": 2}
-    monkeypatch.setattr(choosing, "gated", lambda model, places, values: places)
+    monkeypatch.setattr(selection, "gated", lambda model, places, values: places)
     monkeypatch.setattr(
-        choosing, "score", lambda places, images: at(60 - sum(cost[place.site.name] for place in places))
+        selection, "score", lambda places, images: at(60 - sum(cost[place.site.name] for place in places))
     )
     allowed = within(nn.Identity(), [place(name) for name in "abc"], {}, [], at(60), budget)
     assert [place.site.name for place in allowed] == expected
@@ -153,8 +153,8 @@ def at(accuracy: float) -> Score:
 
 def test_a_budget_in_binary(monkeypatch: pytest.MonkeyPatch) -> None:
     """From 60 to 57 % is 3 points, though 100 · .57 is a little less than 57."""
-    monkeypatch.setattr(choosing, "gated", lambda model, places, values: places)
-    monkeypatch.setattr(choosing, "score", lambda places, images: at(100 * 0.57))
+    monkeypatch.setattr(selection, "gated", lambda model, places, values: places)
+    monkeypatch.setattr(selection, "score", lambda places, images: at(100 * 0.57))
     assert within(nn.Identity(), [place("a")], {}, [], at(60), 3)
 
 

@@ -1,16 +1,121 @@
-"""Functions that a factor per channel passes: f(x ⊙ v) = f(x) ⊙ v'.
+"""How a factor per channel propagates: layers absorb it, and functions pass it on, f(x ⊙ v) = f(x) ⊙ v'.
 
-Which element of the result is scaled by which channel's factor is worked out with *labels*: a tensor of the value's
-shape that holds at each element the number of the channel whose factor belongs there.
+A layer absorbs the factor in its weight, for the channels of its output or of its input. Which element of a function's
+result is scaled by which channel's factor is worked out with *labels*: a tensor of the value's shape that holds at each
+element the number of the channel whose factor belongs there.
 """
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stripe.capture.products import MULTIPLICATIONS
-from stripe.models.dataflow import Call
+from stripe.models.dataflow import Call, Value
 
-__all__ = ["POSITIVE", "SPLITS", "along", "backward", "constant_along", "forward", "parts", "passes"]
+__all__ = [
+    "POSITIVE",
+    "SPLITS",
+    "Absorption",
+    "absorb",
+    "absorption_of",
+    "along",
+    "backward",
+    "constant_along",
+    "forward",
+    "input_axis",
+    "layer_of",
+    "output_axis",
+    "parts",
+    "passes",
+]
+
+_NORMS = frozenset({"batch_norm", "instance_norm", "group_norm"})
+_CONVS = frozenset({"conv1d", "conv2d", "conv3d"})
+_TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
+
+
+@dataclass(frozen=True)
+class Absorption:
+    """A layer that takes a constant into its weights.
+
+    Attributes:
+        layer: Path of the layer.
+        forwards: True: the channels of its input are scaled. False: those of its output.
+        channels: For each of these channels the number of the site's channel, int64.
+        groups: The number of groups of a convolution.
+        transposed: Whether it is a transposed convolution, whose weight is (in, out / groups, …).
+    """
+
+    layer: str
+    forwards: bool
+    channels: Tensor
+    groups: int = 1
+    transposed: bool = False
+
+
+def output_axis(call: Call) -> int | None:
+    """The axis along which a layer's weight scales its output; None where the function is none of a layer."""
+    if call.name in _NORMS | _CONVS | _TRANSPOSED:
+        return 1
+    if call.name == "linear" or (call.name == "layer_norm" and len(call.argument("normalized_shape", 1)) == 1):
+        return -1
+    return None
+
+
+def input_axis(call: Call) -> int | None:
+    """The axis of a layer's input along which its weight can be scaled."""
+    if call.name in _CONVS | _TRANSPOSED:
+        return 1
+    return -1 if call.name == "linear" else None
+
+
+def layer_of(call: Call) -> str | None:
+    """Path of the module whose ``weight`` (and ``bias``) a function takes; both must be its own and used only here."""
+    owned = [value for value in call.inputs[1:] if value.owner is not None]
+    if len(owned) != len(call.inputs) - 1:  # a weight that is computed: parametrized, standardised
+        return None
+    paths = {value.owner[0] for value in owned if value.owner}
+    learned = [value for value in owned if isinstance(value.tensor, nn.Parameter)]
+    names = [value.owner[1] for value in learned if value.owner]
+    if len(paths) != 1 or "weight" not in names or not set(names) <= {"weight", "bias"}:
+        return None
+    return paths.pop() if all(_used_once(value) for value in learned) else None
+
+
+def absorption_of(call: Call, layer: str, channels: Tensor, *, forwards: bool) -> Absorption:
+    """How a layer takes a constant, by the function that it calls: any class of module may call it."""
+    convolves = call.name in _CONVS | _TRANSPOSED
+    groups = call.argument("groups", 6) if convolves else None
+    return Absorption(layer, forwards, channels, groups or 1, call.name in _TRANSPOSED)
+
+
+def absorb(model: nn.Module, absorption: Absorption, value: Tensor) -> None:
+    """Multiply a constant into a layer, in place.
+
+    Args:
+        model: The network.
+        absorption: The layer, and how it takes the constant.
+        value: v of the site, (C,).
+    """
+    layer = model.get_submodule(absorption.layer)
+    factor = value[absorption.channels]
+    weight, bias = layer.weight, None if absorption.forwards else getattr(layer, "bias", None)
+    assert isinstance(weight, Tensor)
+    groups = absorption.groups
+    with torch.no_grad():
+        if weight.ndim == 1 or absorption.forwards == absorption.transposed:  # it is the weight's first axis
+            weight.mul_(factor.view(-1, *[1] * (weight.ndim - 1)))
+        else:  # (out, in / groups, …), or (in, out / groups, …) of a transposed convolution: a row has its group's
+            rows = factor.view(groups, 1, -1).expand(-1, len(weight) // groups, -1).flatten(0, 1)
+            weight.mul_(rows.view(*rows.shape, *[1] * (weight.ndim - 2)))
+        if isinstance(bias, Tensor):
+            bias.mul_(factor)
+
+
+def _used_once(value: Value) -> bool:
+    return len(value.uses) == 1
+
 
 # Linear, each channel by itself. Dropout is off in evaluation.
 _SAME_PLACE = frozenset(
@@ -54,8 +159,8 @@ def forward(call: Call, labels: Tensor) -> Tensor | None:
     """Labels behind a function, from those in front of it; None where channels are mixed.
 
     Args:
-        call: Of a function that `passes` says yes to.
-        labels: Of the shape of its first input.
+        call: A call for which `passes` is true.
+        labels: A tensor of the shape of its first input.
     """
     shape = call.outputs[0].tensor.shape
     if call.name in _SAME_PLACE | _POSITIVE_IN_PLACE | MULTIPLICATIONS | _DIVISIONS:
@@ -82,7 +187,7 @@ def backward(call: Call, labels: Tensor) -> Tensor | None:
 
     Args:
         call: As for `forward`.
-        labels: Of the shape of its output.
+        labels: A tensor of the shape of its output.
     """
     shape = call.inputs[0].tensor.shape
     if call.name in _SAME_PLACE | _POSITIVE_IN_PLACE | MULTIPLICATIONS | _DIVISIONS:

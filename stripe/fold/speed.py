@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from stripe.adapter import Batch, call, ours, run
-from stripe.fold.gating import put_gates
-from stripe.fold.sites import Foldable
+from stripe.fold.sites import Foldable, put_gates
 from stripe.fold.weights import Landing
 from stripe.models.surgery import replace_module
 from stripe.modes import evaluating
@@ -30,8 +29,8 @@ def seconds_of(model: nn.Module, places: Sequence[Foldable], images: Batch) -> d
     """Seconds that each place's module takes for a batch, on the maps that it is given.
 
     Args:
-        model: With attention.
-        places: Which.
+        model: The network with attention.
+        places: The sites.
         images: The batch.
 
     Returns:
@@ -71,7 +70,7 @@ def relative_speeds(
     never faster. As folding only takes work away, the times are then fitted by ones that do not rise (least squares).
 
     Args:
-        model: With attention; as it was afterwards.
+        model: The network with attention. It is changed meanwhile, and as before afterwards.
         places: In the order in which they are folded.
         values: Name of the site → v, (C,).
         landings: Path of the module → where its constant goes; one that is left costs its multiplication.
@@ -104,7 +103,7 @@ def relative_speed(original: nn.Module, folded: nn.Module, images: Batch) -> flo
 
 
 def _seconds(module: nn.Module, x: Tensor | Batch) -> float:
-    """Of one forward pass: the fastest of three, of short ones of as many as fill `LEAST`, after one that warms up."""
+    """Of one forward pass: the fastest of three, of short ones as many as fill `LEAST`, after one that warms up."""
     times: list[float] = []
     with torch.no_grad():
         while len(times) < 4 or sum(times) < LEAST:

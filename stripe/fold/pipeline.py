@@ -13,16 +13,13 @@ from stripe.asr import fuse
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches, Measure, Score, score
-from stripe.fold.calibrating import calibrate, calibrate_in_turn
-from stripe.fold.choosing import curve, effect_of_each, fast_enough, in_order, matching, within
+from stripe.fold.calibration import calibrate, calibrate_in_turn
 from stripe.fold.finetuning import Finetune, finetune
-from stripe.fold.gating import gated, put_gates
-from stripe.fold.recovering import correct_biases, reestimate
-from stripe.fold.refitting import refit
-from stripe.fold.result import FoldResult, describe_site
-from stripe.fold.sites import Foldable, find_foldable, outline_places
-from stripe.fold.steps import Steps, counted
-from stripe.fold.timing import relative_speed, relative_speeds, seconds_of
+from stripe.fold.recovery import correct_biases, reestimate, refit
+from stripe.fold.result import FoldResult, Steps, counted, describe_site
+from stripe.fold.selection import curve, effect_of_each, fast_enough, in_order, matching, within
+from stripe.fold.sites import Foldable, find_foldable, gated, outline_places, put_gates
+from stripe.fold.speed import relative_speed, relative_speeds, seconds_of
 from stripe.fold.weights import fold_gates
 from stripe.models.surgery import ConstantGate, Outline
 

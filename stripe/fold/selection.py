@@ -1,4 +1,4 @@
-"""Which sites to fold: those first that cost the least error for the time that they free."""
+"""The selection of the sites to fold: first those that cost the least error for the time that they free."""
 
 import fnmatch
 import logging
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches, Score, score
-from stripe.fold.gating import gated
-from stripe.fold.sites import Foldable
+from stripe.fold.sites import Foldable, gated
 from stripe.progress import track
 
 __all__ = ["Effect", "curve", "effect_of_each", "fast_enough", "in_order", "matching", "within"]
@@ -41,7 +40,7 @@ def matching(places: Sequence[Foldable], patterns: str | Sequence[str], reasons:
     """The foldable sites that are meant.
 
     Args:
-        places: Those that there are.
+        places: All sites that can be folded.
         patterns: ``"all"``, a name or a glob of names, or several.
         reasons: Name of a site that cannot be folded → why not, for the message.
 
@@ -102,15 +101,15 @@ def curve(
     """Accuracy against speed, with the first 0, 1, 2 … sites folded.
 
     Args:
-        model: With attention.
+        model: The network with attention.
         ordered: The sites, in the order in which they are folded.
         values: Name of the site → v, (C,).
-        images: To score on.
+        images: The images to score on.
         original: The score with attention.
         speeds: Relative to none folded, 1 + len(ordered) numbers.
 
     Returns:
-        A row a network: ``sites`` (how many are folded), ``site`` (the one that was folded last), ``accuracy`` or
+        One row per network: ``sites`` (how many are folded), ``site`` (the one that was folded last), ``accuracy`` or
         ``agreement`` (per cent), ``uncertainty`` (standard error of its change, points), ``loss``, ``error`` (of the
         logits, relative) and ``relative_speed``.
     """
@@ -141,15 +140,15 @@ def within(
     """The sites that a budget allows: one after the other is folded, and those that would exceed it are passed over.
 
     Args:
-        model: With attention.
+        model: The network with attention.
         ordered: The sites, the cheapest first.
         values: Name of the site → v, (C,).
-        images: To score on.
+        images: The images to score on.
         original: The score with attention.
         budget: Points of accuracy, or of agreement, that may be lost by all together.
 
     Returns:
-        Those that are folded, in that order.
+        The sites that are folded, in that order.
 
     Raises:
         StripeError: There are no labels to judge by.

@@ -10,8 +10,7 @@ from stripe.adapter import copy_model, run
 from stripe.capture import Recorder, Site, discover
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches
-from stripe.fold.gating import put_gates
-from stripe.fold.sites import Foldable
+from stripe.fold.sites import Foldable, put_gates
 from stripe.modes import evaluating
 from stripe.progress import track
 
@@ -47,7 +46,7 @@ def calibrate(model: nn.Module, sites: Sequence[Site], batches: Batches) -> dict
 
     Args:
         model: Any network.
-        sites: Of it, from `stripe.capture.discover`.
+        sites: Sites of the network, from `stripe.capture.discover`.
         batches: The calibration images.
 
     Returns:
@@ -86,7 +85,7 @@ def calibrate_in_turn(original: nn.Module, places: Sequence[Foldable], images: B
     Args:
         original: The network, not changed.
         places: The sites, in the order of the forward pass.
-        images: The calibration images, gone through once a site.
+        images: The calibration images, gone through once per site.
 
     Returns:
         Name of the site → v̄, (C,).

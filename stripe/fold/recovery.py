@@ -1,4 +1,4 @@
-"""Winning accuracy back without labels: statistics of batch normalisation, and biases."""
+"""Recovery of accuracy without labels: statistics of batch normalisation, biases, and constants that fit better."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,22 +10,22 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from stripe.adapter import Batch, run
-from stripe.fold.absorbing import output_axis
 from stripe.fold.batches import Batches
+from stripe.fold.propagation import output_axis
 from stripe.fold.sites import Foldable
 from stripe.models.dataflow import Call, follow
 from stripe.models.surgery import ConstantGate
 from stripe.modes import evaluating
 from stripe.progress import track
 
-__all__ = ["correct_biases", "reestimate"]
+__all__ = ["correct_biases", "reestimate", "refit"]
 
 
 def reestimate(model: nn.Module, batches: Batches) -> int:
     """Estimate anew the mean and variance of each batch normalisation that runs after a constant gate, in place.
 
     Args:
-        model: With `ConstantGate` modules.
+        model: A network with `ConstantGate` modules.
         batches: The calibration images; the statistics become the means of those of the batches.
 
     Returns:
@@ -60,8 +60,8 @@ def correct_biases(model: nn.Module, original: nn.Module, places: Sequence[Folda
     first site to the last, so that what was mended before is counted.
 
     Args:
-        model: With constant gates.
-        original: The same with attention.
+        model: A network with constant gates.
+        original: The same network with attention.
         places: The sites, in the order of the forward pass.
         batches: The calibration images.
 
@@ -142,3 +142,59 @@ class _Watcher(TorchFunctionMode):
                 self.sums[name] = self.sums[name] + rows.sum(1, dtype=torch.float64)
                 self.counts[name] += rows.shape[1]
         return result
+
+
+def refit(model: nn.Module, original: nn.Module, places: Sequence[Foldable], batches: Batches) -> int:
+    """Give each constant gate the least-squares constant, in place.
+
+    The mean weighs all images alike. What the layers behind see is the product x ⊙ a, whose squared error is least for
+
+        v_c = Σ x_c² a_c / Σ x_c²,
+
+    summed over images and positions: where the map is large, attention counts more.
+
+    Args:
+        model: A network with constant gates.
+        original: The same network with attention.
+        places: The sites.
+        batches: The calibration images.
+
+    Returns:
+        How many constants; a channel whose map is zero everywhere keeps its mean.
+    """
+    fits = [_Fit(original.get_submodule(place.module), place.axis) for place in places]
+    try:
+        with evaluating(original), torch.no_grad():
+            for batch, _ in track(batches, "fitting constants", total=len(batches)):
+                run(original, batch)
+    finally:
+        for fit in fits:
+            fit.remove()
+    for place, fit in zip(places, fits, strict=True):
+        gate = model.get_submodule(place.module)
+        assert isinstance(gate, ConstantGate)
+        with torch.no_grad():
+            gate.weight.copy_(torch.where(fit.squares > 0, fit.products / fit.squares, gate.weight.double()))
+    return len(fits)
+
+
+class _Fit:
+    """Sums x² and x · y of a module that makes y of x, per channel."""
+
+    def __init__(self, module: nn.Module, axis: int) -> None:
+        self.axis = axis
+        self.squares = self.products = torch.zeros(())
+        self.handles = [module.register_forward_pre_hook(self._before), module.register_forward_hook(self._after)]
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def _before(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self.map = args[0].to(torch.float64, copy=True)  # the module may work in place
+
+    def _after(self, _module: nn.Module, _args: Any, output: Tensor) -> None:
+        axes = [axis for axis in range(output.ndim) if axis != output.ndim + self.axis]
+        self.squares = self.squares + self.map.square().sum(axes)
+        self.products = self.products + (self.map * output).sum(axes)
+        del self.map

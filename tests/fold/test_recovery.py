@@ -9,10 +9,8 @@ from stripe.errors import StripeError
 from stripe.fold import Finetune, fold
 from stripe.fold.batches import Batches, score
 from stripe.fold.finetuning import asr_of, finetune
-from stripe.fold.gating import put_gates
-from stripe.fold.recovering import correct_biases, reestimate
-from stripe.fold.refitting import refit
-from stripe.fold.sites import find_foldable
+from stripe.fold.recovery import correct_biases, reestimate, refit
+from stripe.fold.sites import find_foldable, put_gates
 from stripe.models.surgery import ConstantGate
 from tests.conftest import InPlaceGate, Net, SqueezeExcite
 
