@@ -6,11 +6,10 @@ from typing import Self
 
 from torch import nn
 
-from stripe import asr, models
+from stripe import asr, checkpoint, models
 from stripe.attention import ATTENTION
+from stripe.checkpoint.reading import SUFFIXES
 from stripe.errors import StripeError
-from stripe.models import checkpoint
-from stripe.models.checkpoint.reading import SUFFIXES
 
 __all__ = ["Variant"]
 
@@ -93,7 +92,7 @@ class Variant:
         if self.is_checkpoint:
             if self.attention != "none" or self.asr != "none":
                 raise StripeError(f"{self}: a checkpoint is measured with the attention and ASR that it has")
-            model = asr.restore(checkpoint.read(self.backbone)).eval()
+            model = checkpoint.restore(checkpoint.read(self.backbone)).eval()
         else:
             model = models.build(self.backbone, num_classes=num_classes, attention=self.attention).eval()
         if self.asr != "none":

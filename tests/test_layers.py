@@ -18,6 +18,7 @@ LAYERS = [
     {"data", "attention"},
     {"models"},
     {"asr"},
+    {"checkpoint"},
     {"capture"},
     {"gradcam"},
     {"analysis"},
@@ -33,8 +34,8 @@ LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 
 # Third-party packages that a layer has no business with.
 FORBIDDEN = {
-    "capture": {"stripe.models", "stripe.data", "stripe.attention", "stripe.asr"},
-    "gradcam": {"stripe.models", "stripe.data", "stripe.attention", "stripe.asr"},
+    "capture": {"stripe.models", "stripe.checkpoint", "stripe.data", "stripe.attention", "stripe.asr"},
+    "gradcam": {"stripe.models", "stripe.checkpoint", "stripe.data", "stripe.attention", "stripe.asr"},
     "analysis": {"torch"},
     "plots": {"torch"},
     "report": {"torch"},

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from stripe import asr
+from stripe import asr, checkpoint
 from stripe.errors import StripeError
 from stripe.fold import fold
-from stripe.models import build, checkpoint
+from stripe.models import build
 from stripe.variant import Variant
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from stripe import checkpoint
 from stripe.adapter import copy_model
 from stripe.capture import Site
 from stripe.errors import StripeError
@@ -17,7 +18,6 @@ from stripe.fold.calibration import Moments
 from stripe.fold.selection import Effect
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
-from stripe.models import checkpoint
 
 __all__ = ["FoldResult", "Steps", "counted", "describe_site"]
 
@@ -56,7 +56,7 @@ class FoldResult:
         Args:
             path: ``….safetensors``.
             meta: What the network with attention is built from: ``model``, ``num_classes``, ``attention``, ``args``, as
-                for `stripe.models.checkpoint.save`.
+                for `stripe.checkpoint.save`.
 
         Raises:
             StripeError: The file cannot be written, or would not say its model.

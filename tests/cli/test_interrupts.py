@@ -3,11 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from stripe import models
+from stripe import checkpoint, models
 from stripe.capture import CaptureSession
 from stripe.cli.interrupts import interruptible
 from stripe.fold import pipeline
-from stripe.models import checkpoint
 
 SHAPES = "shapes:train=40,test=20"
 

@@ -8,8 +8,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from stripe import checkpoint
 from stripe.errors import StripeError
-from stripe.models import checkpoint
 
 PARTS = [{"a.weight": torch.ones(2)}, {"b.weight": torch.zeros(3)}]
 

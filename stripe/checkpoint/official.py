@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from stripe.attention import ATTENTION, attention
-from stripe.models.checkpoint import Checkpoint
+from stripe.checkpoint.reading import Checkpoint
 
 __all__ = ["translate"]
 
@@ -29,7 +29,7 @@ def translate(checkpoint: Checkpoint) -> Checkpoint:
         checkpoint: What ``read`` gave.
 
     Returns:
-        With our keys, and ``meta`` as `stripe.asr.restore` wants it: ``model`` (the depth is counted), ``num_classes``,
+        With our keys, and ``meta`` as `restore` wants it: ``model`` (the depth is counted), ``num_classes``,
         ``attention`` of the blocks, ``mean`` and ``std`` of the images and, where there is ASR, ``asr``.
     """
     state = checkpoint.state_dict

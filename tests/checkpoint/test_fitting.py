@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stripe.checkpoint import Checkpoint, load_into
 from stripe.errors import StripeError
 from stripe.models import build
-from stripe.models.checkpoint import Checkpoint, load_into
 
 
 def checkpoint(state: dict[str, Tensor]) -> Checkpoint:

@@ -24,8 +24,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stripe import checkpoint
 from stripe.errors import StripeError
-from stripe.models import checkpoint
 
 STATE = {"conv.weight": torch.arange(6.0).reshape(2, 3), "bn.bias": torch.ones(2)}
 

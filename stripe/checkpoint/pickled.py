@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from stripe.checkpoint.inert import Storage
+from stripe.checkpoint.unpickler import Unpickler
 from stripe.errors import StripeError
-from stripe.models.checkpoint.inert import Storage
-from stripe.models.checkpoint.unpickler import Unpickler
 
 __all__ = ["Pickled", "read_pickled", "refusal", "regular"]
 
@@ -38,7 +38,7 @@ class Pickled:
 
 
 def read_pickled(path: Path, *, tensors: bool = True) -> Pickled:
-    """What ``torch.save`` wrote; nothing of it runs, see `stripe.models.checkpoint.inert`.
+    """What ``torch.save`` wrote; nothing of it runs, see `stripe.checkpoint.inert`.
 
     Tensors are mapped from the file, not read, where its format permits (everything since torch 1.6).
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from stripe import asr
+from stripe import asr, checkpoint
 from stripe.attention import Attention
-from stripe.models import build, checkpoint
-from stripe.models.checkpoint import Checkpoint
+from stripe.checkpoint import Checkpoint
+from stripe.models import build
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 CIFAR10 = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2023, 0.1994, 0.2010]}  # in the official data loaders

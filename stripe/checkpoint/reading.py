@@ -11,13 +11,13 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from stripe.checkpoint.description import META_KEY, check_meta
+from stripe.checkpoint.entries import USUAL, choose, entries
+from stripe.checkpoint.inert import Inert
+from stripe.checkpoint.keys import without_wrappers
+from stripe.checkpoint.pickled import Pickled, read_pickled, refusal, regular
+from stripe.checkpoint.shards import INDEX, MAIN, main_file, shards_of
 from stripe.errors import StripeError
-from stripe.models.checkpoint.description import META_KEY, check_meta
-from stripe.models.checkpoint.entries import USUAL, choose, entries
-from stripe.models.checkpoint.inert import Inert
-from stripe.models.checkpoint.keys import without_wrappers
-from stripe.models.checkpoint.pickled import Pickled, read_pickled, refusal, regular
-from stripe.models.checkpoint.shards import INDEX, MAIN, main_file, shards_of
 
 __all__ = ["SUFFIXES", "Checkpoint", "epoch_of", "read"]
 
@@ -49,7 +49,7 @@ def read(path: str | Path, *, weights: str | None = None) -> Checkpoint:
     Args:
         path: ``.safetensors``; or a file by ``torch.save``, ``.pth``, ``.pt``, ``.pth.tar``, ``.bin`` or ``.ckpt``, of
             a state dict or of dicts that hold some, whatever else they hold: nothing in them can run, see
-            `stripe.models.checkpoint.inert`. Or an index of shards, ``….index.json``; or a folder as Hugging Face's
+            `stripe.checkpoint.inert`. Or an index of shards, ``….index.json``; or a folder as Hugging Face's
             libraries write it, with ``model.safetensors``, ``pytorch_model.bin`` or an index of their shards.
         weights: Which of several: the name of an entry (``state_dict_ema``), ``ema`` for whichever is averaged, or a
             part of the parameters' names (``teacher`` of ``teacher.conv.weight``). None: the only one, or the one that

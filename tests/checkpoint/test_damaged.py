@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from stripe import checkpoint
 from stripe.errors import StripeError
-from stripe.models import checkpoint
 
 SUFFIXES = [".pth", ".pth.tar", ".safetensors"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from stripe.checkpoint.inert import ARRAY, Inert
+from stripe.checkpoint.notice import notice
 from stripe.errors import StripeError
-from stripe.models.checkpoint.inert import ARRAY, Inert
-from stripe.models.checkpoint.notice import notice
 
 __all__ = ["USUAL", "choose", "entries", "is_average"]
 

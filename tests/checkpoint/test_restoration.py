@@ -6,9 +6,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from stripe import asr
+from stripe import asr, checkpoint
 from stripe.errors import StripeError
-from stripe.models import build, checkpoint
+from stripe.models import build
 
 META = {"model": "resnet11", "num_classes": 10, "attention": "none"}
 

@@ -9,11 +9,11 @@ from torch import nn
 from stripe.asr.insertion import reparameterize
 from stripe.asr.layers import has_asr
 from stripe.asr.noise import add_noise
-from stripe.asr.official import translate
+from stripe.checkpoint.fitting import load_into
+from stripe.checkpoint.official import translate
+from stripe.checkpoint.reading import Checkpoint
 from stripe.errors import StripeError
-from stripe.models import checkpoint as checkpoints
 from stripe.models import from_meta
-from stripe.models.checkpoint import Checkpoint
 from stripe.models.surgery import restructure
 
 __all__ = ["prepare", "restore"]
@@ -34,14 +34,14 @@ def restore(checkpoint: Checkpoint, model: nn.Module | None = None) -> nn.Module
         StripeError: The checkpoint does not say its model, or does not fit it.
 
     Example:
-        >>> from stripe.models import checkpoint
+        >>> from stripe import checkpoint
         >>> model = restore(checkpoint.read("resnet20-asr.pth.tar"))  # doctest: +SKIP
     """
     checkpoint = translate(checkpoint)
     if model is None:
         model = from_meta(checkpoint.meta)
     prepare(model, checkpoint)
-    checkpoints.load_into(model, checkpoint)
+    load_into(model, checkpoint)
     return model
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from stripe.models.checkpoint.keys import UNIQUE
+from stripe.checkpoint.keys import UNIQUE
 
 __all__ = ["COUNTER", "Match", "matches"]
 

@@ -9,8 +9,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from stripe import checkpoint
 from stripe.errors import StripeError
-from stripe.models import checkpoint
 
 STATE = {"conv.weight": torch.arange(6.0).reshape(2, 3), "attention_module.bias": torch.ones(2)}
 

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from stripe import checkpoint
 from stripe.errors import StripeError
-from stripe.models import checkpoint
 
 STATE = {"w": torch.zeros(1)}
 
@@ -61,7 +61,7 @@ def test_reading_an_epoch_does_not_read_tensors(tmp_path: Path) -> None:
             return self.file.metadata()  # type: ignore[attr-defined,no-any-return]
 
     with pytest.MonkeyPatch.context() as patch:
-        from stripe.models.checkpoint import reading
+        from stripe.checkpoint import reading
 
         original = reading.safe_open
         patch.setattr(reading, "safe_open", lambda *a, **k: HeaderOnly(original(*a, **k)))

@@ -9,10 +9,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from stripe.checkpoint.description import META_KEY
+from stripe.checkpoint.keys import plain_names
 from stripe.errors import StripeError
 from stripe.files import write_whole
-from stripe.models.checkpoint.description import META_KEY
-from stripe.models.checkpoint.keys import plain_names
 from stripe.provenance import provenance
 
 __all__ = ["save"]
@@ -35,7 +35,8 @@ def save(path: str | Path, model: nn.Module, meta: Mapping[str, Any]) -> None:
         StripeError: The file cannot be written.
 
     Example:
-        >>> from stripe.models import build, checkpoint, from_meta
+        >>> from stripe import checkpoint
+        >>> from stripe.models import build, from_meta
         >>> model = build("resnet20", num_classes=10, attention="se")
         >>> meta = {"model": "resnet20", "attention": "se", "num_classes": 10, "epoch": 3}
         >>> checkpoint.save("/tmp/epoch_003.safetensors", model, meta)

@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from stripe import checkpoint
 from stripe.errors import StripeError
-from stripe.models import checkpoint
 
 ONES = {"conv.weight": torch.ones(2, 2), "bn.bias": torch.ones(2)}
 ZEROS = {name: torch.zeros_like(value) for name, value in ONES.items()}

@@ -1,4 +1,4 @@
-"""Unpickling by an allow-list, see `stripe.models.checkpoint.inert`."""
+"""Unpickling by an allow-list, see `stripe.checkpoint.inert`."""
 
 import pickle
 import struct
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from stripe.models.checkpoint.inert import DTYPES, KNOWN, STORAGES, ElementType, Inert, Recipe, Storage, put, unreadable
+from stripe.checkpoint.inert import DTYPES, KNOWN, STORAGES, ElementType, Inert, Recipe, Storage, put, unreadable
 
 __all__ = ["Unpickler"]
 

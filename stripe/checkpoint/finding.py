@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
+from stripe.checkpoint.reading import SUFFIXES, epoch_of, read
+from stripe.checkpoint.shards import MAIN
 from stripe.errors import StripeError
-from stripe.models.checkpoint.reading import SUFFIXES, epoch_of, read
-from stripe.models.checkpoint.shards import MAIN
 
 __all__ = ["find", "names_moment", "same_weights", "without_copies"]
 
@@ -88,7 +88,7 @@ def same_weights(path: Path, other: Path, weights: str | None = None) -> bool:
     Args:
         path: One.
         other: The other.
-        weights: As for `stripe.models.checkpoint.read`.
+        weights: As for `stripe.checkpoint.read`.
 
     Raises:
         StripeError: One cannot be read.

@@ -10,8 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from stripe import checkpoint
 from stripe.errors import StripeError
-from stripe.models import build, checkpoint, from_meta
+from stripe.models import build, from_meta
 
 
 def test_a_model_comes_back_from_its_file_alone(tmp_path: Path) -> None:

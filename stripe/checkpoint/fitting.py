@@ -5,12 +5,12 @@ import logging
 import torch
 from torch import Tensor, nn
 
+from stripe.checkpoint.entries import is_average
+from stripe.checkpoint.keys import plain_names
+from stripe.checkpoint.notice import notice
+from stripe.checkpoint.prefix import COUNTER, Match, matches
+from stripe.checkpoint.reading import Checkpoint
 from stripe.errors import StripeError
-from stripe.models.checkpoint.entries import is_average
-from stripe.models.checkpoint.keys import plain_names
-from stripe.models.checkpoint.notice import notice
-from stripe.models.checkpoint.prefix import COUNTER, Match, matches
-from stripe.models.checkpoint.reading import Checkpoint
 
 __all__ = ["load_into"]
 
