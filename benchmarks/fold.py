@@ -27,11 +27,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from stripe import models
 from stripe.asr import compare
 from stripe.fold.batches import Batches
-from stripe.fold.calibrating import calibrate
-from stripe.fold.gating import put_gates
-from stripe.fold.sites import find_foldable
+from stripe.fold.calibration import calibrate
+from stripe.fold.sites import find_foldable, put_gates
 from stripe.fold.weights import fold_gates
-from stripe.models.replacing import replace_module
+from stripe.models.surgery import replace_module
 
 MODELS = (
     "timm:seresnet50,timm:ecaresnet26t,timm:efficientnet_b0,timm:mobilenetv3_small_100,timm:regnety_002,resnet83+se"

@@ -15,7 +15,19 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0.0.0"
 
-_LAYERS = ("analysis", "attention", "capture", "data", "fold", "gradcam", "models", "plots", "report", "training")
+_LAYERS = (
+    "analysis",
+    "attention",
+    "capture",
+    "checkpoint",
+    "data",
+    "fold",
+    "gradcam",
+    "models",
+    "plots",
+    "report",
+    "training",
+)
 
 
 def load(path: "str | Path", model: "nn.Module | None" = None) -> "nn.Module":
@@ -36,10 +48,9 @@ def load(path: "str | Path", model: "nn.Module | None" = None) -> "nn.Module":
         >>> import stripe
         >>> model = stripe.load("folded.safetensors")  # doctest: +SKIP
     """
-    from stripe import asr
-    from stripe.models import checkpoint
+    from stripe import checkpoint
 
-    return asr.restore(checkpoint.read(path), model).eval()
+    return checkpoint.restore(checkpoint.read(path), model).eval()
 
 
 def __getattr__(name: str) -> ModuleType:

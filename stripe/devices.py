@@ -1,10 +1,14 @@
-"""Which device to compute on."""
+"""The device to compute on, and the machine that it is of."""
+
+import os
+import platform
+from pathlib import Path
 
 import torch
 
 from stripe.errors import StripeError
 
-__all__ = ["pick_device"]
+__all__ = ["describe_machine", "pick_device"]
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -27,3 +31,39 @@ def pick_device(name: str | None = None) -> torch.device:
             f"There is no device {name!r} here ({str(error).splitlines()[0]}). Leave --device away."
         ) from error
     return device
+
+
+def describe_machine(device: torch.device) -> dict[str, str]:
+    """Name the machine, to be said beside every speed.
+
+    Returns:
+        ``device`` (``cpu``, ``cuda:0`` …), ``processor`` (name of the GPU, or of the CPU with the number of threads
+        that torch uses and of logical cores), ``torch`` and, for an Nvidia GPU, ``cuda`` and ``cudnn``.
+
+    Example:
+        >>> describe_machine(torch.device("cpu"))["device"]
+        'cpu'
+    """
+    described = {"device": str(device), "processor": _processor(device), "torch": torch.__version__}
+    if device.type == "cuda" and torch.version.cuda:
+        described |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+    return described
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"{_cpu_name()}, {threads} {'thread' if threads == 1 else 'threads'} of {os.cpu_count()}"
+    return f"{device.type} of {_cpu_name()}"
+
+
+def _cpu_name() -> str:
+    """The model's name where Linux tells it; elsewhere what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()

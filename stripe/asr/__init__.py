@@ -8,15 +8,15 @@ Huang et al., "Stripe Observation Guided Inference Cost-free Attention Mechanism
     plain = fuse(model)                       # the same outputs, the plain network's keys and speed
 """
 
-from stripe.asr.caching import cached
-from stripe.asr.comparing import Difference, compare
-from stripe.asr.exporting import EXPORTS, export
-from stripe.asr.fusing import fuse, values
-from stripe.asr.insert import reparameterize
-from stripe.asr.official import translate
+import importlib
+from typing import Any
+
+from stripe.asr.cache import cached
+from stripe.asr.fusion import fuse, values
+from stripe.asr.insertion import reparameterize
 from stripe.asr.places import Places, known_places
-from stripe.asr.restoring import prepare, restore
 from stripe.asr.value import ASR
+from stripe.export import EXPORTS, Difference, compare, export
 
 __all__ = [
     "ASR",
@@ -34,3 +34,12 @@ __all__ = [
     "translate",
     "values",
 ]
+
+_OF_CHECKPOINT = ("prepare", "restore", "translate")
+
+
+def __getattr__(name: str) -> Any:
+    """The names of the first release for what is in `stripe.checkpoint` now, a layer above."""
+    if name in _OF_CHECKPOINT:
+        return getattr(importlib.import_module("stripe.checkpoint"), name)
+    raise AttributeError(f"module 'stripe.asr' has no attribute {name!r}")

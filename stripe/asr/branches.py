@@ -2,7 +2,7 @@
 
 What a network adds is said by its functions, not by the names of its classes. An addition of two maps joins a *branch*
 and a *shortcut*: the shortcut is what both come from, or a projection of it that has fewer layers. Where neither has a
-nonlinearity, the maps are one layer in parts, a *sum* (RepVGG, ACNet).
+nonlinearity, both are parts of one layer, and their addition is a *sum* (RepVGG, ACNet).
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Flow:
     """The data flow of one forward pass, with what was found in it.
 
     Attributes:
-        calls: As `stripe.models.dataflow.follow` gives them.
+        calls: The calls of the pass, as `stripe.models.dataflow.follow` gives them.
         model: The network that ran.
         order: Layer → when it runs.
         residual: The ends of the residual branches: layers; those that are added up share one ASR.

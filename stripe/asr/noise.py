@@ -23,7 +23,7 @@ class Noise(nn.Module):
     """What the parametrizations of this file have in common.
 
     Args:
-        noise: One number a channel, (C,); a buffer, so that a checkpoint holds what was drawn.
+        noise: One number per channel, (C,); a buffer, so that a checkpoint holds what was drawn.
     """
 
     def __init__(self, noise: Tensor) -> None:
@@ -77,7 +77,7 @@ def add_noise(model: nn.Module, factor: float, offset: float, *, std: float = 0.
         The names of the layers.
 
     Raises:
-        StripeError: A number is none, or the network has no batch normalisation, or one without γ and β.
+        StripeError: A number is not finite, or the network has no batch normalisation, or one without γ and β.
 
     Example:
         >>> from stripe.models import build

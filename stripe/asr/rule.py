@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stripe.asr.branches import Flow, Group
-from stripe.asr.layers import has_asr
-from stripe.asr.targets import resolve
+from stripe.asr.layers import has_asr, resolve
 from stripe.errors import StripeError
 from stripe.models.dataflow import follow
 

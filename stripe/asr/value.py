@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stripe.asr.caching import remember
+from stripe.asr.cache import remember
 from stripe.attention import DIA, Attention
 from stripe.attention.dia import State
 
@@ -19,7 +19,7 @@ class ASR(nn.Module):
     Args:
         attention: κ; an ``Attention``, or a module of yours with ``gate(x)``, maps (1, C, 1, 1) → (1, C, 1, 1).
         psi: ψ's first value, (C,).
-        learnable: Whether ψ is a parameter, or a buffer that stays as it is (table 8).
+        learnable: True: ψ is a parameter. False: ψ is a buffer that stays as it is (table 8).
     """
 
     def __init__(self, attention: nn.Module, psi: Tensor, learnable: bool = True) -> None:
@@ -59,7 +59,7 @@ class ChainedASR(ASR):
         attention: κ.
         psi: As for `ASR`.
         learnable: As for `ASR`.
-        after: The one before in the stage; None for the first.
+        after: The ASR before this one in the stage; None for the first.
     """
 
     attention: DIA

@@ -64,22 +64,21 @@ def command(
 
     Without a checkpoint the model is taken as it is. An interrupted capture is completed by the same command.
     """
-    from stripe import asr
+    from stripe import checkpoint as ckpt
     from stripe.capture import Epoch, capture
     from stripe.cli.resolve import resolve, take_images, weights_without_checkpoint
     from stripe.devices import pick_device
-    from stripe.models import checkpoint as ckpt
 
     patterns = [*checkpoints, *more_checkpoints]
     paths = ckpt.without_copies(ckpt.find(patterns)) if patterns else []
-    first = asr.translate(ckpt.read(paths[0], weights=entry)) if paths else None
+    first = ckpt.translate(ckpt.read(paths[0], weights=entry)) if paths else None
     resolved = resolve(checkpoint=first, seed=seed, **names)
     split, images, chosen = take_images(resolved, split, num_images, seed)
     model = resolved.model.to(pick_device(device))
     epochs = [Epoch.of_file(number, path) for number, path in _numbered(paths, entry).items()] or [Epoch(0)]
 
     def load(epoch: Epoch) -> float:
-        checkpoint = asr.translate(ckpt.read(epoch.checkpoint, weights=entry))
+        checkpoint = ckpt.translate(ckpt.read(epoch.checkpoint, weights=entry))
         for line in ckpt.load_into(model, checkpoint, partial=partial):
             click.echo(f"{epoch.checkpoint}: skipped {line}", err=True)
         rate = checkpoint.meta.get("learning_rate")
@@ -110,8 +109,8 @@ def _numbered(paths: list[Path], entry: str | None = None) -> dict[int, Path]:
     ``last.ckpt`` and ``model_best.pth`` are mostly some epoch's weights again: such a file is left out where its epoch
     or its weights are another's, and that is said.
     """
+    from stripe.checkpoint import epoch_of, names_moment, same_weights
     from stripe.errors import StripeError
-    from stripe.models.checkpoint import epoch_of, names_moment, same_weights
 
     epochs = {path: epoch_of(path) for path in paths}
     silent = [path for path in paths if epochs[path] is None]

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from stripe.checkpoint import Checkpoint
     from stripe.cli.resolve import Resolved
-    from stripe.models.checkpoint import Checkpoint
 
 __all__ = ["Classes", "Relabelled", "compare_classes"]
 

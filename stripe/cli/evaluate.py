@@ -49,15 +49,14 @@ def command(
     import json
     import math
 
-    from stripe import asr
+    from stripe import checkpoint as checkpoints
     from stripe.cli.classes import Relabelled, compare_classes
     from stripe.cli.resolve import resolve
     from stripe.devices import pick_device
     from stripe.errors import StripeError
-    from stripe.models import checkpoint as checkpoints
     from stripe.training import Compute, evaluate
 
-    read = asr.translate(checkpoints.read(checkpoint, weights=entry))
+    read = checkpoints.translate(checkpoints.read(checkpoint, weights=entry))
     if names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
     resolved = resolve(checkpoint=read, seed=0, **names)

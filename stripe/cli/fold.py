@@ -116,6 +116,7 @@ def command(
     import torch
 
     from stripe import asr, fold, plots
+    from stripe import checkpoint as checkpoints
     from stripe.analysis import save_table
     from stripe.bench import describe_machine
     from stripe.cli.classes import compare_classes
@@ -123,8 +124,7 @@ def command(
     from stripe.data import choose_images
     from stripe.devices import pick_device
     from stripe.errors import StripeError
-    from stripe.fold.feeding import Augmented, Fed
-    from stripe.models import checkpoint as checkpoints
+    from stripe.fold.batches import Augmented, Fed
     from stripe.training import Compute
 
     if checkpoint and output.exists() and output.resolve() == checkpoint.resolve():
@@ -136,7 +136,7 @@ def command(
         raise StripeError(f"{frontier}: the table is written as .csv, .parquet or .json")
     for path in (frontier, frontier.with_suffix(".png")) if frontier else ():
         check_output(path)
-    read = asr.translate(checkpoints.read(checkpoint, weights=entry)) if checkpoint else None
+    read = checkpoints.translate(checkpoints.read(checkpoint, weights=entry)) if checkpoint else None
     if read and "folded" in read.meta:
         raise StripeError(f"{checkpoint} is folded already; fold the checkpoint that it was made from")
     if read and names["data_spec"] is None and "data" not in read.meta:

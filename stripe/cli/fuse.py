@@ -75,17 +75,17 @@ def command(
     import torch
 
     from stripe import asr
+    from stripe import checkpoint as checkpoints
     from stripe.cli.tables import print_records
     from stripe.errors import StripeError
-    from stripe.models import checkpoint as checkpoints
     from stripe.models import fuse_branches
 
     if output.exists() and output.resolve() == checkpoint.resolve():
         raise StripeError(f"{output} is the checkpoint itself, and what was trained would be lost; name another file")
     check_weights(output)
-    read = asr.translate(checkpoints.read(checkpoint, weights=entry))
+    read = checkpoints.translate(checkpoints.read(checkpoint, weights=entry))
     plain, meta = _plain_model(read.meta, **model)
-    network = asr.restore(read, plain).eval()
+    network = checkpoints.restore(read, plain).eval()
     fused = asr.fuse(network)
     branches = fuse_branches(fused)
     if fused.state_dict().keys() == network.state_dict().keys():

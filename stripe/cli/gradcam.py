@@ -94,7 +94,7 @@ def command(
     Prints the centre bias: the distance of what the network looks at from the centre of the image, 1 where it looks
     everywhere alike.
     """
-    from stripe import asr
+    from stripe import checkpoint as checkpoints
     from stripe.analysis import center_bias
     from stripe.capture import Epoch, open_capture
     from stripe.cli.classes import compare_classes
@@ -102,7 +102,6 @@ def command(
     from stripe.devices import pick_device
     from stripe.errors import StripeError
     from stripe.gradcam import check, gradcam, save
-    from stripe.models import checkpoint as checkpoints
 
     epoch = Epoch(0)
     read = None
@@ -110,7 +109,7 @@ def command(
         path, *more = checkpoints.find([ckpt])
         if more:
             raise StripeError(f"--ckpt {ckpt} names {len(more) + 1} checkpoints; Grad-CAM is of one, such as {path}.")
-        read = asr.translate(checkpoints.read(path, weights=entry))
+        read = checkpoints.translate(checkpoints.read(path, weights=entry))
         epoch = Epoch.of_file(checkpoints.epoch_of(path) or 0, path)
     resolved = resolve(checkpoint=read, seed=seed, **names)
     if read:

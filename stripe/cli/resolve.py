@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from stripe.checkpoint import Checkpoint
     from stripe.data import Data, Normalization, Split
     from stripe.data.base import IntArray
-    from stripe.models.checkpoint import Checkpoint
 
 __all__ = ["Resolved", "fed_as", "resolve", "take_images", "weights_without_checkpoint"]
 
@@ -55,8 +55,8 @@ def resolve(
     """Build model and data.
 
     Args:
-        checkpoint: What the model is to be loaded from, as ``stripe.asr.translate`` gives it. It says what the options
-            don't; where it was trained with ASR, so is the model. No weights are loaded.
+        checkpoint: What the model is to be loaded from, as ``stripe.checkpoint.translate`` gives it. It says what the
+            options don't; where it was trained with ASR, so is the model. No weights are loaded.
         model_spec: And all further ones: the options of the same names.
         attention: Attention module of our own networks.
         num_classes: Outputs of the classifier; default those of the data.
@@ -75,8 +75,9 @@ def resolve(
     """
     import torch
 
-    from stripe import asr, models
+    from stripe import checkpoint as checkpoints
     from stripe import data as datasets
+    from stripe import models
     from stripe.errors import StripeError
 
     meta = checkpoint.meta if checkpoint else {}
@@ -101,7 +102,7 @@ def resolve(
     else:
         model = models.build(spec, num_classes=num_classes, attention=attention, pretrained=pretrained, args=args)
     if checkpoint:
-        asr.prepare(model, checkpoint)
+        checkpoints.prepare(model, checkpoint)
     data = fed_as(
         data,
         model,

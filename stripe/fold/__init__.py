@@ -8,7 +8,7 @@ Example:
 """
 
 from stripe.fold.finetuning import Finetune
-from stripe.fold.folding import WIN_BACK, fold
+from stripe.fold.pipeline import WIN_BACK, fold
 from stripe.fold.result import FoldResult
 
 __all__ = ["WIN_BACK", "Finetune", "FoldResult", "fold"]

@@ -1,19 +1,25 @@
-"""The images that folding looks at, and how well a network does on them."""
+"""The images that folding looks at, how well a network does on them, and data sets in the form that folding takes."""
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from stripe.adapter import Batch, batch_of, class_scores, run
+from stripe.data import Batches as DataBatches
+from stripe.data import Data, Split, train_batches
 from stripe.errors import StripeError
 from stripe.modes import evaluating
+from stripe.training import Compute
 
-__all__ = ["Batches", "Measure", "Score", "check_labels", "score"]
+__all__ = ["Augmented", "Batches", "Fed", "Measure", "Score", "check_labels", "score"]
 
 Measure = Literal["accuracy", "agreement"]
 """Share of the images whose label, or whose class by the network with attention, gets the highest logit."""
@@ -23,13 +29,13 @@ class Batches:
     """Images as a network takes them, on its device and in its precision, with or without labels.
 
     Args:
-        source: What is gone through several times: a DataLoader, a list … of batches of any form that
-            `stripe.adapter.batch_of` understands.
+        source: A DataLoader or a list of batches, of any form that `stripe.adapter.batch_of` understands. It is gone
+            through several times.
         model: The network.
-        what: What they are, for messages.
+        what: What the images are, for messages.
 
     Attributes:
-        measure: By what a network is scored on them.
+        measure: What a network is scored by.
         predicted: (N,), for the agreement: the classes that the network with attention predicts.
 
     Raises:
@@ -162,7 +168,7 @@ def score(model: nn.Module, batches: Batches) -> Score:
 
 
 def check_labels(labels: Tensor, scores: Tensor, what: str) -> Tensor:
-    """See to it that labels are numbers of classes, one an image.
+    """See to it that labels are numbers of classes, one per image.
 
     Args:
         labels: (N,) integers; of a network that tells two classes apart also 0.0 and 1.0, (N,) or (N, 1), as the binary
@@ -196,3 +202,80 @@ def _labels(item: Any, batch: Batch) -> Tensor | None:
     if isinstance(given, Tensor) and isinstance(item[0], Tensor) and item[0].shape == batch.images.shape:  # type: ignore[union-attr]
         return None if given.shape == (len(batch),) and bool((given == -1).all()) else given
     return None if bool((batch.labels == -1).all()) else batch.labels
+
+
+@dataclass(frozen=True)
+class Fed:
+    """The images of a split as the network takes them, the same each time.
+
+    Attributes:
+        batches: The batches of the split's loader.
+        data: The data set, which says how its images are normalised.
+        compute: The device and precision.
+        positions: (labels,), the network's class for each label; None: they are the same.
+    """
+
+    batches: DataBatches
+    data: Data
+    compute: Compute
+    positions: npt.NDArray[np.int64] | None = None
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (N, 3, H, W), normalised, and labels (N,)."""
+        for images, labels in self.batches:
+            yield self.compute.input(self.data, images), _renumbered(labels, self.positions)
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return len(self.batches)
+
+
+@dataclass
+class Augmented:
+    """Training images, cropped and flipped anew, and in another order, each time.
+
+    Attributes:
+        split: The images.
+        batch_size: Images per batch.
+        seed: Decides order and augmentation.
+        data: The data set, which says how its images are normalised.
+        compute: The device and precision.
+        workers: The number of processes that decode.
+        images_per_epoch: How many images are taken each time, others each time; None: all.
+        positions: (labels,), the network's class for each label; None: they are the same.
+    """
+
+    split: Split
+    batch_size: int
+    seed: int
+    data: Data
+    compute: Compute
+    workers: int | None = None
+    images_per_epoch: int | None = None
+    positions: npt.NDArray[np.int64] | None = None
+    epoch: int = field(default=0, init=False)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (N, 3, H, W), normalised, and labels (N,)."""
+        self.epoch += 1
+        for images, labels in self._batches(self.epoch):
+            yield self.compute.input(self.data, images), _renumbered(labels, self.positions)
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return len(self._batches(1))
+
+    def _batches(self, epoch: int) -> DataBatches:
+        return train_batches(
+            self.split,
+            self.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            images_per_epoch=self.images_per_epoch,
+            device=self.compute.device,
+            workers=self.workers,
+        )
+
+
+def _renumbered(labels: Tensor, positions: npt.NDArray[np.int64] | None) -> Tensor:
+    return labels if positions is None else torch.from_numpy(positions).to(labels.device)[labels]

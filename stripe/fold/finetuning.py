@@ -15,7 +15,7 @@ from stripe.asr.layers import Scale
 from stripe.attention import SE
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches, check_labels
-from stripe.models.constant_gate import ConstantGate
+from stripe.models.surgery import ConstantGate
 from stripe.progress import track
 from stripe.training.compute import Compute, Precision
 
@@ -31,7 +31,7 @@ class Finetune:
     Attributes:
         batches: The training images and labels, gone through once an epoch; augmentation is theirs to do.
         epochs: How often. Functional dropout in a block whose gate stands in its own forward is off, see
-            `stripe.models.outlining`.
+            `stripe.models.surgery`.
         learning_rate: Of SGD with momentum 0.9, falling to 0 along a cosine.
         weight_decay: As of the paper's ResNets.
         precision: Of convolutions and matrix products; None: bfloat16 on GPUs that have it, else float32.

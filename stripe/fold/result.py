@@ -1,6 +1,6 @@
-"""What folding gave: a network, and the truth about it."""
+"""The result of folding: a network, what each step did to its accuracy, and what is known of each site."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
@@ -9,16 +9,17 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from stripe import checkpoint
+from stripe.adapter import copy_model
 from stripe.capture import Site
 from stripe.errors import StripeError
-from stripe.fold.batches import Measure
-from stripe.fold.calibrating import Moments
-from stripe.fold.choosing import Effect
+from stripe.fold.batches import Batches, Measure, Score, score
+from stripe.fold.calibration import Moments
+from stripe.fold.selection import Effect
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
-from stripe.models import checkpoint
 
-__all__ = ["FoldResult", "describe_site"]
+__all__ = ["FoldResult", "Steps", "counted", "describe_site"]
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,19 @@ class FoldResult:
 
     Attributes:
         model: The network, in evaluation mode, without the folded sites' attention and its parameters.
-        sites: A row a site, those that are not folded included: ``site``, ``kind``, ``stripe_index`` (η²), ``std``
+        sites: One row per site, those that are not folded included: ``site``, ``kind``, ``stripe_index`` (η²), ``std``
             (channel std, its mean over the channels), of folding it alone ``error`` (of the logits, relative),
             ``accuracy_change`` and its ``uncertainty`` (standard error over images, points) and ``loss_change``;
             ``milliseconds`` that its module took for a batch; ``folded``: ``backwards``, ``forwards``, ``left`` (one
             multiplication a channel stays), ``kept`` (it was not chosen) or ``not foldable``; ``into``, the layers that
             took it; ``reason`` for those that none took.
-        steps: A row a step, on the held-out images: ``step``, ``accuracy`` (per cent), ``uncertainty`` (standard error
-            of its change against attention over images, points), ``loss``, ``error`` (of the logits, relative), and
-            whether it was ``kept``. Where the agreement with the network with attention was measured, that is
+        steps: One row per step, on the held-out images: ``step``, ``accuracy`` (per cent), ``uncertainty`` (standard
+            error of its change against attention over images, points), ``loss``, ``error`` (of the logits, relative),
+            and whether it was ``kept``. Where the agreement with the network with attention was measured, that is
             ``agreement``, in the table of the sites ``agreement_change``, and there is no loss.
-        frontier: Accuracy against speed, see `stripe.fold.choosing.curve`; None where it was not asked for.
-        speed: Of the folded network, relative to the one with attention, on this machine and a calibration batch.
-        folded: What `stripe.models.restructuring.restructure` makes the same structure with.
+        frontier: Accuracy against speed, see `stripe.fold.selection.curve`; None where it was not asked for.
+        speed: Speed of the folded network, relative to the one with attention, on this machine and a calibration batch.
+        folded: The description by which `stripe.models.surgery.restructure` makes the same structure.
     """
 
     model: nn.Module
@@ -55,7 +56,7 @@ class FoldResult:
         Args:
             path: ``….safetensors``.
             meta: What the network with attention is built from: ``model``, ``num_classes``, ``attention``, ``args``, as
-                for `stripe.models.checkpoint.save`.
+                for `stripe.checkpoint.save`.
 
         Raises:
             StripeError: The file cannot be written, or would not say its model.
@@ -105,3 +106,59 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON can hold them: null where a number is undefined."""
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     return [{str(key): value for key, value in row.items()} for row in rows]
+
+
+class Steps:
+    """Scores the network after each step.
+
+    Args:
+        images: To score on.
+        original: The score with attention.
+    """
+
+    def __init__(self, images: Batches, original: Score) -> None:
+        self.images, self.original = images, original
+        self.rows = [self._row("attention", original)]
+
+    def add(self, name: str, model: nn.Module) -> None:
+        """Write down what a step led to."""
+        self.rows.append(self._row(name, score(model, self.images)))
+
+    def attempt(self, name: str, way: Callable[[nn.Module], str], model: nn.Module) -> nn.Module:
+        """A step that is undone where it makes the loss (without labels: the error) larger.
+
+        Args:
+            name: The name of the step.
+            way: Changes a network in place, and says how much of it.
+            model: The network, not changed.
+
+        Returns:
+            The changed network, or the same.
+        """
+        best = next(row for row in reversed(self.rows) if row["kept"])
+        changed = copy_model(model)
+        extent = way(changed)
+        row = self._row(f"{name} ({extent})", score(changed, self.images))
+        by = "error" if row["loss"] != row["loss"] else "loss"  # NaN without labels
+        row["kept"] = bool(row[by] <= best[by])
+        self.rows.append(row)
+        return changed if row["kept"] else model
+
+    def table(self) -> pd.DataFrame:
+        """One row per step, see `stripe.fold.FoldResult.steps`."""
+        return pd.DataFrame(self.rows)
+
+    def _row(self, name: str, found: Score) -> dict[str, Any]:
+        return {
+            "step": name,
+            found.measure: found.accuracy,
+            "uncertainty": found.uncertainty(self.original),
+            "loss": found.loss,
+            "error": found.error(self.original),
+            "kept": True,
+        }
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 layer``, ``2 layers``."""
+    return f"{number} {thing}{'s' * (number != 1)}"

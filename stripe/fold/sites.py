@@ -1,22 +1,25 @@
-"""Which sites can become constants: modules, or parts of one, that do nothing but multiply their map by the gate."""
+"""Sites that can become constants, and constants in their place.
+
+They are modules, or parts of one, that do nothing but multiply their map by the gate.
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from stripe.adapter import Batch, run
+from stripe.adapter import Batch, copy_model, run
 from stripe.capture import Recorder, Site, discover
 from stripe.errors import StripeError
 from stripe.fold.exactness import Trial
-from stripe.models.outlining import Outline, outline, outlines
-from stripe.models.replacing import replace_module
+from stripe.models.surgery import ConstantGate, Outline, outline, outlines, replace_module
 
-__all__ = ["Foldable", "find_foldable", "outline_places"]
+__all__ = ["Foldable", "find_foldable", "gated", "outline_places", "put_gates"]
 
 logger = logging.getLogger(__name__)
+
 
 PARENTS = 2
 """How many modules around the one that multiplies are tried, too."""
@@ -27,9 +30,9 @@ class Foldable:
     """A site whose attention module a constant can take the place of.
 
     Attributes:
-        site: As discovery found it.
+        site: The site, as discovery found it.
         module: Path of the module that multiplies its only input by the gate.
-        axis: Which axis of its map is the channel, from the end.
+        axis: The axis of its map that holds the channels, counted from the end.
         outline: How the network gets that module, where gate and multiplication stand in a block's own forward.
     """
 
@@ -115,7 +118,7 @@ def outline_places(model: nn.Module, places: Sequence[Foldable], chosen: Sequenc
 
 
 def _refusal(site: Site, runs: dict[str, int]) -> str | None:
-    """Why a site cannot be folded at all."""
+    """The reason why a site cannot be folded at all; None where it may be."""
     if site.kind != "channel":
         return f"a {site.kind} gate is no constant per channel"
     if site.shape[0] not in site.map_shape:
@@ -202,3 +205,36 @@ class _Trial(Trial):
         except StripeError as error:  # a module took or gave more than a map
             logger.debug("changed, the network does not run: %s", error)
             return False
+
+
+def put_gates(model: nn.Module, places: Iterable[Foldable], values: Mapping[str, Tensor]) -> list[nn.Module]:
+    """Put a constant gate in each place, in place.
+
+    Args:
+        model: The network.
+        places: The sites.
+        values: Name of the site → v, (C,).
+
+    Returns:
+        The modules that were there.
+    """
+    return [
+        replace_module(model, place.module, _gate(model.get_submodule(place.module), model, place, values))
+        for place in places
+    ]
+
+
+def gated(model: nn.Module, places: Iterable[Foldable], values: Mapping[str, Tensor]) -> nn.Module:
+    """A copy with constant gates. What modules keep of a forward pass (DIA's state) is not copied, so none is stale."""
+    copied = copy_model(model)
+    put_gates(copied, places, values)
+    return copied
+
+
+def _gate(old: nn.Module, model: nn.Module, place: Foldable, values: Mapping[str, Tensor]) -> ConstantGate:
+    # There is attention without parameters, and there are networks without.
+    tensors = (*old.parameters(), *model.parameters(), *model.buffers(), torch.zeros(()))
+    like = next(tensor for tensor in tensors if tensor.is_floating_point())
+    gate = ConstantGate(values[place.site.name].to(like.device, like.dtype), place.axis)
+    gate.weight.requires_grad_(False)
+    return gate.train(old.training)

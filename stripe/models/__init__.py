@@ -1,6 +1,8 @@
-"""Models by name, and their checkpoints."""
+"""Models by name."""
 
-from stripe.models import checkpoint
+import importlib
+from types import ModuleType
+
 from stripe.models.basic_resnet import BasicResNet
 from stripe.models.branches import fuse_block, fuse_branches
 from stripe.models.channels import input_channels
@@ -20,3 +22,10 @@ __all__ = [
     "native_image_size",
     "native_normalization",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """The name of the first release for `stripe.checkpoint`, a layer above."""
+    if name == "checkpoint":
+        return importlib.import_module("stripe.checkpoint")
+    raise AttributeError(f"module 'stripe.models' has no attribute {name!r}")

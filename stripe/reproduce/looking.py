@@ -3,12 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from stripe import asr, models
+from stripe import checkpoint, models
 from stripe.capture import Epoch
 from stripe.data import choose_images
 from stripe.devices import pick_device
 from stripe.gradcam import gradcam, save
-from stripe.models import checkpoint
 from stripe.reproduce.cache import Planned
 from stripe.reproduce.sources import Sources
 
@@ -41,7 +40,8 @@ def averages(planned: Planned, sources: Sources, count: int, *, device: str | No
         scale = "published weights"
     else:
         last = planned.run.checkpoints[-1]
-        model, epoch, weights = asr.restore(checkpoint.read(last)), Epoch.of_file(request.epochs, last), "checkpoints"
+        model = checkpoint.restore(checkpoint.read(last))
+        epoch, weights = Epoch.of_file(request.epochs, last), "checkpoints"
         scale = planned.run.scale
     chosen = choose_images(data.test.labels, min(count, len(data.test)), request.seed)
     averaged = gradcam(model.to(pick_device(device)), data.test.loader(64, indices=chosen), preprocess=data.normalize)

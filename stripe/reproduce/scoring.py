@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-from stripe import asr
+from stripe import checkpoint
 from stripe.devices import pick_device
 from stripe.files import write_whole
-from stripe.models import checkpoint
 from stripe.reproduce.cache import Planned
 from stripe.reproduce.sources import Sources
 from stripe.training import Compute, evaluate
@@ -43,5 +42,5 @@ def top5(planned: Planned, sources: Sources, *, device: str | None = None) -> tu
 def _score(path: Path, planned: Planned, sources: Sources, device: str | None) -> float:
     data = sources.load(planned.request)
     compute = Compute.on(pick_device(device), planned.request.precision)
-    model = compute.place(asr.restore(checkpoint.read(path)))
+    model = compute.place(checkpoint.restore(checkpoint.read(path)))
     return evaluate(model, data.test.loader(128), data, compute).top5

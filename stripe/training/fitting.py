@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from stripe import checkpoint
 from stripe.asr import cached
 from stripe.capture import CaptureSession
 from stripe.data import Data, Split, train_batches
 from stripe.data.augment import mix
-from stripe.models import checkpoint
 from stripe.progress import progress_bar
 from stripe.training.compute import Compute
 from stripe.training.loop import Score, diverged, evaluate, train_epoch
@@ -64,7 +64,7 @@ def fit(
         run: Where; claimed by the caller.
         compute: Device and precision.
         seed: Decides order, augmentation, and what layers like dropout draw.
-        meta: Description of the model for its checkpoints, see `stripe.models.checkpoint.save`.
+        meta: Description of the model for its checkpoints, see `stripe.checkpoint.save`.
         validation: Images that the best epoch is chosen by; None: the test split.
         images_per_epoch: Training images an epoch, others in each; default all.
         accumulate: In how many parts a batch is computed, see `stripe.training.loop.train_epoch`.

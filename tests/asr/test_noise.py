@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from stripe import asr
+from stripe import asr, checkpoint
 from stripe.asr.noise import add_noise, has_noise
 from stripe.errors import StripeError
-from stripe.models import build, checkpoint
+from stripe.models import build
 
 NUMBERS = st.floats(-2, 2, allow_subnormal=False)
 

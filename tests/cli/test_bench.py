@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stripe.bench import measuring
+from stripe import bench
 from stripe.training import EpochMetrics, Run
 
 QUICK = ("--image-size", "8", "--batch-size", "2", "--repeats", "2")
@@ -14,7 +14,7 @@ MODELS = "resnet11, resnet11+se,resnet11+asr(se)+fused"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "SECONDS", 1e-4)
+    monkeypatch.setattr(bench, "SECONDS", 1e-4)
 
 
 def make_run(path: str, accuracy: float, **settings: object) -> None:

@@ -6,9 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from stripe import models
+from stripe import checkpoint, models
 from stripe.capture import open_capture
-from stripe.models import checkpoint
 
 SHAPES = "shapes:train=40,test=40"
 

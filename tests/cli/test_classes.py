@@ -10,10 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from stripe import models
+from stripe import checkpoint, models
 from stripe.capture import open_capture
 from stripe.data import load
-from stripe.models import checkpoint
 
 ABOUT = {"model": "resnet11", "attention": "se", "image_size": 16}
 FACTORY = """

@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from stripe import asr, models
+from stripe import asr, checkpoint, models
 from stripe.asr.noise import add_noise
 from stripe.data import load
-from stripe.models import checkpoint
 from tests.asr import official_code
 
 SHAPES = "shapes:train=20,test=30"

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 import stripe
-from stripe import models
+from stripe import checkpoint, models
 from stripe.data import load
-from stripe.models import checkpoint
 
 SHAPES = "shapes:train=60,test=30"
 ABOUT = {"model": "resnet11", "attention": "se", "num_classes": 10, "data": SHAPES, "image_size": 16}

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from stripe import asr
+from stripe import asr, checkpoint
 from stripe import data as datasets
 from stripe.asr.noise import add_noise
-from stripe.models import build, checkpoint, from_meta
+from stripe.models import build, from_meta
 
 META = {"model": "resnet11", "num_classes": 4, "attention": "se", "image_size": 16, "epoch": 7, "classes": list("abcd")}
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import onnxruntime
 import torch
 
-from stripe import asr
-from stripe.models import build, checkpoint
+from stripe import asr, checkpoint
+from stripe.models import build
 
 
 def test_exports_lie_beside_the_fused_file(run, tmp_path: Path) -> None:

@@ -12,10 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from stripe import asr, models
+from stripe import asr, checkpoint, models
 from stripe.capture import open_capture
 from stripe.cli import main
-from stripe.models import checkpoint
 
 NETWORK = """
 import torch

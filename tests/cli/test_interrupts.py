@@ -3,11 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from stripe import models
+from stripe import checkpoint, models
 from stripe.capture import CaptureSession
 from stripe.cli.interrupts import interruptible
-from stripe.fold import folding
-from stripe.models import checkpoint
+from stripe.fold import pipeline
 
 SHAPES = "shapes:train=40,test=20"
 
@@ -23,7 +22,7 @@ def trained(run) -> None:
 
 
 def test_folding(run, trained, monkeypatch) -> None:
-    monkeypatch.setattr(folding, "score", interrupt)
+    monkeypatch.setattr(pipeline, "score", interrupt)
     result = run("fold", "--ckpt", "se.safetensors", "--images", "20", "-o", "folded.safetensors", code=130)
     assert result.stderr.endswith("\nInterrupted. Nothing was written.\n")
     assert [path.name for path in Path().iterdir()] == ["se.safetensors"]

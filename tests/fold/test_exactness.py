@@ -13,11 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from stripe import models
 from stripe.fold import fold
 from stripe.fold.batches import Batches
-from stripe.fold.calibrating import calibrate
-from stripe.fold.gating import put_gates
-from stripe.fold.sites import find_foldable
+from stripe.fold.calibration import calibrate
+from stripe.fold.sites import find_foldable, put_gates
 from stripe.fold.weights import fold_gates
-from stripe.models.constant_gate import ConstantGate
+from stripe.models.surgery import ConstantGate
 
 SIZE = 64
 

@@ -9,11 +9,10 @@ import torch
 from safetensors import safe_open
 
 import stripe
-from stripe import asr, models
+from stripe import asr, checkpoint, models
 from stripe.errors import StripeError
 from stripe.fold import fold
-from stripe.models import checkpoint
-from stripe.models.constant_gate import ConstantGate
+from stripe.models.surgery import ConstantGate
 from tests.conftest import Net, SqueezeExcite
 
 IMAGES = torch.randn(4, 3, 32, 32)

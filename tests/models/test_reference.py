@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from stripe import checkpoint
 from stripe.attention import Attention
-from stripe.models import build, checkpoint
+from stripe.models import build
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="no reference files")

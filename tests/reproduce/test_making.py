@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stripe import asr, bench
+from stripe import asr, bench, checkpoint
 from stripe.analysis import metrics
 from stripe.capture import open_capture
 from stripe.errors import StripeError
-from stripe.models import checkpoint
 from stripe.reproduce import Plan, read
 from stripe.reproduce.executing import Watch
 from stripe.reproduce.making import Machine, compute, picture

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from stripe import checkpoint
 from stripe.capture.file import CaptureFile
 from stripe.data import load
-from stripe.models import checkpoint
 from stripe.training import RESNET, Run, fitting, train
 
 # Where → (module or class, function, which call of it, whether after it).

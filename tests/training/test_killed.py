@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from stripe import checkpoint
 from stripe.capture import open_capture
-from stripe.models import checkpoint
 from stripe.training import Run
 from tests.training.killed_runs import MOMENTS
 

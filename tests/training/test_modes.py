@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from stripe import asr
+from stripe import asr, checkpoint
 from stripe.capture import open_capture
 from stripe.errors import StripeError
-from stripe.models import build, checkpoint
+from stripe.models import build
 from stripe.training import Compute, Run, evaluate, train
 
 CPU = Compute.on(torch.device("cpu"))

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from stripe import checkpoint
 from stripe.capture import open_capture
 from stripe.data import choose_images
 from stripe.errors import StripeError
-from stripe.models import checkpoint, from_meta
+from stripe.models import from_meta
 from stripe.training import EpochMetrics, Run, fitting, train
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from stripe import checkpoint
 from stripe.capture import open_capture
 from stripe.errors import StripeError
-from stripe.models import checkpoint
 from stripe.training import Run, World, join
 
 # 45 images are left to train on, so that batches of 12 end in one of 9, which two processes cannot share evenly; 23 to

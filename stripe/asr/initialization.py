@@ -1,0 +1,207 @@
+"""How ASR begins: ψ and θ are drawn, and where they could not learn, that is said or they are drawn again.
+
+SE, SPA and CBAM's channel half have a hidden layer of h = max(1, round(C / r)) ReLUs. On maps some unit is on for some
+image; on the constant ψ a unit is on or off for good. Row w and bias b of a unit are drawn from distributions symmetric
+around 0, and so is what the unit takes, w·ψ + b: it is off with probability 1/2. Where all are off, which has the
+probability 2^−h, v is σ of the last bias: ψ and all other parameters get no gradient, and weight decay aside nothing
+will ever change that. (r = 16: 1/2 for 16 channels, 1/4 for 32, 1/16 for 64, 1/256 for 128. A single unit that is off
+may wake when others move ψ.)
+"""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+
+from stripe.asr.layers import Group, Target
+from stripe.asr.value import ASR, ChainedASR
+from stripe.attention import DIA
+from stripe.errors import StripeError
+
+__all__ = ["Start", "is_dead", "make_asr", "redraw"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """How an ASR begins.
+
+    Attributes:
+        psi: ψ's first value: a number, ``"C0.1"`` (that number) or ``"N0.3"`` (normal, standard deviation 0.3).
+        learnable: Whether ψ is a parameter.
+        activation: σ; None: κ's own.
+        init: What all parameters of κ are set to; None: κ's own initialisation.
+        kind: ``"paper"``: where ψ gets no gradient, that is said; ``"alive"``: θ is drawn again; None: nobody looks.
+    """
+
+    psi: float | str
+    learnable: bool
+    activation: Callable[[Tensor], Tensor] | None
+    init: float | None
+    kind: Literal["paper", "alive"] | None
+
+
+def make_asr(groups: Sequence[Group], factory: Callable[[int], nn.Module], start: Start) -> list[ASR]:
+    """One ASR for each group of layers, on their device and of their type.
+
+    Args:
+        groups: In the order of the forward pass.
+        factory: Makes κ from the number of channels.
+        start: How each begins.
+
+    Raises:
+        StripeError: κ has no value for a constant.
+    """
+    made: list[ASR] = []
+    for group in groups:
+        first = group[0]
+        weight = first.layer.weight
+        assert isinstance(weight, Tensor)
+        attention = factory(first.channels).to(weight.device, weight.dtype)
+        _prepare(attention, start)
+        psi = _first_psi(start.psi, first.channels).to(weight.device, weight.dtype)
+        if isinstance(attention, DIA):
+            before = made[-1] if made else None
+            after = before if isinstance(before, ChainedASR) and before.attention is attention.after else None
+            made.append(ChainedASR(attention, psi, start.learnable, after))
+        else:
+            made.append(ASR(attention, psi, start.learnable))
+        _check_value(made[-1], first)
+    if start.kind:
+        _wake(made, factory, start)
+    return made
+
+
+def _wake(made: list[ASR], factory: Callable[[int], nn.Module], start: Start) -> None:
+    """Draw those that cannot learn again, after all others, which so begin as without it; or say how many there are."""
+    dead = [asr for asr in made if is_dead(asr)]
+    if dead and start.kind == "alive":
+        for asr in dead:
+            redraw(asr, factory, partial(_prepare, start=start))
+        logger.info("drew %d of %d attention modules again, which could not have learned", len(dead), len(made))
+        dead = [asr for asr in made if is_dead(asr)]
+    if dead:
+        remedy = "other draws don't help: give another psi or init" if start.kind == "alive" else "start='alive' helps"
+        logger.warning(
+            "%d of %d attention values cannot learn: no hidden unit of their %s is on for ψ, so ψ gets no gradient; %s",
+            *(len(dead), len(made), type(dead[0].attention).__name__, remedy),
+        )
+
+
+def _prepare(attention: nn.Module, start: Start) -> None:
+    kind = type(attention).__name__
+    if not callable(getattr(attention, "gate", None)):
+        raise StripeError(f"{kind} cannot be used for ASR: it has no method gate(x) that gives its attention value")
+    if start.activation is not None:
+        if not hasattr(attention, "activation"):
+            raise StripeError(f"{kind} has no attribute 'activation' that could be set to another function")
+        attention.activation = start.activation  # type: ignore[assignment]
+    if start.init is not None:
+        for parameter in attention.parameters():
+            nn.init.constant_(parameter, start.init)
+
+
+def _check_value(asr: ASR, target: Target) -> None:
+    kind = type(asr.attention).__name__
+    try:
+        with torch.no_grad():
+            value = asr.value()
+    except StripeError:
+        raise
+    except Exception as error:  # the module may be the user's: anything may come out of it
+        raise StripeError(f"{kind} cannot be used for ASR: of a map of one pixel its gate fails ({error})") from error
+    if value.shape != (target.channels,):
+        raise StripeError(
+            f"{kind} cannot be used for ASR: of a map of one pixel and {target.channels} channels it gives "
+            f"{value.numel()} values, not one a channel"
+        )
+
+
+def _first_psi(psi: float | str, channels: int) -> Tensor:
+    """ψ's first value, (C,), see `Start`."""
+    if not isinstance(psi, str):
+        return torch.full((channels,), float(psi))
+    said = re.fullmatch(r"([CN])(\d*\.?\d+(?:e-?\d+)?)", psi)
+    if said is None:
+        raise StripeError(f"psi is {psi!r}; it is a number, C and a number, or N and a standard deviation, as N0.3")
+    number = float(said[2])
+    return torch.full((channels,), number) if said[1] == "C" else torch.randn(channels) * number
+
+
+DRAWS = 100
+"""After so many without success it is no bad luck: half of them succeed where it is hardest."""
+
+
+def is_dead(asr: ASR) -> bool:
+    """Whether ψ gets no gradient, neither now nor after κ has made a step along its own.
+
+    (The step is for modules that begin at 0, as IE and SRM: there ψ begins without a gradient, but the weights have
+    one, and once they moved, so has ψ.) Nothing is drawn, and nothing changed. Of tensors without data, or in inference
+    mode, it cannot be said: False.
+    """
+    if any(
+        tensor.is_meta or tensor.is_inference() or isinstance(tensor, FakeTensor)
+        for tensor in (asr.psi, *asr.attention.parameters())
+    ):
+        return False
+    with torch.inference_mode(False), torch.enable_grad():
+        of_psi, *of_theta = _gradients(asr)
+        if _any(of_psi):
+            return False
+        parameters = list(asr.attention.parameters())
+        before = [parameter.detach().clone() for parameter in parameters]
+        try:
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, of_theta, strict=True):
+                    if gradient is not None:
+                        parameter.add_(gradient)
+            return not _any(_gradients(asr)[0])
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(parameters, before, strict=True):
+                    parameter.copy_(value)
+
+
+def redraw(asr: ASR, factory: Callable[[int], nn.Module], prepare: Callable[[nn.Module], None]) -> None:
+    """Draw θ anew until the ASR is not dead, from torch's global generator.
+
+    Args:
+        asr: A dead one.
+        factory: Makes κ from the number of channels.
+        prepare: What is done to a κ that was made.
+    """
+    for _ in range(DRAWS):
+        # One of DIA is made alone: in the stage that the factory continues it would have no LSTM of its own.
+        fresh = DIA(len(asr.psi)) if isinstance(asr.attention, DIA) else factory(len(asr.psi))
+        prepare(fresh)
+        with torch.no_grad():
+            for parameter, drawn in zip(asr.attention.parameters(), fresh.parameters(), strict=False):
+                parameter.copy_(drawn)
+        if not is_dead(asr):
+            return
+
+
+def _gradients(asr: ASR) -> list[Tensor | None]:
+    """Of Σ v: with respect to ψ, then to the parameters of κ; None for those that it does not depend on."""
+    learnable = asr.psi.requires_grad
+    asr.psi.requires_grad_(True)
+    parameters = list(asr.attention.parameters())
+    asked = [asr.psi, *(parameter for parameter in parameters if parameter.requires_grad)]
+    try:
+        total = asr.anew().sum()
+        found = torch.autograd.grad(total, asked, allow_unused=True) if total.requires_grad else [None] * len(asked)
+    finally:
+        asr.psi.requires_grad_(learnable)
+    of = {id(tensor): gradient for tensor, gradient in zip(asked, found, strict=True)}
+    return [of.get(id(tensor)) for tensor in (asr.psi, *parameters)]
+
+
+def _any(gradient: Tensor | None) -> bool:
+    return gradient is not None and bool(gradient.any())

@@ -1,0 +1,117 @@
+"""Insertion of ASR into a network."""
+
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
+
+from stripe.asr.initialization import Start, make_asr
+from stripe.asr.layers import Group, Scale, resolve
+from stripe.asr.places import Where, find_places
+from stripe.asr.value import ASR
+from stripe.attention import attention_factory
+from stripe.errors import StripeError
+
+__all__ = ["reparameterize"]
+
+logger = logging.getLogger(__name__)
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
+
+
+def reparameterize(
+    model: nn.Module,
+    where: Where | None = None,
+    attention: str | Callable[[int], nn.Module] = "se",
+    *,
+    psi: float | str | None = None,
+    learnable: bool = True,
+    copies: int = 1,
+    activation: str | Callable[[Tensor], Tensor] | None = None,
+    init: float | None = None,
+    start: Literal["paper", "alive"] | None = "paper",
+) -> list[str]:
+    """Insert attention-alike structural re-parameterization into a network, in place.
+
+    What a layer computes becomes ``y ⊙ v``, ``v = σ(F_θ(ψ))``, by scaling the rows of its weight and its bias
+    (Stripe Observation paper, eq. 5–12), so that no feature map is touched; `stripe.asr.fuse` leaves the scaled
+    weights. ψ and θ are drawn from torch's global generator; they are on the device, and of the type, of the layer.
+    Build the optimiser afterwards.
+
+    Args:
+        model: Any network. Untouched where an error is raised.
+        where: After which layers. A pattern of module names as in a shell (``"layer*.*.bn3"``), a function of name and
+            module, or groups of names: the layers of a group feed one sum (RepVGG, ACNet) and share one ASR. None: the
+            places that are known for this architecture, or found by the paper's rule, which a warning then says, see
+            `stripe.asr.known_places`. An activation that is part of the layer (timm's BatchNormAct2d) comes after the
+            scaling.
+        attention: κ: a name of `stripe.attention.ATTENTION`, or what makes a module of yours from the number of
+            channels C. It needs ``gate(x)``, maps (1, C, 1, 1) → (1, C, 1, 1).
+        psi: ψ's first value: a number, or as in table 8 ``"C0.1"`` (that number everywhere) or ``"N0.3"`` (normal,
+            standard deviation 0.3). None: 0.1, and 1e-3 at the known places of a ViT.
+        learnable: Whether ψ is trained (table 8).
+        copies: δ, how many ASR at each place, one after the other (table 7).
+        activation: σ: ``"sigmoid"``, ``"tanh"`` or a function. None: κ's own, and tanh at the known places of a ViT.
+        init: Set all parameters of κ to this. None: κ's own initialisation, and 1e-3 at the known places of a ViT.
+        start: All h = max(1, round(C / 16)) hidden units of SE, SPA or CBAM are off on the constant ψ with probability
+            2^−h: then ψ, and θ but for its last bias, never get a gradient. ``"paper"``: such places stay, and a
+            warning says how many there are. ``"alive"``: their θ is drawn again until ψ has a gradient. None: nobody
+            looks, for weights that are loaded afterwards.
+
+    Returns:
+        The names of the layers.
+
+    Raises:
+        StripeError: No layer is meant, a layer cannot take ASR, or κ has no value for a constant.
+
+    Example:
+        >>> from stripe import asr
+        >>> from stripe.models import build
+        >>> asr.reparameterize(build("resnet11"), "layer*.*.bn3", attention="eca")
+        ['layer1.0.bn3', 'layer2.0.bn3', 'layer3.0.bn3']
+    """
+    if copies < 1:
+        raise StripeError(f"copies is {copies}; there is at least one ASR at each place")
+    if start not in ("alive", "paper", None):
+        raise StripeError(f"unknown start {start!r}; there are paper and alive")
+    places = find_places(model, where)
+    groups = resolve(model, places.groups)
+    how = Start(
+        psi=places.psi if psi is None else psi,
+        learnable=learnable,
+        activation=_activation(places.activation if activation is None else activation),
+        init=places.init if init is None else init,
+        kind=start,
+    )
+    made = []
+    for _ in range(copies):
+        factory = attention_factory(attention) if isinstance(attention, str) else attention
+        made.append(make_asr(groups, factory, how))
+    for copy in made:
+        for group, asr in zip(groups, copy, strict=True):
+            _register(group, asr)
+    if places.note:
+        logger.log(logging.INFO if start is None else logging.WARNING, places.note)
+    names = [target.name for group in groups for target in group]
+    logger.info("ASR in %d layers, from %s to %s", len(names), names[0], names[-1])
+    return names
+
+
+def _register(group: Group, asr: ASR) -> None:
+    """Scale what the layers of a group have by the same value."""
+    owner = True
+    for target in group:
+        for tensor in target.tensors:
+            register_parametrization(target.layer, tensor, Scale(asr, owner, target.transposed_groups))
+            owner = False
+
+
+def _activation(activation: str | Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor] | None:
+    if not isinstance(activation, str):
+        return activation
+    if activation not in ACTIVATIONS:
+        raise StripeError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}, or give a function")
+    return ACTIVATIONS[activation]

@@ -1,0 +1,198 @@
+"""Reading a checkpoint of whatever format."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from stripe.checkpoint.description import META_KEY, check_meta
+from stripe.checkpoint.entries import USUAL, choose, entries
+from stripe.checkpoint.inert import Inert
+from stripe.checkpoint.keys import without_wrappers
+from stripe.checkpoint.pickled import Pickled, read_pickled, refusal, regular
+from stripe.checkpoint.shards import INDEX, MAIN, main_file, shards_of
+from stripe.errors import StripeError
+
+__all__ = ["SUFFIXES", "Checkpoint", "epoch_of", "read"]
+
+SAFETENSORS = ".safetensors"
+SUFFIXES = (SAFETENSORS, ".pth", ".pt", ".pth.tar", ".bin", ".ckpt")
+MOST_EPOCHS = 1 << 31
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of a model at one moment of its training.
+
+    Attributes:
+        path: The file.
+        state_dict: Name → tensor on the CPU, without what names alone show to be a wrapper's.
+        epoch: The epoch that the file holds or its name says; None where neither does.
+        meta: What ``save`` was told about the model; empty for checkpoints that are not ours.
+    """
+
+    path: Path
+    state_dict: dict[str, Tensor]
+    epoch: int | None
+    meta: dict[str, Any]
+
+
+def read(path: str | Path, *, weights: str | None = None) -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        path: ``.safetensors``; or a file by ``torch.save``, ``.pth``, ``.pt``, ``.pth.tar``, ``.bin`` or ``.ckpt``, of
+            a state dict or of dicts that hold some, whatever else they hold: nothing in them can run, see
+            `stripe.checkpoint.inert`. Or an index of shards, ``….index.json``; or a folder as Hugging Face's
+            libraries write it, with ``model.safetensors``, ``pytorch_model.bin`` or an index of their shards.
+        weights: Which of several: the name of an entry (``state_dict_ema``), ``ema`` for whichever is averaged, or a
+            part of the parameters' names (``teacher`` of ``teacher.conv.weight``). None: the only one, or the one that
+            is named as usual, and never an average where there are others; it is said which.
+
+    Raises:
+        StripeError: There is no such file, it is damaged, it holds no state dict, or several networks of which none is
+            the usual one.
+    """
+    path = main_file(Path(path))
+    meta: dict[str, Any] = {}
+    if path.name.endswith(INDEX):
+        tensors = _read_shards(path)
+    elif path.suffix == SAFETENSORS:
+        meta, tensors = _read_safetensors(path)
+    else:
+        pickled = read_pickled(path)
+        found = _entries(pickled, path)
+        chosen = choose(found, weights, path)
+        return _checkpoint(path, chosen, epoch_in(pickled.content), {})
+    if weights is not None:
+        tensors = choose({"": tensors}, weights, path)
+    return _checkpoint(path, tensors, epoch_in(meta), meta)
+
+
+def _checkpoint(path: Path, tensors: dict[str, Any], epoch: int | None, meta: dict[str, Any]) -> Checkpoint:
+    if not tensors:
+        raise StripeError(f"{path} holds no tensors")
+    for name, value in tensors.items():
+        kind = value.kind if isinstance(value, Inert) else "a tensor without data" if value.is_meta else ""
+        if kind:
+            raise StripeError(f"{path}: {name} is {kind}; save a state dict of plain tensors, such as of model.float()")
+    # Ours were saved without wrappers; a module. in them is the network's own.
+    state = tensors if meta else without_wrappers(tensors)
+    return Checkpoint(path, state, _epoch_in_name(path) if epoch is None else epoch, meta)
+
+
+def epoch_of(path: Path) -> int | None:
+    """The epoch that a checkpoint holds or its name says, without reading its tensors.
+
+    Raises:
+        StripeError: The file cannot be read.
+    """
+    path = main_file(path)
+    epoch = None
+    if path.suffix == SAFETENSORS:
+        epoch = epoch_in(_read_safetensors(path, tensors=False)[0])
+    elif not path.name.endswith(INDEX):
+        pickled = read_pickled(path, tensors=False)
+        _entries(pickled, path)
+        epoch = epoch_in(pickled.content)
+    return _epoch_in_name(path) if epoch is None else epoch
+
+
+def epoch_in(content: Any) -> int | None:
+    """The entry ``epoch`` of a checkpoint, where it has one."""
+    epoch = content.get("epoch") if isinstance(content, Mapping) else None
+    if isinstance(epoch, Tensor) and epoch.dim() == 0 and not epoch.is_meta:
+        epoch = epoch.item()
+    fine = isinstance(epoch, int) and not isinstance(epoch, bool) and 0 <= epoch <= MOST_EPOCHS
+    return epoch if fine else None
+
+
+def _entries(pickled: Pickled, path: Path) -> dict[str, dict[str, Any]]:
+    """The state dicts of a pickled checkpoint.
+
+    Raises:
+        StripeError: There is none.
+    """
+    content = pickled.content
+    found = entries(content)
+    if found:
+        return found
+    if pickled.refused:
+        values = [content, *(content.get(key) for key in USUAL if isinstance(content, Mapping))]
+        name = next((value.name for value in values if isinstance(value, Inert)), pickled.refused[0])
+        raise StripeError(refusal(path, name))
+    if not isinstance(content, Mapping):
+        raise StripeError(f"{path} holds a {type(content).__name__}, not a state dict")
+    keys = ", ".join(str(key) for key in list(content)[:8]) or "nothing"
+    if any(isinstance(value, Tensor) and not isinstance(key, str) for key, value in content.items()):
+        raise StripeError(f"{path} holds no state dict: it holds {keys}, and names of parameters are text")
+    raise StripeError(f"{path} holds no state dict: it holds {keys}, and no entry with names and tensors")
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """The tensors of all files that an index names."""
+    shards = shards_of(index)
+    tensors: dict[str, Tensor] = {}
+    for shard in shards:
+        if shard.suffix == SAFETENSORS:
+            tensors |= _read_safetensors(shard)[1]
+        else:
+            tensors |= choose(_entries(read_pickled(shard), shard), None, shard)
+    return tensors
+
+
+def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    regular(path)
+    try:
+        if not _is_utf8(path):
+            content = path.read_bytes()
+            length = int.from_bytes(content[:8], "little")
+            state = safetensors.torch.load(content)
+            header = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+            meta = json.loads(header.get(META_KEY, "{}"))
+            check_meta(meta, path)
+            return meta, state
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {}).get(META_KEY, "{}"))
+            state = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
+    except (SafetensorError, ValueError, RecursionError, AttributeError, RuntimeError) as error:
+        raise StripeError(
+            f"{path} is not a safetensors file, or it is damaged ({' '.join(str(error).split())})"
+        ) from error
+    except OSError as error:
+        raise StripeError(f"{path} cannot be read: {error.strerror or error}") from error
+    check_meta(meta, path)
+    return meta, state
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether safetensors can open it by its name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _epoch_in_name(path: Path) -> int | None:
+    """12 for ``epoch_12.pth``, ``checkpoint-12.pth.tar``, ``epoch=12-step=900.ckpt`` and ``0012.pt``.
+
+    A number alone is not enough: ``resnet50.pth`` says nothing about an epoch.
+    """
+    if path.name in MAIN:  # Hugging Face's say it in the folder's name
+        path = path.parent
+    stem = next(
+        (path.name.removesuffix(s) for s in (".pth.tar", path.suffix) if s and path.name.endswith(s)),
+        path.name,
+    )
+    # `epoch` first: in model_18_epoch_005.pth the 18 is a depth
+    words = (r"(?:epochs?|ep)", r"(?:checkpoint|ckpt|model|weights|snapshot)")
+    searched = (re.search(rf"(?<![a-z]){word}[-_.= ]?(\d{{1,6}})(?!\d|-of-)", stem, re.IGNORECASE) for word in words)
+    found = next(filter(None, searched), None) or re.fullmatch(r"(\d{1,6})", stem)
+    return int(found[1]) if found else None

@@ -1,0 +1,188 @@
+"""The selection of the sites to fold: first those that cost the least error for the time that they free."""
+
+import fnmatch
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from torch import Tensor, nn
+
+from stripe.errors import StripeError
+from stripe.fold.batches import Batches, Score, score
+from stripe.fold.sites import Foldable, gated
+from stripe.progress import track
+
+__all__ = ["Effect", "curve", "effect_of_each", "fast_enough", "in_order", "matching", "within"]
+
+
+logger = logging.getLogger(__name__)
+
+
+class Effect(NamedTuple):
+    """What folding one site alone does.
+
+    Attributes:
+        error: Norm of the difference of the logits, relative to that of the logits.
+        accuracy: Change, in points.
+        uncertainty: Standard error of that, in points.
+        loss: Change of the mean cross-entropy.
+    """
+
+    error: float
+    accuracy: float
+    uncertainty: float
+    loss: float
+
+
+def matching(places: Sequence[Foldable], patterns: str | Sequence[str], reasons: Mapping[str, str]) -> list[Foldable]:
+    """The foldable sites that are meant.
+
+    Args:
+        places: All sites that can be folded.
+        patterns: ``"all"``, a name or a glob of names, or several.
+        reasons: Name of a site that cannot be folded → why not, for the message.
+
+    Raises:
+        StripeError: A pattern fits none of them.
+    """
+    if not patterns:
+        raise StripeError("no sites are named; leave sites away to fold all")
+    found: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        glob = "*" if pattern == "all" else pattern
+        fitting = {place.site.name for place in places if fnmatch.fnmatchcase(place.site.name, glob)}
+        if not fitting:
+            refused = [f"{name}: {reasons[name]}" for name in reasons if fnmatch.fnmatchcase(name, glob)]
+            known = f"there are {', '.join(place.site.name for place in places[:4])}, …" if places else "there are none"
+            raise StripeError(f"no site that can be folded fits {pattern!r}; {refused[0] if refused else known}")
+        found |= fitting
+    return [place for place in places if place.site.name in found]
+
+
+def effect_of_each(
+    model: nn.Module, places: Sequence[Foldable], values: Mapping[str, Tensor], images: Batches, original: Score
+) -> dict[str, Effect]:
+    """Fold each site alone; name of the site → what that does.
+
+    NaN where the network does not run so: attention may need something of the site before (DIA).
+    """
+    effects = {}
+    for place in track(places, "folding each site alone"):
+        try:
+            found = score(gated(model, [place], values), images)
+        except StripeError as error:
+            logger.warning("%s cannot be folded alone: %s", place.site.name, error)
+            effects[place.site.name] = Effect(math.nan, math.nan, math.nan, math.nan)
+            continue
+        effects[place.site.name] = Effect(
+            found.error(original),
+            found.accuracy - original.accuracy,
+            found.uncertainty(original),
+            found.loss - original.loss,
+        )
+    return effects
+
+
+def in_order(places: Sequence[Foldable], effects: Mapping[str, Effect], seconds: Mapping[str, float]) -> list[Foldable]:
+    """The sites in the order of error per second freed, the cheapest first."""
+    return sorted(places, key=lambda place: effects[place.site.name].error / seconds[place.site.name])
+
+
+def curve(
+    model: nn.Module,
+    ordered: Sequence[Foldable],
+    values: Mapping[str, Tensor],
+    images: Batches,
+    original: Score,
+    speeds: Sequence[float],
+) -> pd.DataFrame:
+    """Accuracy against speed, with the first 0, 1, 2 … sites folded.
+
+    Args:
+        model: The network with attention.
+        ordered: The sites, in the order in which they are folded.
+        values: Name of the site → v, (C,).
+        images: The images to score on.
+        original: The score with attention.
+        speeds: Relative to none folded, 1 + len(ordered) numbers.
+
+    Returns:
+        One row per network: ``sites`` (how many are folded), ``site`` (the one that was folded last), ``accuracy`` or
+        ``agreement`` (per cent), ``uncertainty`` (standard error of its change, points), ``loss``, ``error`` (of the
+        logits, relative) and ``relative_speed``.
+    """
+    scores = [original]
+    for number in track(range(1, len(ordered) + 1), "folding one after the other"):
+        scores.append(score(gated(model, ordered[:number], values), images))
+    return pd.DataFrame(
+        {
+            "sites": range(len(scores)),
+            "site": ["", *(place.site.name for place in ordered)],
+            original.measure: [found.accuracy for found in scores],
+            "uncertainty": [found.uncertainty(original) for found in scores],
+            "loss": [found.loss for found in scores],
+            "error": [found.error(original) for found in scores],
+            "relative_speed": speeds,
+        }
+    )
+
+
+def within(
+    model: nn.Module,
+    ordered: Sequence[Foldable],
+    values: Mapping[str, Tensor],
+    images: Batches,
+    original: Score,
+    budget: float,
+) -> list[Foldable]:
+    """The sites that a budget allows: one after the other is folded, and those that would exceed it are passed over.
+
+    Args:
+        model: The network with attention.
+        ordered: The sites, the cheapest first.
+        values: Name of the site → v, (C,).
+        images: The images to score on.
+        original: The score with attention.
+        budget: Points of accuracy, or of agreement, that may be lost by all together.
+
+    Returns:
+        The sites that are folded, in that order.
+
+    Raises:
+        StripeError: There are no labels to judge by.
+    """
+    if math.isnan(original.accuracy):
+        raise StripeError(
+            'without labels no budget of accuracy can be kept; give batches of (images, labels), or measure="agreement"'
+        )
+    taken: list[Foldable] = []
+    for place in track(ordered, "folding within the budget"):
+        found = score(gated(model, [*taken, place], values), images)
+        if original.accuracy - found.accuracy <= budget + 1e-9:  # from 60 to 57 may be more than 3, in binary
+            taken.append(place)
+    return taken
+
+
+def fast_enough(table: pd.DataFrame, target_speed: float, most: int) -> int:
+    """How many sites to fold, of a table from `curve`: as few as reach a speed.
+
+    Args:
+        table: The curve.
+        target_speed: Relative to the network with attention.
+        most: How many may be folded.
+
+    Raises:
+        StripeError: The speed is not reached.
+    """
+    allowed = table[table["sites"] <= most]
+    fast = allowed[allowed["relative_speed"] >= target_speed]
+    if fast.empty:
+        best = allowed.iloc[int(allowed["relative_speed"].to_numpy().argmax())]
+        limit = " within the budget" if most < len(table) - 1 else ""
+        raise StripeError(
+            f"× {target_speed:g} is not reached{limit}: the fastest is × {best['relative_speed']:.2f}, with "
+            f"{int(best['sites'])} of {len(table) - 1} sites folded"
+        )
+    return int(fast["sites"].to_numpy().min())

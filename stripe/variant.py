@@ -1,0 +1,105 @@
+"""Names of networks with what was done to them, as ``resnet164+asr(se)+fused``."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from torch import nn
+
+from stripe import asr, checkpoint, models
+from stripe.attention import ATTENTION
+from stripe.checkpoint.reading import SUFFIXES
+from stripe.errors import StripeError
+
+__all__ = ["Variant"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A backbone, attention in its blocks, ASR at its known places, and whether that was fused.
+
+    Attributes:
+        backbone: As for `stripe.models.build`; or a checkpoint, trained or folded, with the attention that it has.
+        attention: κ in every block, ``"none"`` without.
+        asr: κ of ASR, ``"none"`` without.
+        fused: Whether ASR, and branches that are added up, are in the weights.
+
+    Example:
+        >>> Variant.parse("resnet164+se+asr(ie)+fused")
+        Variant(backbone='resnet164', attention='se', asr='ie', fused=True)
+    """
+
+    backbone: str
+    attention: str = "none"
+    asr: str = "none"
+    fused: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a name: a backbone, then ``+κ``, ``+asr(κ)`` and ``+fused``, each at most once.
+
+        Raises:
+            StripeError: It is not of that form.
+        """
+        end = max((text.rfind(suffix) + len(suffix) for suffix in SUFFIXES if suffix in text), default=0)
+        first, *additions = (part.strip() for part in text[end:].split("+"))  # there may be a + in a file's path
+        backbone = text[:end].strip() + first
+        found: dict[str, str] = {}
+        for addition in additions:
+            if addition == "fused":
+                key, value = "fused", "fused"
+            elif match := re.fullmatch(r"asr\(\s*([\w-]+)\s*\)", addition):
+                key, value = "asr", match[1]
+            elif addition in ATTENTION:
+                key, value = "attention", addition
+            else:
+                known = ", ".join(f"+{name}" for name in ATTENTION)
+                raise StripeError(f"{text!r}: {addition!r} is none of {known}, +asr(se) and +fused")
+            if key in found:
+                raise StripeError(f"{text!r} says its {key} twice")
+            found[key] = value
+        if not backbone:
+            raise StripeError(f"{text!r} names no network; write resnet164, or resnet164+asr(se)+fused")
+        return cls(backbone, found.get("attention", "none"), found.get("asr", "none"), "fused" in found)
+
+    def __str__(self) -> str:
+        parts = [self.backbone]
+        parts += [self.attention] if self.attention != "none" else []
+        parts += [f"asr({self.asr})"] if self.asr != "none" else []
+        return "+".join([*parts, "fused"] if self.fused else parts)
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether the backbone is a file."""
+        return self.backbone.endswith(SUFFIXES)
+
+    def image_size(self) -> int | None:
+        """Side in pixels of the images that it is made for; None where that is not known."""
+        if not self.is_checkpoint:
+            return models.native_image_size(self.backbone)
+        meta = checkpoint.read(self.backbone).meta
+        return meta.get("image_size") or models.native_image_size(str(meta["model"])) if "model" in meta else None
+
+    def build(self, num_classes: int | None = None) -> nn.Module:
+        """The network in evaluation mode, on the CPU, with random weights where it is no checkpoint.
+
+        Args:
+            num_classes: As for `stripe.models.build`; a checkpoint has its own.
+
+        Raises:
+            StripeError: A name is unknown, attention does not go there, or there is nothing to fuse.
+        """
+        if self.is_checkpoint:
+            if self.attention != "none" or self.asr != "none":
+                raise StripeError(f"{self}: a checkpoint is measured with the attention and ASR that it has")
+            model = checkpoint.restore(checkpoint.read(self.backbone)).eval()
+        else:
+            model = models.build(self.backbone, num_classes=num_classes, attention=self.attention).eval()
+        if self.asr != "none":
+            asr.reparameterize(model, attention=self.asr)
+        if self.fused:
+            has_asr = any(isinstance(module, asr.ASR) for module in model.modules())
+            asr.fuse(model, inplace=True)
+            if not models.fuse_branches(model) and not has_asr:
+                raise StripeError(f"{self}: there is neither ASR nor branches to fuse")
+        return model

@@ -1,0 +1,267 @@
+"""Where the constant of a gate goes, in small networks each with one way for the data to flow."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stripe.fold.weights import fold_gates
+from stripe.models.surgery import ConstantGate
+from tests.conftest import LayerScale
+
+C = 6
+
+
+class Flow(nn.Module):
+    """conv1, whatever the case says, the gate, whatever the case says, conv2."""
+
+    def __init__(self, before=None, after=None, sign: float = 1.0) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, C, 3)
+        self.before = before or nn.Identity()
+        self.gate = ConstantGate(sign * (torch.rand(C) + 0.2), -3)
+        self.after = after or nn.Identity()
+        self.conv2 = nn.Conv2d(C, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.after(self.gate(self.before(self.conv1(x)))))
+
+
+class Twice(Flow):
+    """The map goes somewhere else, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        return self.conv2(self.gate(x)) + x.mean(1, keepdim=True)
+
+
+class Both(Twice):
+    """The product, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        y = self.gate(x)
+        return self.conv2(y) + y.mean(1, keepdim=True) + x.mean(1, keepdim=True)
+
+
+class Sum(Flow):
+    """Two branches are added, as in RepVGG."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(nn.Conv2d(3, C, 3), nn.BatchNorm2d(C))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(torch.sigmoid(self.gate(F.relu(self.conv1(x) + self.branch(x)))))
+
+
+class Concatenated(Flow):
+    """The map is put together from two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.other = nn.Conv2d(3, 2, 3), nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.gate(torch.cat([self.conv1(x), self.other(x)], 1)))
+
+
+class Classifier(Flow):
+    """The product is pooled and made flat for a linear layer."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(before=nn.SiLU())
+        self.size = size
+        self.fc = nn.Linear(C * size**2, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.gate(self.before(self.conv1(x)))
+        return self.fc(F.adaptive_avg_pool2d(x, self.size).flatten(1))
+
+
+class Tokens(nn.Module):
+    """A map is made into tokens (N, T, C) before the gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, C, 3)
+        self.gate = ConstantGate(torch.rand(C), -1)
+        self.norm = nn.LayerNorm(C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.gate(self.conv(x).flatten(2).transpose(1, 2)))
+
+
+class Tied(Flow):
+    """The layer that makes the map runs twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(torch.tanh(self.gate(self.conv1(x)))) + self.conv1(x).mean(1, keepdim=True)
+
+
+class Own(nn.Module):
+    """A convolution of somebody's own: the weight is what the function takes, not what a class is called."""
+
+    def __init__(self, function, shape: tuple[int, ...], **kwargs: int) -> None:
+        super().__init__()
+        self.weight, self.function, self.kwargs = nn.Parameter(torch.randn(shape)), function, kwargs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.weight, **self.kwargs)
+
+
+class Divide(nn.Module):
+    """The map is the divisor: the factor's inverse would come out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.div(torch.ones(C, 1, 1), x.square() + 1)
+
+
+CASES = {
+    "conv": (lambda: Flow(), "backwards", ("conv1",)),
+    "batch norm": (lambda: Flow(nn.BatchNorm2d(C)), "backwards", ("before",)),
+    "group norm": (lambda: Flow(nn.GroupNorm(2, C)), "backwards", ("before",)),
+    "instance norm": (lambda: Flow(nn.InstanceNorm2d(C, affine=True)), "backwards", ("before",)),
+    "transposed conv": (lambda: Flow(nn.ConvTranspose2d(C, C, 3, groups=2)), "backwards", ("before",)),
+    "grouped conv": (lambda: Flow(nn.Conv2d(C, C, 3, groups=3, bias=False)), "backwards", ("before",)),
+    "through ReLU": (lambda: Flow(nn.ReLU(inplace=True)), "backwards", ("conv1",)),
+    "through leaky ReLU": (lambda: Flow(nn.LeakyReLU(0.2)), "backwards", ("conv1",)),
+    "through PReLU": (lambda: Flow(nn.PReLU(C)), "backwards", ("conv1",)),
+    "through max pooling": (lambda: Flow(nn.MaxPool2d(2)), "backwards", ("conv1",)),
+    "through average pooling": (lambda: Flow(nn.AvgPool2d(3, 2, 1)), "backwards", ("conv1",)),
+    "through dropout": (lambda: Flow(nn.Dropout(0.5)), "backwards", ("conv1",)),
+    "own conv": (lambda: Flow(Own(F.conv2d, (C, C, 1, 1))), "backwards", ("before",)),
+    "own depthwise conv": (lambda: Flow(nn.SiLU(), Own(F.conv2d, (C, 1, 3, 3), groups=C)), "forwards", ("after",)),
+    "own transposed conv": (
+        lambda: Flow(nn.SiLU(), Own(F.conv_transpose2d, (C, C // 2, 3, 3), groups=2)),
+        "forwards",
+        ("after",),
+    ),
+    "scaled by a parameter": (lambda: Flow(LayerScale(C)), "backwards", ("conv1",)),
+    "a divisor": (lambda: Flow(Divide()), "forwards", ("conv2",)),
+    "negative, linear": (lambda: Flow(nn.AvgPool2d(2), sign=-1.0), "backwards", ("conv1",)),
+    "negative, ReLU": (lambda: Flow(nn.ReLU(), sign=-1.0), "forwards", ("conv2",)),
+    "SiLU": (lambda: Flow(nn.SiLU()), "forwards", ("conv2",)),
+    "SiLU, ReLU behind": (lambda: Flow(nn.SiLU(), nn.ReLU()), "forwards", ("conv2",)),
+    "depthwise behind": (lambda: Flow(nn.SiLU(), nn.Conv2d(C, C, 3, groups=C)), "forwards", ("after",)),
+    "groups behind": (lambda: Flow(nn.SiLU(), nn.Conv2d(C, C, 3, groups=2)), "forwards", ("after",)),
+    "transposed behind": (lambda: Flow(nn.SiLU(), nn.ConvTranspose2d(C, C, 3, groups=2)), "forwards", ("after",)),
+    "padded": (lambda: Flow(nn.SiLU(), nn.ZeroPad2d(2)), "forwards", ("conv2",)),
+    "padded with ones": (lambda: Flow(nn.SiLU(), nn.ConstantPad2d(1, 1.0)), "left", ()),
+    "SiLU on both sides": (lambda: Flow(nn.SiLU(), nn.SiLU()), "left", ()),
+    "weight norm": (lambda: Flow(nn.utils.parametrizations.weight_norm(nn.Conv2d(C, C, 1))), "forwards", ("conv2",)),
+    "no affine weights": (lambda: Flow(nn.BatchNorm2d(C, affine=False)), "forwards", ("conv2",)),
+    "map used twice": (Twice, "forwards", ("conv2",)),
+    "both used twice": (Both, "left", ()),
+    "branches": (Sum, "backwards", ("conv1", "branch.1")),
+    "concatenation": (Concatenated, "backwards", ("conv1", "other")),
+    "flat": (lambda: Classifier(2), "forwards", ("fc",)),
+    "pooled and flat": (lambda: Classifier(1), "forwards", ("fc",)),
+    "tokens": (Tokens, "backwards", ("conv",)),
+    "layer that runs twice": (Tied, "left", ()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_constants_go_where_the_data_flows(case: str) -> None:
+    make, where, layers = CASES[case]
+    model = make().eval()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+    images = torch.randn(3, 3, 9, 9)
+    folded = copy.deepcopy(model)
+    landing = fold_gates(folded, images)["gate"]
+    assert (landing.where, landing.layers) == (where, layers), landing.reason
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images), model(images), rtol=1e-5, atol=1e-5)
+    assert isinstance(folded.gate, ConstantGate) == (where == "left")
+    assert bool(landing.reason) == (where == "left")
+
+
+def test_what_is_in_the_way_is_said() -> None:
+    landing = fold_gates(Flow(nn.SiLU(), nn.SiLU()).eval(), torch.randn(2, 3, 9, 9))["gate"]
+    assert (
+        landing.reason == "backwards: silu in before lets no factor pass; forwards: silu in after lets no factor pass"
+    )
+
+
+def test_two_gates_in_a_row() -> None:
+    """The second is in the first one's way until it is folded itself."""
+    model = nn.Sequential(
+        nn.Conv2d(3, C, 1), ConstantGate(torch.rand(C), -3), ConstantGate(torch.rand(C), -3), nn.SiLU()
+    )
+    wanted = model(images := torch.randn(2, 3, 5, 5))
+    landings = fold_gates(model, images)
+    assert [landing.layers for landing in landings.values()] == [("0",), ("0",)]
+    torch.testing.assert_close(model(images), wanted)
+
+
+class Split(nn.Module):
+    """The channels go to two layers behind the gate, as in MixNet's blocks."""
+
+    def __init__(self, split) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 4, 3), nn.SiLU()
+        self.gate = ConstantGate(torch.tensor([0.5, 2.0, 3.0, -1.0]), -3)
+        self.first, self.second, self.split = nn.Conv2d(2, 5, 3), nn.Conv2d(2, 5, 1), split
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.split(self.gate(self.act(self.conv(x))))
+        return self.first(first).mean((2, 3)) + self.second(second).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        lambda x: x.split(2, 1),
+        lambda x: torch.split(x, [2, 2], dim=1),
+        lambda x: x.chunk(2, 1),
+        lambda x: torch.chunk(input=x, chunks=2, dim=1),
+        lambda x: x.tensor_split(2, dim=1),
+        lambda x: x.unflatten(1, (2, 2)).unbind(1),
+    ],
+)
+def test_a_constant_goes_into_each_layer_behind_a_split(split) -> None:
+    model, images = Split(split).eval(), torch.randn(2, 3, 9, 9)
+    first, second = model.first.weight.clone(), model.second.weight.clone()
+    with torch.no_grad():
+        wanted = model(images)
+    landing = fold_gates(model, images)["gate"]
+    assert (landing.where, set(landing.layers)) == ("forwards", {"first", "second"})
+    torch.testing.assert_close(model.first.weight, first * torch.tensor([0.5, 2.0]).view(1, 2, 1, 1))
+    torch.testing.assert_close(model.second.weight, second * torch.tensor([3.0, -1.0]).view(1, 2, 1, 1))
+    torch.testing.assert_close(model(images), wanted, rtol=1e-4, atol=1e-6)
+
+
+class Residual(nn.Module):
+    """x + x ⊙ v, and then a ReLU, which (1 + v) / 2 passes where it is positive."""
+
+    def __init__(self, value: list[float], add) -> None:
+        super().__init__()
+        self.conv, self.gate, self.add = nn.Conv2d(3, 2, 3), ConstantGate(torch.tensor(value), -3), add
+        self.next = nn.Conv2d(2, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.conv(x))
+        return self.next(torch.relu(self.add(x, self.gate(x)))).mean((2, 3))
+
+
+@pytest.mark.parametrize("add", [lambda x, y: x + y, lambda x, y: torch.add(y, x), lambda x, y: y.add_(x)])
+def test_a_gate_beside_its_own_map(add) -> None:
+    """x (1 + v) = 2x · (1 + v) / 2; of v = (−.5, 3) the next layer takes (.25, 2)."""
+    model, images = Residual([-0.5, 3.0], add).eval(), torch.randn(2, 3, 9, 9)
+    weight = model.next.weight.clone()
+    with torch.no_grad():
+        wanted = model(images)
+    landing = fold_gates(model, images)["gate"]
+    assert (landing.where, landing.layers) == ("forwards", ("next",))
+    torch.testing.assert_close(model.next.weight, weight * torch.tensor([0.25, 2.0]).view(1, 2, 1, 1))
+    torch.testing.assert_close(model(images), wanted, rtol=1e-4, atol=1e-6)
+    assert fold_gates(Residual([-1.5, 3.0], add).eval(), images)["gate"].where == "left"  # ReLU lets no −.25 pass
+    assert (
+        fold_gates(Residual([0.5, 3.0], lambda x, y: torch.add(x, y, alpha=2)).eval(), images)["gate"].where == "left"
+    )
