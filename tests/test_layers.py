@@ -18,6 +18,7 @@ LAYERS = [
     {"data", "attention"},
     {"models"},
     {"asr"},
+    {"tasks"},
     {"capture"},
     {"gradcam"},
     {"analysis"},
