@@ -10,7 +10,7 @@ from torch import nn
 
 from stripe.errors import StripeError
 from stripe.files import write_whole
-from stripe.training.run import EpochMetrics
+from stripe.training.epochs import EpochMetrics
 from stripe.training.world import World
 
 __all__ = ["load_state", "save_state"]
@@ -56,6 +56,7 @@ def load_state(
     optimizer: torch.optim.Optimizer,
     average: nn.Module | None = None,
     world: World | None = None,
+    row: type[EpochMetrics] = EpochMetrics,
 ) -> list[EpochMetrics]:
     """Put model and optimiser into the state that `save_state` wrote down.
 
@@ -65,6 +66,7 @@ def load_state(
         optimizer: Of that model; changed in place.
         average: The moving average of the model, where there is one; changed in place.
         world: The processes that go on together; the first one reads the file for all.
+        row: What an epoch becomes, see `stripe.training.epochs.row_of`.
 
     Returns:
         The epochs that were finished.
@@ -84,7 +86,7 @@ def load_state(
         _check_shapes(optimizer)
         if average is not None:
             average.load_state_dict(state["average"])
-        return [EpochMetrics(*map(operator.pos, metrics)) for metrics in state["history"]]  # which numbers alone have
+        return [row(*map(operator.pos, metrics)) for metrics in state["history"]]  # which numbers alone have
     except Exception as error:  # a damaged file fails in many ways
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise StripeError(f"{path} is damaged: {reason}. Delete it to begin this run anew.") from error
