@@ -23,6 +23,7 @@ from stripe.tasks import Classification, Scored, Scoring, Task
 from stripe.training.compute import Compute
 from stripe.training.epochs import EpochMetrics, best_of, measured, row_of
 from stripe.training.loop import diverged, evaluate, train_epoch
+from stripe.training.optimizers import Optimizers
 from stripe.training.recipe import Recipe
 from stripe.training.run import Run
 from stripe.training.state import load_state, save_state
@@ -95,7 +96,7 @@ def fit(
     task = task or Classification(len(data.classes))
     scoring, row = task.scoring, row_of(task.scoring)
     _check(world.told(run.scoring), task)
-    optimizer = recipe.optimizer(model.parameters())
+    optimizer = Optimizers(task.optimizers(model, recipe), recipe)
     history = load_state(run.state_file, model, optimizer, average, world, row)
     if capture and (lost := set(range(1, len(history) + 1)) - capture.completed):
         logger.warning("%s no longer holds the epochs %s; they stay missing", run.capture_file, sorted(lost))
@@ -122,9 +123,6 @@ def fit(
             started = time.perf_counter()
             # The processes draw differently, or dropout would fall on the same places of different images.
             torch.manual_seed(mix(seed, epoch, *([world.rank] if world.rank else [])))
-            learning_rate = recipe.learning_rate(epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
             batches = train_batches(
                 data.train,
                 recipe.batch_size,
@@ -135,6 +133,7 @@ def fit(
                 workers=workers,
                 share=partial(world.share, accumulate=accumulate),
             )
+            optimizer.begin(epoch, len(batches))
             progress.reset(steps, description=f"epoch {epoch}", total=len(batches), note="")
 
             def advance(score: Scored | None) -> None:
@@ -154,7 +153,7 @@ def fit(
                 after_step=after_step,
                 advance=advance,
             )
-            training = time.perf_counter() - started
+            training, learning_rate = time.perf_counter() - started, optimizer.learning_rate
             progress.update(steps, description="test")
             scores = {name: score(split) for name, split in unseen.items()}
             for name, found in scores.items():

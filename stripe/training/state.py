@@ -11,6 +11,7 @@ from torch import nn
 from stripe.errors import StripeError
 from stripe.files import write_whole
 from stripe.training.epochs import EpochMetrics
+from stripe.training.optimizers import Optimizers
 from stripe.training.world import World
 
 __all__ = ["load_state", "save_state"]
@@ -19,7 +20,7 @@ __all__ = ["load_state", "save_state"]
 def save_state(
     path: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Optimizers,
     history: Sequence[EpochMetrics],
     average: nn.Module | None = None,
 ) -> None:
@@ -53,7 +54,7 @@ def save_state(
 def load_state(
     path: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Optimizers,
     average: nn.Module | None = None,
     world: World | None = None,
     row: type[EpochMetrics] = EpochMetrics,
@@ -92,7 +93,7 @@ def load_state(
         raise StripeError(f"{path} is damaged: {reason}. Delete it to begin this run anew.") from error
 
 
-def _check_shapes(optimizer: torch.optim.Optimizer) -> None:
+def _check_shapes(optimizer: torch.optim.Optimizer | Optimizers) -> None:
     """What the optimiser remembers of a parameter has its shape, or is a number; torch does not compare them."""
     for parameter, remembered in optimizer.state.items():
         for name, value in remembered.items():

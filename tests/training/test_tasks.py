@@ -13,6 +13,7 @@ from stripe.errors import StripeError
 from stripe.tasks import Scoring, Task
 from stripe.training import RESNET, Compute, Run, evaluate, fit
 from stripe.training.epochs import row_of
+from stripe.training.recipe import Group
 
 CPU = Compute.on(torch.device("cpu"))
 
@@ -54,9 +55,8 @@ def trained(folder, data, recipe, *, stop_after=None, task=None):
             raise KeyboardInterrupt
 
     task, net, run = task or Brightness(), network(), Run(folder)
-    with run.claim({"task": task.settings(), "select": "test"}, {}, scale="tiny"):
-        with suppress(KeyboardInterrupt):
-            fit(net, data, recipe, run, compute=CPU, seed=0, meta={}, task=task, on_epoch=stop)
+    with run.claim({"task": task.settings(), "select": "test"}, {}, scale="tiny"), suppress(KeyboardInterrupt):
+        fit(net, data, recipe, run, compute=CPU, seed=0, meta={}, task=task, on_epoch=stop)
     return net, run
 
 
@@ -86,12 +86,25 @@ def test_the_score_is_that_of_plain_pytorch(tmp_path, tiny_data, recipe):
     assert run.history[-1].test_error == pytest.approx(found.error, rel=1e-6)
 
 
-def test_it_goes_on_where_it_was_interrupted(tmp_path, tiny_data, recipe):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "warmup_steps": 7,
+            "schedule": "cosine",
+            "per_step": True,
+            "groups": (Group("*.bias", 0.01, algorithm="adamw"),),
+        },
+    ],
+)
+def test_it_goes_on_where_it_was_interrupted(tmp_path, tiny_data, recipe, changes):
+    recipe = replace(recipe, **changes)
     _, whole = trained(tmp_path / "whole", tiny_data, recipe)
     _, halted = trained(tmp_path / "halted", tiny_data, recipe, stop_after=2)
     assert len(halted.history) == 2
     _, resumed = trained(tmp_path / "halted", tiny_data, recipe)
-    columns = ["epoch", "train_loss", "train_error", "test_loss", "test_error"]
+    columns = ["epoch", "learning_rate", "train_loss", "train_error", "test_loss", "test_error"]
     assert resumed.metrics[columns].equals(whole.metrics[columns])
 
 
