@@ -19,6 +19,7 @@ LAYERS = [
     {"models"},
     {"asr"},
     {"checkpoint"},
+    {"tasks"},
     {"capture"},
     {"gradcam"},
     {"analysis"},

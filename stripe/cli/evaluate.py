@@ -54,6 +54,7 @@ def command(
     from stripe.cli.resolve import resolve
     from stripe.devices import pick_device
     from stripe.errors import StripeError
+    from stripe.tasks import Classification
     from stripe.training import Compute, evaluate
 
     read = checkpoints.translate(checkpoints.read(checkpoint, weights=entry))
@@ -72,7 +73,8 @@ def command(
             "network's classes, or name the folders after them."
         )
     batches = Relabelled(images.loader(batch_size, workers=workers), classes)
-    score = evaluate(model, batches, resolved.data, compute)
+    task = Classification(len(resolved.data.classes))
+    score = evaluate(model, batches, resolved.data, compute, task=task)
     if not math.isfinite(score.loss):
         raise StripeError(
             f"The loss of {checkpoint} is {score.loss}: its weights are no finite numbers, or far too large."

@@ -1,15 +1,13 @@
 """Winning accuracy back with labels: some epochs in which the constants, and all other weights, are trained."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from stripe.adapter import call, class_scores, explained
 from stripe.asr import ASR, cached, fuse
 from stripe.asr.layers import Scale
 from stripe.attention import SE
@@ -17,11 +15,22 @@ from stripe.errors import StripeError
 from stripe.fold.batches import Batches, check_labels
 from stripe.models.surgery import ConstantGate
 from stripe.progress import track
+from stripe.tasks import Classification, Task
 from stripe.training.compute import Compute, Precision
+from stripe.training.loop import total_of
 
 __all__ = ["Finetune", "finetune"]
 
 PSI = 0.1
+
+WHAT = "training images"
+
+
+class _Labelled(Classification):
+    """Classification of labels as users give them, which are checked."""
+
+    def losses(self, output: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        return super().losses(output, check_labels(targets, output, WHAT))
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,8 @@ class Finetune:
         weight_decay: As of the paper's ResNets.
         precision: Of convolutions and matrix products; None: bfloat16 on GPUs that have it, else float32.
         asr: Whether a constant is v(ψ, θ) of SE (paper, section 3.2) while it is trained, else a free vector.
+        task: What is minimised; default the cross-entropy. Images and labels are those of the batches as they are;
+            `Task.collate` is not asked.
     """
 
     batches: Iterable[Any]
@@ -44,6 +55,7 @@ class Finetune:
     weight_decay: float = 1e-4
     precision: Precision | None = None
     asr: bool = True
+    task: Task = field(default_factory=_Labelled)
 
 
 def finetune(model: nn.Module, how: Finetune) -> None:
@@ -60,7 +72,7 @@ def finetune(model: nn.Module, how: Finetune) -> None:
     """
     for gate in [module for module in model.modules() if isinstance(module, ConstantGate)]:
         _make_learnable(gate, how.asr)
-    batches = Batches(how.batches, model, "training images")
+    batches = Batches(how.batches, model, WHAT)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learned, how.learning_rate, momentum=0.9, weight_decay=how.weight_decay)
     compute = Compute.on(batches.device, how.precision)
@@ -76,10 +88,8 @@ def finetune(model: nn.Module, how: Finetune) -> None:
             optimizer.zero_grad(set_to_none=True)
             with cached(), compute.autocast():
                 own = batch.map(torch.clone)  # which the network may change
-                with explained(model, own):
-                    output = call(model, own.inputs)
-                logits = class_scores(output, len(batch)).float()
-                loss = F.cross_entropy(logits, check_labels(labels, logits, batches.what))
+                output = how.task.forward(model, own, labels)
+                loss = total_of(how.task.losses(output, labels))
             if not loss.isfinite():
                 raise StripeError(f"the loss became {loss.item()} in epoch {epoch}; take a lower learning rate")
             loss.backward()  # type: ignore[no-untyped-call]

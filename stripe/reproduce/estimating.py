@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from stripe.adapter import batch_of
 from stripe.asr import cached
 from stripe.devices import pick_device
 from stripe.errors import StripeError
 from stripe.progress import track
 from stripe.reproduce.cache import Planned
+from stripe.tasks import CLASSES
 from stripe.training import Compute
 from stripe.training.holdout import EVERY
+from stripe.training.loop import total_of
 from stripe.training.network import build
+from stripe.training.optimizers import Optimizers
 
 __all__ = ["estimate", "makespan"]
 
@@ -95,7 +98,7 @@ def _calibrate(run: Planned, device: str | None) -> _Rate:
         evaluation = _time(lambda: _forward(network.eval(), images, compute), compute)
         training = math.nan
         if request.recipe:
-            optimizer = request.recipe.optimizer(network.parameters())
+            optimizer = Optimizers(CLASSES.optimizers(network, request.recipe), request.recipe)
             training = _time(lambda: _step(network.train(), images, labels, optimizer, compute), compute)
     except (torch.OutOfMemoryError, StripeError):
         return _Rate(math.nan, math.nan)
@@ -124,13 +127,13 @@ def _step(
     network: nn.Module,
     images: torch.Tensor,
     labels: torch.Tensor,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizers,
     compute: Compute,
 ) -> None:
     optimizer.zero_grad(set_to_none=True)
     with cached(), compute.autocast():
-        logits = network(images)
-    F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+        output = CLASSES.forward(network, batch_of(images), labels)
+    total_of(CLASSES.losses(output, labels)).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 

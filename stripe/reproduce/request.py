@@ -85,6 +85,7 @@ class Request:
         """
         described = self.description()
         own = {key: value for key, value in asdict(self).items() if key not in _OF_DATA}
+        own["recipe"] = self.recipe and self.recipe.settings()
         settings = {**own, **described, "data": dict(data), "version": VERSION}
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         digest = hashlib.sha256(text.encode()).hexdigest()

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -156,7 +156,7 @@ def train(
     settings = {
         **described,
         "pretrained": pretrained,
-        "recipe": asdict(recipe),
+        "recipe": recipe.settings(),
         "select": select,
         "held_out": None if validation is None else {"images": len(validation), "seed": holdout.SEED},
         "accumulate": accumulate,

@@ -17,11 +17,15 @@ from stripe.asr import cached
 from stripe.capture import CaptureSession
 from stripe.data import Data, Split, train_batches
 from stripe.data.augment import mix
+from stripe.errors import StripeError
 from stripe.progress import progress_bar
+from stripe.tasks import Classification, Scored, Scoring, Task
 from stripe.training.compute import Compute
-from stripe.training.loop import Score, diverged, evaluate, train_epoch
+from stripe.training.epochs import EpochMetrics, best_of, measured, row_of
+from stripe.training.loop import diverged, evaluate, train_epoch
+from stripe.training.optimizers import Optimizers
 from stripe.training.recipe import Recipe
-from stripe.training.run import EpochMetrics, Run, best_of
+from stripe.training.run import Run
 from stripe.training.state import load_state, save_state
 from stripe.training.world import World
 
@@ -39,6 +43,7 @@ def fit(
     compute: Compute,
     seed: int,
     meta: Mapping[str, Any],
+    task: Task | None = None,
     validation: Split | None = None,
     images_per_epoch: int | None = None,
     accumulate: int = 1,
@@ -65,6 +70,8 @@ def fit(
         compute: Device and precision.
         seed: Decides order, augmentation, and what layers like dropout draw.
         meta: Description of the model for its checkpoints, see `stripe.checkpoint.save`.
+        task: What the model is trained for; default the classification of the data. Another one is said by the
+            settings of the run as ``"task": task.settings()``.
         validation: Images that the best epoch is chosen by; None: the test split.
         images_per_epoch: Training images an epoch, others in each; default all.
         accumulate: In how many parts a batch is computed, see `stripe.training.loop.train_epoch`.
@@ -81,12 +88,16 @@ def fit(
         All epochs of the run, those before an interruption included.
 
     Raises:
-        StripeError: The training diverged, an image cannot be read or a file not be written.
+        StripeError: The training diverged, an image cannot be read or a file not be written, or the run is of another
+            task.
     """
     world = world or World(compute.device)
     scored: nn.Module = model if average is None else average.module
-    optimizer = recipe.optimizer(model.parameters())
-    history = load_state(run.state_file, model, optimizer, average, world)
+    task = task or Classification(len(data.classes))
+    scoring, row = task.scoring, row_of(task.scoring)
+    _check(world.told(run.scoring), task)
+    optimizer = Optimizers(task.optimizers(model, recipe), recipe)
+    history = load_state(run.state_file, model, optimizer, average, world, row)
     if capture and (lost := set(range(1, len(history) + 1)) - capture.completed):
         logger.warning("%s no longer holds the epochs %s; they stay missing", run.capture_file, sorted(lost))
     select = "test" if validation is None else "val"
@@ -94,11 +105,12 @@ def fit(
     for split in (data.train, *unseen.values()):
         _decode(split)
 
-    def score(split: Split) -> Score:
+    def score(split: Split) -> Scored:
         """Of the images, each process takes its share."""
         share = np.arange(world.rank, len(split), world.size)
         batches = split.loader(recipe.batch_size, indices=share, workers=workers)
-        return evaluate(scored, batches, data, compute, world=world)
+        found: Scored = evaluate(scored, batches, data, compute, task=task, world=world)
+        return found
 
     to_train: Any = torch.compile(model) if compiled else model
     trained = world.parallel(to_train)
@@ -111,9 +123,6 @@ def fit(
             started = time.perf_counter()
             # The processes draw differently, or dropout would fall on the same places of different images.
             torch.manual_seed(mix(seed, epoch, *([world.rank] if world.rank else [])))
-            learning_rate = recipe.learning_rate(epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
             batches = train_batches(
                 data.train,
                 recipe.batch_size,
@@ -124,10 +133,11 @@ def fit(
                 workers=workers,
                 share=partial(world.share, accumulate=accumulate),
             )
+            optimizer.begin(epoch, len(batches))
             progress.reset(steps, description=f"epoch {epoch}", total=len(batches), note="")
 
-            def advance(score: Score | None) -> None:
-                note = {"note": f"loss {score.loss:.3f}, {score.accuracy:.1f} %"} if score else {}
+            def advance(score: Scored | None) -> None:
+                note = {"note": f"loss {score.loss:.3f}, {task.text(getattr(score, scoring.best))}"} if score else {}
                 progress.update(steps, advance=1, **note)  # type: ignore[arg-type]
 
             train = train_epoch(
@@ -137,45 +147,43 @@ def fit(
                 data,
                 compute,
                 epoch=epoch,
+                task=task,
                 world=world,
                 accumulate=accumulate,
                 after_step=after_step,
                 advance=advance,
             )
-            training = time.perf_counter() - started
+            training, learning_rate = time.perf_counter() - started, optimizer.learning_rate
             progress.update(steps, description="test")
             scores = {name: score(split) for name, split in unseen.items()}
             for name, found in scores.items():
                 if not math.isfinite(found.loss):
                     raise diverged(f"The {name} loss is {found.loss} after epoch {epoch}")
-            test, val = scores["test"], scores.get("validation", Score(math.nan, math.nan))
             if capture:
                 progress.update(steps, description="capture")
                 with cached():
                     capture.record(epoch, learning_rate=learning_rate)
-            metrics = EpochMetrics(
-                epoch,
-                learning_rate,
-                train.loss,
-                train.accuracy,
-                test.loss,
-                test.accuracy,
-                seconds=round(time.perf_counter() - started, 3),
-                images_per_second=round(batches.num_images / training, 1),
-                val_loss=val.loss,
-                val_accuracy=val.accuracy,
-            )
+            values: dict[str, Any] = {
+                "epoch": epoch,
+                "learning_rate": learning_rate,
+                **measured(scoring, "train", train),
+                **measured(scoring, "test", scores["test"]),
+                "seconds": round(time.perf_counter() - started, 3),
+                "images_per_second": round(batches.num_images / training, 1),
+                **measured(scoring, "val", scores.get("validation")),
+            }
+            metrics = row(**values)
             history.append(metrics)
             if not world.leads:
                 continue
             description = {**meta, "epoch": epoch, "learning_rate": learning_rate}
             if epoch == recipe.epochs or (save_every and epoch % save_every == 0):
                 checkpoint.save(run.checkpoint(epoch), scored, description)
-            if best_of(history, select) is metrics:
+            if best_of(history, select, scoring) is metrics:
                 checkpoint.save(run.best_file, scored, description)
             run.write_metrics(history)
             save_state(run.state_file, model, optimizer, history, average)
-            progress.update(epochs, advance=1, note=_note(history, select))
+            progress.update(epochs, advance=1, note=_note(history, select, task))
             if on_epoch:
                 on_epoch(metrics)
     return history
@@ -186,6 +194,17 @@ def _decode(split: Split) -> None:
     next(iter(split.loader(1, workers=0)), None)
 
 
-def _note(history: list[EpochMetrics], select: str) -> str:
-    last, best = history[-1], best_of(history, select)
-    return f"test {last.test_accuracy:.1f} % (best {best.test_accuracy:.1f} %)"
+def _check(said: Scoring, task: Task) -> None:
+    """Whether a run measures what the task does."""
+    if said != task.scoring:
+        raise StripeError(
+            f"This run records {', '.join(said.measures)}, best by {said.best}; the task {task.name} has "
+            f"{', '.join(task.scoring.measures)}, best by {task.scoring.best}. Give the settings of the run "
+            '"task": task.settings().'
+        )
+
+
+def _note(history: list[EpochMetrics], select: str, task: Task) -> str:
+    last, best = history[-1], best_of(history, select, task.scoring)
+    column = f"test_{task.scoring.best}"
+    return f"test {task.text(getattr(last, column))} (best {task.text(getattr(best, column))})"

@@ -5,93 +5,103 @@ on the device and are read together, every so many steps.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Protocol, overload
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from stripe.adapter import batch_of, call, class_scores, explained, isolated
+from stripe.adapter import batch_of, isolated
 from stripe.asr import cached
 from stripe.data import Data
 from stripe.errors import StripeError
+from stripe.tasks import Classification, Score, Scored, Task, count_of, select
 from stripe.training.compute import Compute
 from stripe.training.world import World
 
-__all__ = ["Score", "diverged", "evaluate", "train_epoch"]
+__all__ = ["Moves", "Score", "diverged", "evaluate", "total_of", "train_epoch"]
 
 # Steps between two looks at the loss: rare enough to cost nothing, often enough to stop a diverged run early.
 LOOK_EVERY = 20
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[tuple[Any, Any]]
 
 
-class Score(NamedTuple):
-    """How well a network does.
+class Moves(Protocol):
+    """What moves the parameters: an optimiser, or several, see `stripe.training.optimizers.Optimizers`."""
 
-    Attributes:
-        loss: Mean cross-entropy over the images.
-        accuracy: Per cent of the images whose class gets the highest logit.
-        top5: Per cent of the images whose class is among the five with the highest logits; NaN in training.
-    """
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """As of an optimiser."""
+        ...
 
-    loss: float
-    accuracy: float
-    top5: float = math.nan
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        ...
+
+    def step(self) -> Any:
+        """Move the parameters."""
+        ...
 
 
 @dataclass
 class _Tally:
-    """Losses and hits of the steps so far, over all processes."""
+    """What a task counts in the steps so far, over all processes."""
 
     world: World
+    task: Task
     losses: list[float] = field(default_factory=list)  # a step's sum over its images
-    hits: float = 0
+    sums: Tensor | None = None
     images: int = 0
     waiting: list[Tensor] = field(default_factory=list)
 
-    def add(self, images: int, sums: list[Tensor]) -> None:
+    def add(self, images: int, rows: list[Tensor]) -> None:
         """Note a step without waiting for it: how many images all processes saw, and the sums of this one's parts."""
-        self.waiting.append(torch.stack(sums).sum(0))
+        self.waiting.append(torch.stack(rows).sum(0))
         self.images += images
 
-    def read(self) -> Score:
+    def read(self) -> Scored:
         """The score so far; waits for the device. NaN where a loss was."""
         if self.waiting:
-            losses, hits = self.world.total(torch.stack(self.waiting).cpu().double()).unbind(1)
-            self.losses += losses.tolist()
-            self.hits += float(hits.sum())
+            rows = self.world.total(torch.stack(self.waiting).cpu().double())
+            self.losses += rows[:, 0].tolist()
+            sums = rows[:, 1:].sum(0)
+            self.sums = sums if self.sums is None else self.sums + sums
             self.waiting.clear()
-        return Score(math.fsum(self.losses) / self.images, 100 * self.hits / self.images)
+        sums = torch.zeros(0) if self.sums is None else self.sums
+        return self.task.score(math.fsum(self.losses) / self.images, sums.tolist(), self.images)
 
 
 @isolated()
 def train_epoch(
     model: nn.Module,
     batches: Batches,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Moves,
     data: Data,
     compute: Compute,
     *,
     epoch: int,
+    task: Task | None = None,
     world: World | None = None,
     accumulate: int = 1,
     after_step: Callable[[], None] | None = None,
-    advance: Callable[[Score | None], None] | None = None,
-) -> Score:
-    """One pass over the training images: a step of the optimiser for each batch, on its mean cross-entropy.
+    advance: Callable[[Any], None] | None = None,
+) -> Any:
+    """One pass over the training images: a step of the optimiser for each batch, on the losses of the task.
 
     Args:
         model: Placed by ``compute``; left in training mode. In a world of several processes, what
             `World.parallel` gave.
-        batches: uint8 images (N, 3, H, W) and labels int64 (N,), already on the device. Where several processes train
-            together, the same labels in each, and of the images those alone of its `World.parts`, in that order.
+        batches: uint8 images (N, 3, H, W) and labels int64 (N,), or whatever the task collates, already on the device.
+            Where several processes train together, the same labels in each, and of the images those alone of its
+            `World.parts`, in that order.
         optimizer: Its learning rate is set.
         data: Knows how the images are normalised.
         compute: Device and precision.
         epoch: Which epoch, for the error message.
+        task: What is minimised and counted; default the classification of the data.
         world: The processes that train together.
         accumulate: In how many parts, one after the other, a batch is computed. The gradient is that of the whole
             batch, but for batch normalisation, whose statistics are those of a part.
@@ -99,16 +109,18 @@ def train_epoch(
         advance: Called after each step, for a progress bar; with the score so far where that is known.
 
     Returns:
-        Loss and accuracy as they were during the epoch, in training mode, on the augmented images.
+        The task's score as it was during the epoch, in training mode, on the augmented images; of classification a
+        `Score`.
 
     Raises:
         StripeError: The loss is no longer a finite number.
     """
     world = world or World(compute.device)
+    task = task or Classification(len(data.classes))
     model.train()
-    tally = _Tally(world)
+    tally = _Tally(world, task)
 
-    def look() -> Score:
+    def look() -> Scored:
         score = tally.read()
         if not math.isfinite(score.loss):
             step, loss = next((s, x) for s, x in enumerate(tally.losses, 1) if not math.isfinite(x))
@@ -117,59 +129,83 @@ def train_epoch(
         return score
 
     for step, (images, labels) in enumerate(batches, 1):
-        parts = world.parts(len(labels), accumulate)
+        count = count_of(labels)
+        parts = world.parts(count, accumulate)
         if not parts:  # the last batch; a process without an image would have no batch statistics
             continue
-        own = torch.split(images, [part.stop - part.start for part in parts])
         optimizer.zero_grad(set_to_none=True)
-        sums = []
-        for number, (part, own_images) in enumerate(zip(parts, own, strict=True), 1):
-            own_labels = labels[part]
+        rows, start = [], 0
+        for number, part in enumerate(parts, 1):
+            own = slice(start, start := start + part.stop - part.start)
             with world.step(model, last=number == len(parts)), torch.enable_grad():
                 with cached():
-                    logits = _logits(model, own_images, data, compute)
-                loss = F.cross_entropy(logits, own_labels)
+                    output, targets = _forward(model, images[own], select(labels, part), data, compute, task)
+                loss = total_of(task.losses(output, targets))
                 # The mean over the whole batch: gradients are added over the parts, averaged over the processes.
-                share = len(own_labels) * world.size / len(labels)
-                (loss * share).backward()  # type: ignore[no-untyped-call]
-            sums.append(_sums(loss, logits, own_labels))
+                own_images = part.stop - part.start
+                (loss * (own_images * world.size / count)).backward()
+            rows.append(_row(loss, own_images, task.sums(output, targets, training=True)))
         optimizer.step()
         if after_step:
             after_step()
-        tally.add(len(labels), sums)
+        tally.add(count, rows)
         score = look() if step % LOOK_EVERY == 0 else None
         if advance:
             advance(score)
     return look()
 
 
+@overload
+def evaluate(
+    model: nn.Module, batches: Batches, data: Data, compute: Compute, *, task: None = None, world: World | None = None
+) -> Score: ...
+@overload
+def evaluate(
+    model: nn.Module, batches: Batches, data: Data, compute: Compute, *, task: Task, world: World | None = None
+) -> Any: ...
 @isolated()
-def evaluate(model: nn.Module, batches: Batches, data: Data, compute: Compute, *, world: World | None = None) -> Score:
+def evaluate(
+    model: nn.Module,
+    batches: Batches,
+    data: Data,
+    compute: Compute,
+    *,
+    task: Task | None = None,
+    world: World | None = None,
+) -> Any:
     """Score a network on images as they are.
 
     Args:
         model: Placed by ``compute``; left in evaluation mode.
-        batches: uint8 images (N, 3, H, W) and labels int64 (N,), on any device; of several processes, each has others.
+        batches: uint8 images (N, 3, H, W) and labels int64 (N,), or whatever the task collates, on any device; of
+            several processes, each has others.
         data: Knows how the images are normalised.
         compute: Device and precision.
+        task: What is counted; default the classification of the data.
         world: The processes that do this together; the score is that of the images of all.
+
+    Returns:
+        The task's score; of classification a `Score`.
     """
     world = world or World(compute.device)
+    task = task or Classification(len(data.classes))
     model.eval()
     seen, rows = 0, []
     with cached():
         for images, labels in batches:
             # Not around the loader: what that keeps for later would become inference tensors.
             with torch.no_grad():  # not inference_mode: what a model makes once and keeps must stay fit for training
-                logits = _logits(model, images, data, compute)
-                labels = labels.to(compute.device, non_blocking=True)
-                five = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-                row = _sums(F.cross_entropy(logits, labels), logits, labels)
-                rows.append(torch.cat((row, five.sum()[None].to(row.dtype))))
-            seen += len(labels)
-    own = torch.stack(rows).cpu().double().sum(0) if rows else torch.zeros(3, dtype=torch.float64)
-    loss, hits, hits_of_five, images_seen = world.total(torch.cat((own, torch.tensor([float(seen)])))).tolist()
-    return Score(loss / images_seen, 100 * hits / images_seen, 100 * hits_of_five / images_seen)
+                output, targets = _forward(model, images, labels, data, compute, task)
+                loss, count = total_of(task.losses(output, targets)), count_of(labels)
+                rows.append(_row(loss, count, task.sums(output, targets, training=False)))
+            seen += count
+    own = torch.stack(rows).cpu().double().sum(0) if rows else torch.zeros(0, dtype=torch.float64)
+    if world.size > 1:  # one that had no image does not know how long a row is
+        lengths = torch.zeros(world.size)
+        lengths[world.rank] = len(own)
+        own = own if rows else torch.zeros(int(world.total(lengths).max()), dtype=torch.float64)
+    loss_sum, *sums, images_seen = world.total(torch.cat((own, torch.tensor([float(seen)])))).tolist()
+    return task.score(loss_sum / images_seen, sums, int(images_seen))
 
 
 def diverged(what: str) -> StripeError:
@@ -184,19 +220,29 @@ def diverged(what: str) -> StripeError:
     )
 
 
-def _logits(model: nn.Module, images: Tensor, data: Data, compute: Compute) -> Tensor:
-    """Logits (N, classes), float32; of a network that gives one, those of no and of yes."""
+def total_of(losses: Mapping[str, Tensor]) -> Tensor:
+    """What is minimised: the sum of a task's losses."""
+    first, *others = losses.values()
+    return sum(others, first)
+
+
+def _forward(model: nn.Module, images: Any, labels: Any, data: Data, compute: Compute, task: Task) -> tuple[Any, Any]:
+    """The output for some images, and their targets; both on the device."""
+    images, labels = tree_map(lambda value: _moved(value, compute.device), (images, labels))
+    images, targets = task.collate(images, labels)
+    if isinstance(images, Tensor):
+        inputs: Any = compute.input(data, images)
+    else:
+        inputs = [compute.input(data, image[None])[0] for image in images]
     with compute.autocast():
-        batch = batch_of(compute.input(data, images), model)  # the network's own, which it may change
-        with explained(model, batch):
-            output = call(model, batch.inputs)
-    logits = class_scores(output, len(batch))
-    if logits.shape[1] < len(data.classes):
-        raise StripeError(f"The model tells {logits.shape[1]} classes apart, but the data has {len(data.classes)}.")
-    return logits.float()
+        return task.forward(model, batch_of(inputs, model), targets), targets  # the network's own, which it may change
 
 
-def _sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Sums over a batch, (2,), on the device: of the cross-entropy, of which ``loss`` is the mean, and of the hits."""
-    hits = (logits.detach().argmax(1) == labels).sum()
-    return torch.stack((loss.detach() * len(labels), hits.to(loss.dtype)))
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+
+
+def _row(loss: Tensor, images: int, sums: Tensor) -> Tensor:
+    """Sums over the images of a batch, (1 + K,), on the device: of the loss, which is their mean, and of the task's."""
+    loss = (loss.detach() * images)[None]
+    return torch.cat((loss, sums.detach().to(torch.promote_types(loss.dtype, torch.float32))))

@@ -2,7 +2,7 @@
 
 ====================================  ======================================================================
 ``run.json``                          what determines the result (``settings``), and what computed it (``sessions``)
-``metrics.csv``                       a row an epoch, see `EpochMetrics`
+``metrics.csv``                       a row an epoch, see `EpochMetrics` and `row_of`
 ``checkpoints/epoch-0001.safetensors``  the weights after that epoch
 ``best.safetensors``                  those of the best epoch so far
 ``capture.h5``                        attention after every epoch, where it was asked for
@@ -17,13 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import filelock
 import pandas as pd
 
 from stripe.errors import StripeError
 from stripe.files import UNSUPPORTED, write_whole
+from stripe.tasks import Scoring
+from stripe.training.epochs import EpochMetrics, best_of, row_of
 
 __all__ = ["EpochMetrics", "Run", "best_of"]
 
@@ -42,45 +44,8 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "asr": (dict, type(None)),
     "noise": (dict, type(None)),
     "recipe": dict,
+    "task": (dict, type(None)),
 }
-
-
-class EpochMetrics(NamedTuple):
-    """How an epoch went.
-
-    Attributes:
-        epoch: Which, from 1.
-        learning_rate: The rate that it was trained with.
-        train_loss: Mean cross-entropy of the augmented images, as they were seen.
-        train_accuracy: Per cent of those that were classified rightly.
-        test_loss: Mean cross-entropy of the test split after the epoch.
-        test_accuracy: Per cent of the test split classified rightly after the epoch.
-        seconds: Duration: training, test and capture.
-        images_per_second: Training images a second, without test and capture.
-        val_loss: Mean cross-entropy of the images that were held out of the training split; NaN where none were.
-        val_accuracy: Per cent of those classified rightly.
-    """
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    seconds: float
-    images_per_second: float
-    val_loss: float = math.nan
-    val_accuracy: float = math.nan
-
-
-def best_of(history: Sequence[EpochMetrics], select: str) -> EpochMetrics:
-    """The epoch with the highest accuracy, the first where there are several.
-
-    Args:
-        history: At least one epoch.
-        select: Which accuracy: ``val`` or ``test``.
-    """
-    return max(history, key=lambda metrics: float(getattr(metrics, f"{select}_accuracy")))
 
 
 @dataclass(frozen=True)
@@ -151,19 +116,35 @@ class Run:
         return str(self._read()["scale"])
 
     @property
+    def scoring(self) -> Scoring:
+        """What the task of the run measures: what its ``settings`` say, else classification.
+
+        Raises:
+            StripeError: ``run.json`` is damaged.
+        """
+        path = self.path / "run.json"
+        if not path.exists():
+            return Scoring()
+        try:
+            return Scoring.read(self._read()["settings"].get("task"))
+        except StripeError as error:
+            raise StripeError(f"{path}: {error}") from error
+
+    @property
     def metrics(self) -> pd.DataFrame:
-        """A row an epoch, the fields of `EpochMetrics` as columns; empty before the first epoch has ended.
+        """A row an epoch, the fields of `row_of` as columns; empty before the first epoch has ended.
 
         Raises:
             StripeError: The file is damaged.
         """
+        row = row_of(self.scoring)
         if not self.metrics_file.exists():
-            return pd.DataFrame(columns=list(EpochMetrics._fields))
+            return pd.DataFrame(columns=list(row._fields))
         try:
             table = pd.read_csv(self.metrics_file, engine="python")  # whose floats are exact
-            if missing := set(EpochMetrics._fields) - set(EpochMetrics._field_defaults) - set(table):
+            if missing := set(row._fields) - set(row._field_defaults) - set(table):
                 raise ValueError(f"it lacks the columns {', '.join(sorted(missing))}")
-            table = table[[name for name in EpochMetrics._fields if name in table]]
+            table = table[[name for name in row._fields if name in table]]
             numbers = table.astype("float64")
             epochs = numbers["epoch"].to_numpy()
             if (
@@ -178,7 +159,8 @@ class Run:
     @property
     def history(self) -> list[EpochMetrics]:
         """The same as records."""
-        return [EpochMetrics(*row) for row in self.metrics.itertuples(index=False)]
+        row = row_of(self.scoring)
+        return [row(*values) for values in self.metrics.itertuples(index=False)]
 
     @property
     def best(self) -> EpochMetrics:
@@ -190,11 +172,12 @@ class Run:
         history = self.history
         if not history:
             raise StripeError(f"{self.path}: no epoch has ended yet.")
-        return best_of(history, str(self.settings.get("select", "test")))
+        return best_of(history, str(self.settings.get("select", "test")), self.scoring)
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
         """Write ``metrics.csv`` anew."""
-        table = pd.DataFrame(history, columns=list(EpochMetrics._fields)).to_csv(index=False, lineterminator="\n")
+        columns = list(row_of(self.scoring)._fields)
+        table = pd.DataFrame(history, columns=columns).to_csv(index=False, lineterminator="\n")
         write_whole(self.metrics_file, table.encode())
 
     @contextmanager

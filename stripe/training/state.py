@@ -10,7 +10,8 @@ from torch import nn
 
 from stripe.errors import StripeError
 from stripe.files import write_whole
-from stripe.training.run import EpochMetrics
+from stripe.training.epochs import EpochMetrics
+from stripe.training.optimizers import Optimizers
 from stripe.training.world import World
 
 __all__ = ["load_state", "save_state"]
@@ -19,7 +20,7 @@ __all__ = ["load_state", "save_state"]
 def save_state(
     path: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Optimizers,
     history: Sequence[EpochMetrics],
     average: nn.Module | None = None,
 ) -> None:
@@ -53,9 +54,10 @@ def save_state(
 def load_state(
     path: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Optimizers,
     average: nn.Module | None = None,
     world: World | None = None,
+    row: type[EpochMetrics] = EpochMetrics,
 ) -> list[EpochMetrics]:
     """Put model and optimiser into the state that `save_state` wrote down.
 
@@ -65,6 +67,7 @@ def load_state(
         optimizer: Of that model; changed in place.
         average: The moving average of the model, where there is one; changed in place.
         world: The processes that go on together; the first one reads the file for all.
+        row: What an epoch becomes, see `stripe.training.epochs.row_of`.
 
     Returns:
         The epochs that were finished.
@@ -84,13 +87,13 @@ def load_state(
         _check_shapes(optimizer)
         if average is not None:
             average.load_state_dict(state["average"])
-        return [EpochMetrics(*map(operator.pos, metrics)) for metrics in state["history"]]  # which numbers alone have
+        return [row(*map(operator.pos, metrics)) for metrics in state["history"]]  # which numbers alone have
     except Exception as error:  # a damaged file fails in many ways
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise StripeError(f"{path} is damaged: {reason}. Delete it to begin this run anew.") from error
 
 
-def _check_shapes(optimizer: torch.optim.Optimizer) -> None:
+def _check_shapes(optimizer: torch.optim.Optimizer | Optimizers) -> None:
     """What the optimiser remembers of a parameter has its shape, or is a number; torch does not compare them."""
     for parameter, remembered in optimizer.state.items():
         for name, value in remembered.items():

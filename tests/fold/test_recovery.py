@@ -12,6 +12,7 @@ from stripe.fold.finetuning import asr_of, finetune
 from stripe.fold.recovery import correct_biases, reestimate, refit
 from stripe.fold.sites import find_foldable, put_gates
 from stripe.models.surgery import ConstantGate
+from stripe.tasks import Scoring, Task
 from tests.conftest import InPlaceGate, Net, SqueezeExcite
 
 
@@ -168,3 +169,35 @@ def test_training_needs_labels(net: Deep, batches) -> None:
 def test_training_that_diverges(net: Deep, batches) -> None:
     with pytest.raises(StripeError, match=r"the loss became .* in epoch 1; take a lower learning rate"):
         fold(net, batches, finetuning=Finetune(batches * 5, 1, learning_rate=1e30))
+
+
+class Squares(Task):
+    """The first output is to be a number that each image comes with."""
+
+    name = "squares"
+    scoring = Scoring(("loss",), best="loss", higher_is_better=False)
+
+    def losses(self, output, targets):
+        return {"square": (output[:, 0] - targets).square().mean()}
+
+    def sums(self, output, targets, *, training):
+        return torch.zeros(0)
+
+    def score(self, loss, sums, images):
+        raise AssertionError("fine-tuning scores nothing")
+
+
+def test_training_for_a_task_of_one_s_own(net: Deep, batches: list[tuple[Tensor, Tensor]]) -> None:
+    """The squared error falls, where a cross-entropy would have refused such labels."""
+    targets = [(images, images.mean((1, 2, 3)) + 3) for images, _ in batches]
+    gated = constant(net, batches[0][0])
+
+    def error() -> float:
+        with torch.no_grad():
+            return sum(float((gated(images)[:, 0] - numbers).square().mean()) for images, numbers in targets)
+
+    before = error()
+    with pytest.raises(StripeError, match="numbers of classes are wanted"):
+        finetune(gated, Finetune(targets, 1))
+    finetune(gated, Finetune(targets, 3, 0.01, task=Squares()))
+    assert error() < before / 2

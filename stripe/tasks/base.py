@@ -1,0 +1,223 @@
+"""What every task is."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from stripe.adapter import Batch, call, explained
+from stripe.errors import StripeError
+
+__all__ = ["OfRecipe", "Scored", "Scoring", "Task", "count_of", "select"]
+
+
+class Scored(Protocol):
+    """How well a network does: a named tuple with ``loss`` and whatever else its task measures, all numbers."""
+
+    @property
+    def loss(self) -> float:
+        """Mean over the images of what is minimised."""
+        ...
+
+
+class OfRecipe(Protocol):
+    """What a task asks of a recipe, see `stripe.training.Recipe`."""
+
+    def optimizers(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> list[torch.optim.Optimizer]:
+        """The optimisers of parameters with names, as ``named_parameters()`` gives them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What a task measures, and which epoch it calls the best.
+
+    Attributes:
+        measures: Fields of its scores that every epoch records, ``loss`` among them. Columns of ``metrics.csv`` are
+            these with ``train_``, ``test_`` and ``val_`` before them.
+        best: The one that epochs are compared by.
+        higher_is_better: Whether the best epoch has the highest or the lowest.
+
+    Raises:
+        StripeError: The names are no names, or ``loss`` or ``best`` is not among them.
+    """
+
+    measures: tuple[str, ...] = ("loss", "accuracy")
+    best: str = "accuracy"
+    higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        names = self.measures
+        if not names or not all(isinstance(name, str) and name.isidentifier() for name in names):
+            raise StripeError(f"a task measures {names!r}; names are wanted, such as ('loss', 'error')")
+        if len(set(names)) < len(names) or not {"loss", self.best} <= set(names):
+            raise StripeError(
+                f"a task measures {', '.join(names)} and compares epochs by {self.best}: each name is wanted once, "
+                "loss and that one among them"
+            )
+
+    @classmethod
+    def read(cls, settings: Any) -> "Scoring":
+        """That of the settings of a run, as `Task.settings` gave them; None is classification.
+
+        Raises:
+            StripeError: They are damaged.
+        """
+        if settings is None:
+            return cls()
+        try:
+            scoring = cls(tuple(settings["measures"]), settings["best"], settings["higher_is_better"])
+        except (KeyError, TypeError) as error:
+            raise StripeError(f"the task of this run is not described as one: {error}") from error
+        if not isinstance(scoring.higher_is_better, bool):
+            raise StripeError(f"higher_is_better is {scoring.higher_is_better!r}; true or false is wanted")
+        return scoring
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether a network with one measure is better than one with another; NaN is the worst."""
+        if math.isnan(value) or math.isnan(than):
+            return math.isnan(than) and not math.isnan(value)
+        return value > than if self.higher_is_better else value < than
+
+
+class Task(ABC):
+    """What a network is trained for.
+
+    The training loop takes a batch from the data, has the task make inputs and targets of it (`collate`), run the
+    network (`forward`), say what is to be minimised (`losses`) and count what its score consists of (`sums`). Numbers
+    stay on the device during an epoch; at its end the task makes a score of what was summed up over all images and all
+    processes (`score`).
+
+    A subclass gives ``scoring``, `losses`, `sums` and `score`; everything else may stay as it is. Images are a tensor
+    (N, C, H, W) or a list of N tensors (C, H, W). Targets are a tensor or a list with an entry for each image, or a
+    dictionary or tuple of such.
+
+    Attributes:
+        name: A word for it, in the settings of a run.
+        scoring: What it measures, and what is best.
+
+    Example:
+        A number for each image, such as an angle, which the data gives in place of classes:
+
+        >>> from typing import NamedTuple
+        >>> class Error(NamedTuple):
+        ...     loss: float
+        ...     error: float
+        >>> class Regression(Task):
+        ...     name = "regression"
+        ...     scoring = Scoring(("loss", "error"), best="error", higher_is_better=False)
+        ...
+        ...     def losses(self, output, targets):
+        ...         return {"square": (output[:, 0] - targets).square().mean()}
+        ...
+        ...     def sums(self, output, targets, *, training):
+        ...         return (output[:, 0] - targets).abs().sum()[None]
+        ...
+        ...     def score(self, loss, sums, images):
+        ...         return Error(loss, sums[0] / images)
+        >>> task = Regression()
+        >>> output, targets = torch.tensor([[1.0], [4.0]]), torch.tensor([0.0, 2.0])
+        >>> task.losses(output, targets), task.sums(output, targets, training=False)
+        ({'square': tensor(2.5000)}, tensor([3.]))
+    """
+
+    name: ClassVar[str]
+    scoring: ClassVar[Scoring]
+
+    def collate(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        """Make images and targets of what the data gives; as they are, where a task does not say otherwise.
+
+        Args:
+            images: uint8 (N, 3, H, W), on the device, augmented where they are trained on.
+            labels: What the data gives beside them; of our own data sets classes, int64 (N,).
+
+        Returns:
+            Images (still uint8; they are normalised next) and targets.
+        """
+        return images, labels
+
+    def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Any:
+        """Run the network; in the precision of the training.
+
+        Args:
+            model: The network, in training or evaluation mode.
+            batch: Its normalised inputs, which it may change.
+            targets: For networks that compute their losses themselves.
+
+        Returns:
+            What `losses` and `sums` take.
+
+        Raises:
+            StripeError: The network raises something.
+        """
+        with explained(model, batch):
+            return call(model, batch.inputs)
+
+    @abstractmethod
+    def losses(self, output: Any, targets: Any) -> Mapping[str, Tensor]:
+        """What is minimised: the sum of these, each a mean over the images of the batch, with names for the reader."""
+
+    @abstractmethod
+    def sums(self, output: Any, targets: Any, *, training: bool) -> Tensor:
+        """What a score consists of, summed up over the images of a batch; on the device, without waiting for it.
+
+        Args:
+            output: Of the network.
+            targets: Of the same images.
+            training: Whether it is for an epoch of training, where only measures of ``scoring`` are wanted.
+
+        Returns:
+            (K,), of a length that is the same for every batch: hits, errors, a flattened confusion matrix.
+        """
+
+    @abstractmethod
+    def score(self, loss: float, sums: Sequence[float], images: int) -> Scored:
+        """How well the network did on all images.
+
+        Args:
+            loss: Mean of the sum of the losses.
+            sums: K numbers: `sums` over all batches and processes.
+            images: How many images there were.
+
+        Returns:
+            A named tuple with ``scoring.measures`` among its fields.
+        """
+
+    def optimizers(self, model: nn.Module, recipe: OfRecipe) -> list[torch.optim.Optimizer]:
+        """Which optimiser moves which parameters; the recipe's, where a task does not say otherwise.
+
+        Rates follow the recipe's schedule, each in the ratio in which it begins to the recipe's first rate.
+        """
+        return recipe.optimizers(model.named_parameters())
+
+    def text(self, value: float) -> str:
+        """The measure that epochs are compared by, for a progress bar."""
+        return f"{value:.4g}"
+
+    def settings(self) -> dict[str, Any] | None:
+        """What the settings of a run say of its task, ready for JSON; None for classification."""
+        scoring = self.scoring
+        return {
+            "name": self.name,
+            "measures": list(scoring.measures),
+            "best": scoring.best,
+            "higher_is_better": scoring.higher_is_better,
+        }
+
+
+def count_of(targets: Any) -> int:
+    """N, of how many images these are the targets."""
+    if isinstance(targets, Mapping):
+        return count_of(next(iter(targets.values())))
+    return count_of(targets[0]) if isinstance(targets, tuple) else len(targets)
+
+
+def select(targets: Any, part: slice) -> Any:
+    """The targets of some of the images, in the same form."""
+    if isinstance(targets, Mapping):
+        return {key: select(value, part) for key, value in targets.items()}
+    return tuple(select(value, part) for value in targets) if isinstance(targets, tuple) else targets[part]

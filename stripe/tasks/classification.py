@@ -1,0 +1,78 @@
+"""One class an image: cross-entropy, accuracy."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stripe.adapter import Batch, class_scores
+from stripe.errors import StripeError
+from stripe.tasks.base import Scoring, Task
+
+__all__ = ["CLASSES", "Classification", "Score"]
+
+
+class Score(NamedTuple):
+    """How well a classifier does.
+
+    Attributes:
+        loss: Mean cross-entropy over the images.
+        accuracy: Per cent of the images whose class gets the highest logit.
+        top5: Per cent of the images whose class is among the five with the highest logits; NaN in training.
+    """
+
+    loss: float
+    accuracy: float
+    top5: float = math.nan
+
+
+class Classification(Task):
+    """Tell which of several classes an image is of, by the mean cross-entropy.
+
+    Args:
+        classes: How many the data has; a network with fewer logits is refused. None: that is not asked.
+    """
+
+    name: ClassVar[str] = "classification"
+    scoring: ClassVar[Scoring] = Scoring()
+
+    def __init__(self, classes: int | None = None) -> None:
+        self.classes = classes
+
+    def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Tensor:
+        """Logits (N, classes), float32; of a network that gives one, those of no and of yes."""
+        logits = class_scores(super().forward(model, batch, targets), len(batch))
+        if self.classes is not None and logits.shape[1] < self.classes:
+            raise StripeError(f"The model tells {logits.shape[1]} classes apart, but the data has {self.classes}.")
+        return logits.float()
+
+    def losses(self, output: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        """The mean cross-entropy."""
+        return {"cross_entropy": F.cross_entropy(output, targets)}
+
+    def sums(self, output: Tensor, targets: Tensor, *, training: bool) -> Tensor:
+        """Hits, and out of training also how often the class is among the five with the highest logits."""
+        logits = output.detach()
+        hits = (logits.argmax(1) == targets).sum()
+        if training:
+            return hits[None]
+        five = logits.topk(min(5, logits.shape[1])).indices == targets[:, None]
+        return torch.stack((hits, five.sum()))
+
+    def score(self, loss: float, sums: Sequence[float], images: int) -> Score:
+        """See `Score`."""
+        return Score(loss, *(100 * hits / images for hits in sums))
+
+    def text(self, value: float) -> str:
+        """``93.1 %``."""
+        return f"{value:.1f} %"
+
+    def settings(self) -> None:
+        """None: a run that says nothing of its task is of this one."""
+
+
+CLASSES = Classification()
+"""The task of a classifier whose number of classes nobody asks about."""

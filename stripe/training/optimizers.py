@@ -1,0 +1,91 @@
+"""The optimisers of a training and the schedule of their rates."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from stripe.training.recipe import Recipe
+
+__all__ = ["Optimizers"]
+
+
+class Optimizers:
+    """All that moves a network's parameters, as if it were one optimiser; rates follow the recipe, step by step.
+
+    Args:
+        members: The optimisers. Each group of parameters keeps the ratio of its rate to the recipe's first rate.
+        recipe: Whose schedule it is.
+    """
+
+    def __init__(self, members: Sequence[torch.optim.Optimizer], recipe: Recipe) -> None:
+        self.members = list(members)
+        self.recipe = recipe
+        self._shares = [[group["lr"] / recipe.lr for group in member.param_groups] for member in self.members]
+        self._schedules: list[LambdaLR] = []
+        self._moved = False
+
+    def begin(self, epoch: int, steps: int) -> None:
+        """Set the rates of the first step of an epoch.
+
+        Args:
+            epoch: Which, from 1.
+            steps: How many steps every epoch has.
+        """
+        self._moved = False
+        self._schedules = []
+        for member, shares in zip(self.members, self._shares, strict=True):
+            for group in member.param_groups:
+                group["initial_lr"] = 1.0  # what the factors below are multiplied by
+            factors: list[Callable[[int], float]] = [partial(self._rate, steps=steps, share=share) for share in shares]
+            self._schedules.append(LambdaLR(member, factors, last_epoch=(epoch - 1) * steps - 1))
+
+    def _rate(self, done: int, *, steps: int, share: float) -> float:
+        """After so many steps of the training."""
+        return self.recipe.rate(done // steps + 1, done % steps, steps) * share
+
+    def step(self) -> None:
+        """Move all parameters; of a step that is not the epoch's first, the rates are set before."""
+        if self._moved:
+            for schedule in self._schedules:
+                schedule.step()
+        self._moved = True
+        for member in self.members:
+            member.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for member in self.members:
+            member.zero_grad(set_to_none)
+
+    @property
+    def learning_rate(self) -> float:
+        """The recipe's rate at the step that was made last."""
+        return float(self.param_groups[0]["lr"] / self._shares[0][0])
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Those of all members."""
+        return [group for member in self.members for group in member.param_groups]
+
+    @property
+    def state(self) -> dict[Any, Any]:
+        """What all members remember of each parameter."""
+        return {parameter: remembered for member in self.members for parameter, remembered in member.state.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of a single optimiser as it is; of several, a list of theirs."""
+        states = [member.state_dict() for member in self.members]
+        return states[0] if len(states) == 1 else {"optimizers": states}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put them into the state of `state_dict`.
+
+        Raises:
+            ValueError: It is of other optimisers.
+        """
+        states = [state] if len(self.members) == 1 else state["optimizers"]
+        for member, own in zip(self.members, states, strict=True):
+            member.load_state_dict(own)
