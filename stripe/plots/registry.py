@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stripe.capture import CaptureLike, as_capture
 from stripe.errors import StripeError
-from stripe.plots.common import source
 from stripe.plots.diff import diff
 from stripe.plots.figure import StripeFigure
 from stripe.plots.frontier import frontier
 from stripe.plots.gradcam import gradcam
 from stripe.plots.index import index
 from stripe.plots.save import check_format, save
-from stripe.plots.select import Capture, NothingToDrawError, as_tree
+from stripe.plots.select import NothingToDrawError
 from stripe.plots.spatial import spatial
 from stripe.plots.speed import speed
 from stripe.plots.std import std
@@ -64,12 +64,12 @@ def draw(kind: str, data: Any, **options: Any) -> StripeFigure:
 
 
 def draw_all(
-    capture: Capture, folder: str | os.PathLike[str], *, extension: str = "png", **options: Any
+    capture: CaptureLike, folder: str | os.PathLike[str], *, extension: str = "png", **options: Any
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Draw every kind that a capture can show, as ``<capture's name>-<kind>.png``.
 
     Args:
-        capture: A capture or its path.
+        capture: A capture, its tree or its path.
         folder: Where to.
         extension: ``png``, ``pdf`` or ``svg``.
         **options: Handed to the kinds that take them; None is the default.
@@ -82,14 +82,14 @@ def draw_all(
         StripeError: A file cannot be written, or an option names what the capture does not hold.
     """
     drawn, left_out = {}, {}
-    tree = as_tree(capture)
-    stem = Path(source(tree)).stem or "capture"
+    opened = as_capture(capture)
+    stem = Path(opened.path).stem or "capture"
     for kind in KINDS:
         path = Path(folder) / f"{stem}-{kind}.{extension}"
         check_format(path)
         try:
             taken = {name: value for name, value in options.items() if name in _options(kind)}
-            figure = draw(kind, tree, **taken)
+            figure = draw(kind, opened, **taken)
         except NothingToDrawError as error:
             left_out[kind] = str(error)
         else:
