@@ -7,8 +7,8 @@ import pandas as pd
 
 from stripe.bench.variant import Variant
 from stripe.errors import StripeError
-from stripe.plots.common import data_name
-from stripe.plots.runs import by_network, run_name, selected_by
+from stripe.names import data_name, run_name
+from stripe.plots.runs import by_network, selected_by
 from stripe.training import Run
 
 __all__ = ["add_accuracy"]

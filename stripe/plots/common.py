@@ -1,7 +1,6 @@
 """What the kinds of plot share: values by column, names, thumbnails, the caption."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea
 
 from stripe.capture import Capture, CaptureLike, as_capture
+from stripe.names import data_name
 
 __all__ = [
     "add_thumbnail_title",
@@ -150,9 +150,3 @@ def caption(capture: CaptureLike, *notes: str) -> str:
     seed = "" if opened.seed is None else f"capture seed {opened.seed}"
     parts = [model, data_name(opened.data), *notes, seed, opened.scale]
     return " · ".join(part for part in parts if part)
-
-
-def data_name(spec: str) -> str:
-    """The data set as a reader knows it; where its folder lies on somebody's disk is nobody's business."""
-    kind, colon, path = spec.partition(":")
-    return f"folder {PurePath(path).name}" if kind == "folder" and colon else spec

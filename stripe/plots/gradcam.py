@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 
 from stripe.analysis import center_bias
 from stripe.capture import Capture, CaptureLike, LayerFacts, as_capture
-from stripe.plots.common import data_name, describe
+from stripe.names import data_name
+from stripe.plots.common import describe
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
 from stripe.plots.select import NothingToDrawError

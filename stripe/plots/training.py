@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from stripe.errors import StripeError
-from stripe.plots.common import data_name
+from stripe.names import data_name
 from stripe.plots.diff import learning_rate_drops
 from stripe.plots.figure import StripeFigure
 from stripe.plots.runs import RunLike, by_network, selected_by

@@ -11,8 +11,8 @@ from matplotlib.colors import to_hex
 
 from stripe.analysis.sites import select_sites
 from stripe.capture import SiteFacts
-from stripe.plots.common import data_name, short_names
-from stripe.plots.runs import run_name
+from stripe.names import data_name, run_name
+from stripe.plots.common import short_names
 from stripe.plots.style import DIFFERENCE_MAP, VALUE_MAP
 from stripe.progress import track
 from stripe.report.encode import encode
