@@ -21,6 +21,7 @@ from stripe.plots.common import (
 )
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.kinds import kind
 from stripe.plots.select import (
     CHANNEL_KINDS,
     Choice,
@@ -36,6 +37,7 @@ __all__ = ["diff", "learning_rate_drops"]
 _TOP = 0.995  # the quantile that gets the brightest colour: the first epochs move far more than all others
 
 
+@kind("capture", "change from epoch to epoch, channels × epochs", paper="fig. 1c, 12–19", place=3)
 def diff(
     capture: CaptureLike,
     *,

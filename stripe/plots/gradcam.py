@@ -16,6 +16,7 @@ from stripe.names import data_name
 from stripe.plots.common import describe
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
+from stripe.plots.kinds import kind
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import styled
 
@@ -26,6 +27,7 @@ _WIDTH = 30  # letters of a title
 _GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue look
 
 
+@kind("captures", "mean Grad-CAM; of several captures side by side", paper="fig. 6", place=6)
 def gradcam(
     captures: CaptureLike | Sequence[CaptureLike], *, over_image: bool = False, style: str = "paper"
 ) -> StripeFigure:

@@ -10,6 +10,7 @@ from stripe.capture import CaptureLike, as_capture
 from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
+from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_sites
 from stripe.plots.style import MISSING, styled
 
@@ -18,6 +19,7 @@ __all__ = ["index"]
 _NUMBERED = 14  # up to so many epochs a cell has room for its number
 
 
+@kind("capture", "stripe index of every site over the epochs", place=5)
 def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") -> StripeFigure:
     """Heatmap, sites × epochs, of the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v), always over all images.
 

@@ -13,6 +13,7 @@ from stripe.capture import CaptureLike, as_capture
 from stripe.plots.common import caption, describe, ending_note, image_name, short_names
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.kinds import kind
 from stripe.plots.select import (
     Choice,
     NothingToDrawError,
@@ -28,6 +29,7 @@ __all__ = ["as_maps", "spatial"]
 _SITES = 5  # as many blocks as the paper shows
 
 
+@kind("capture", "maps of spatial attention, images × blocks", paper="fig. 30", place=4)
 def spatial(
     capture: CaptureLike,
     *,

@@ -12,6 +12,7 @@ from stripe.analysis import channel_std
 from stripe.capture import CaptureLike, as_capture
 from stripe.plots.common import caption, columns, describe, ending_note, short_names, sides_of
 from stripe.plots.figure import StripeFigure
+from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_epoch, choose_sites
 from stripe.plots.style import styled
 
@@ -22,6 +23,7 @@ _FLOOR = 1e-6  # a logarithmic axis has no 0, and float32 says nothing below thi
 _SIDES = {"input": ("before attention (GAP of the map)", "C1"), "attention": ("after attention", "C0")}
 
 
+@kind("capture", "how far channels differ between images, by site", paper="fig. 1b", place=2)
 def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None, style: str = "paper") -> StripeFigure:
     """Distribution over the channels of the standard deviation over the images, for every site.
 

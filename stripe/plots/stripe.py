@@ -9,6 +9,7 @@ from stripe.capture import CaptureLike, as_capture
 from stripe.plots.common import caption, column_name, columns, describe, sides_of
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.kinds import kind
 from stripe.plots.select import (
     CHANNEL_KINDS,
     Choice,
@@ -26,6 +27,7 @@ _TITLES = {"input": "before attention", "attention": "after attention"}
 _QUANTITIES = {"input": "mean of the map (GAP)", "attention": "attention value v"}
 
 
+@kind("capture", "images × channels, before and after attention", paper="fig. 1a, 23–29", place=1)
 def stripe(
     capture: CaptureLike,
     *,
