@@ -27,8 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from stripe.adapter import batch_of, isolated, run
 from stripe.devices import describe_machine, pick_device
 from stripe.errors import StripeError
-from stripe.plots.common import data_name
-from stripe.plots.runs import by_network, run_name, selected_by
+from stripe.names import data_name, run_name
+from stripe.plots.runs import by_network, selected_by
 from stripe.progress import track
 from stripe.training import Run
 from stripe.variant import Variant

@@ -10,6 +10,7 @@ from stripe.analysis.accumulate import Moments, Movement
 from stripe.analysis.dims import feature_dims, map_dims, require
 from stripe.analysis.sites import select_sites
 from stripe.analysis.summary import Summary, summarize
+from stripe.capture import Capture, CaptureLike, as_capture
 
 __all__ = ["metrics"]
 
@@ -19,7 +20,7 @@ Floats = NDArray[np.float64]
 FROZEN = 1e-6
 
 
-def metrics(capture: xr.DataTree, sites: str = "*", tol: float = 0.01) -> pd.DataFrame:
+def metrics(capture: CaptureLike, sites: str = "*", tol: float = 0.01) -> pd.DataFrame:
     r"""Measure every site of a capture at every epoch, reading each value once.
 
     Works on captures larger than memory: chunks of some images are read and measured in parallel by dask.
@@ -29,7 +30,8 @@ def metrics(capture: xr.DataTree, sites: str = "*", tol: float = 0.01) -> pd.Dat
     has a NaN or infinite value is left out of that epoch's summaries over channels; ``nonfinite`` counts such values.
 
     Args:
-        capture: A capture, as `stripe.capture.open_capture` or ``xarray.open_datatree`` opens it.
+        capture: A capture, its tree (as `stripe.capture.open_capture` or ``xarray.open_datatree`` opens it) or its
+            path.
         sites: Shell pattern of the sites to measure, such as ``"layer3.*"``.
         tol: Largest difference between epochs that counts as settled, in the unit of attention.
 
@@ -59,7 +61,8 @@ def metrics(capture: xr.DataTree, sites: str = "*", tol: float = 0.01) -> pd.Dat
     Raises:
         StripeError: The capture has no site that matches, or a site without an epoch or an image.
     """
-    chosen = select_sites(capture, sites)
+    opened = as_capture(capture)
+    chosen = select_sites(opened, sites)
     lazy = []
     for name, site in chosen.items():
         attention = site["attention"]
@@ -69,7 +72,7 @@ def metrics(capture: xr.DataTree, sites: str = "*", tol: float = 0.01) -> pd.Dat
         lazy.append((summarize(attention, tol=tol, maps=is_map), before))
     summaries: tuple[tuple[Summary, Summary | None], ...] = dask.compute(*lazy)
     tables = [
-        _site_table(name, site, after, before)
+        _site_table(opened, name, site, after, before)
         for (name, site), (after, before) in zip(chosen.items(), summaries, strict=True)
     ]
     table = pd.concat(tables, ignore_index=True)
@@ -77,18 +80,19 @@ def metrics(capture: xr.DataTree, sites: str = "*", tol: float = 0.01) -> pd.Dat
     return table
 
 
-def _site_table(name: str, site: xr.Dataset, after: Summary, before: Summary | None) -> pd.DataFrame:
-    unknown = np.full(site.sizes["epoch"], np.nan)
+def _site_table(capture: Capture, name: str, site: xr.Dataset, after: Summary, before: Summary | None) -> pd.DataFrame:
+    facts = capture.facts[name]
+    unknown = np.full(len(capture.epochs), np.nan)
     moments = after.moments
     assert after.movement is not None  # summarized with a tolerance
     return pd.DataFrame(
         {
             "site": name,
-            "order": int(site.attrs["order"]),
-            "kind": site.attrs["kind"],
-            "input_dependent": bool(site.attrs["input_dependent"]),
-            "epoch": site["epoch"].to_numpy(),
-            "learning_rate": site["learning_rate"].to_numpy(),
+            "order": facts.order,
+            "kind": facts.kind,
+            "input_dependent": facts.input_dependent,
+            "epoch": capture.epochs,
+            "learning_rate": capture.learning_rate,
             "images": site.sizes["image"],
             "channels": moments.total.shape[1],
             **_level(moments),

@@ -27,17 +27,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from stripe.capture.probe import mark_sound
-from stripe.capture.sites import Site
 from stripe.capture.text import attribute, group_name, text
 from stripe.files import beside, name_new
+
+if TYPE_CHECKING:  # what reads a capture needs no torch
+    from torch import nn
+
+    from stripe.capture.sites import Site
 
 __all__ = [
     "FORMAT",
@@ -86,12 +88,14 @@ class Epoch:
             return cls(number, str(path), hashlib.file_digest(file, "blake2b").hexdigest()[:32])
 
 
-def weights_digest(model: nn.Module) -> str:
+def weights_digest(model: "nn.Module") -> str:
     """BLAKE2b of a model's parameters and buffers."""
+    import torch
+
     state = hashlib.blake2b()
     for name, tensor in model.state_dict().items():
         state.update(name.encode(errors="surrogatepass"))
-        if isinstance(tensor, Tensor):
+        if isinstance(tensor, torch.Tensor):
             state.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return state.hexdigest()[:32]
 
@@ -116,7 +120,7 @@ class Layout:
     num_images: int
     paths: tuple[str, ...]
     thumbnail_shape: tuple[int, int, int] | None
-    sites: tuple[Site, ...]
+    sites: "tuple[Site, ...]"
     record_input: bool
     dtype: str
     attrs: Mapping[str, Any] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from stripe.capture.structure import attributes, axes, readable, structure
 from stripe.capture.text import text
 from stripe.errors import StripeError
 
-__all__ = ["open_capture", "site_names"]
+__all__ = ["complete_epochs", "open_capture"]
 
 # Bytes of a chunk: large enough to read fast, small enough that a few fit the memory of any machine.
 CHUNK_BYTES = 64 * 2**20
@@ -62,26 +62,22 @@ def open_capture(path: str | Path) -> xr.DataTree:
                 },
             }
         )
-    complete = np.flatnonzero(tree.dataset["complete"].values)
-    if not len(complete):
+    tree = complete_epochs(tree)
+    if not tree.sizes["epoch"]:
         raise StripeError(f"{path} has no complete epoch yet. Give the command that was writing it again.")
-    if len(complete) < tree.sizes["epoch"]:
-        tree = tree.isel(epoch=complete)
     tree.encoding["source"] = str(path)  # where xarray's own readers leave it, too
     return tree
 
 
-def site_names(capture: xr.DataTree, kind: str | None = None) -> list[str]:
-    """Names of a capture's sites in the order of the forward pass.
-
-    Args:
-        capture: An open capture.
-        kind: Only sites of this kind.
-    """
-    if "sites" not in capture.children:
-        return []
-    nodes = sorted(capture["sites"].children.items(), key=lambda item: int(item[1].attrs["order"]))
-    return [str(name) for name, node in nodes if kind in (None, node.attrs["kind"])]
+def complete_epochs(tree: xr.DataTree) -> xr.DataTree:
+    """The complete epochs of a tree; all of them where it does not say which those are."""
+    root = tree.dataset
+    complete = np.flatnonzero(root["complete"]) if "complete" in root else None
+    if complete is None or len(complete) == root.sizes["epoch"]:
+        return tree
+    found = tree.isel(epoch=complete)
+    found.encoding = dict(tree.encoding)
+    return found
 
 
 def _open(path: Path) -> h5py.File:

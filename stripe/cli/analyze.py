@@ -32,14 +32,13 @@ def command(capture: str, output: str | None, sites: str, tolerance: float, outp
     .json file beside it.
     """
     from stripe.analysis import metrics, save_table
-    from stripe.capture import open_capture
+    from stripe.capture import as_capture
     from stripe.cli.verdicts import print_verdicts
 
-    opened = open_capture(capture)
+    opened = as_capture(capture)
     table = metrics(opened, sites=sites, tol=tolerance)
     if output:
         for path in save_table(table, output):
             click.echo(f"Wrote {path}", err=True)
-    weights = str(opened.attrs.get("weights", ""))
-    title = f"{capture} (weights: {weights})" if weights.startswith("random") else capture
+    title = f"{capture} (weights: {opened.weights})" if opened.has_random_weights else capture
     print_verdicts(table, output_format, title=title)

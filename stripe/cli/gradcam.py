@@ -96,7 +96,7 @@ def command(
     """
     from stripe import checkpoint as checkpoints
     from stripe.analysis import center_bias
-    from stripe.capture import Epoch, open_capture
+    from stripe.capture import Epoch, as_capture
     from stripe.cli.classes import compare_classes
     from stripe.cli.resolve import resolve, take_images, weights_without_checkpoint
     from stripe.devices import pick_device
@@ -126,8 +126,8 @@ def command(
             "--target predicted, or the number of a class."
         )
     if output.exists():  # the same images
-        held = open_capture(output)
-        split, num_images = split or held.attrs.get("split"), num_images or held.sizes["image"]
+        held = as_capture(output)
+        split, num_images = split or held.split or None, num_images or len(held.images)
     split, images, chosen = take_images(resolved, split, num_images, seed)
     attrs = {**resolved.attrs, "weights": weights, "split": split, "seed": seed}
     paths = [images.paths[index] for index in chosen]
@@ -159,13 +159,9 @@ def command(
 
 def _held(path: Path, layer: str) -> str:
     """Which average of a layer a file holds, in a few words; nothing where it holds none."""
-    from stripe.capture import open_capture
+    from stripe.capture import as_capture
 
-    if not path.exists():
+    held = as_capture(path).layers.get(layer) if path.exists() else None
+    if held is None:
         return ""
-    with open_capture(path) as tree:
-        groups = tree["gradcam"].children if "gradcam" in tree.children else {}
-        if layer not in groups:
-            return ""
-        about = groups[layer].attrs
-    return f"epoch {about['epoch']}" if about.get("epoch") else str(about.get("weights", "before"))
+    return f"epoch {held.epoch}" if held.epoch else held.weights or "before"

@@ -65,24 +65,18 @@ def command(
 
 
 def _of_capture(path: Path) -> list[dict[str, Any]]:
-    from stripe.capture import open_capture, site_names
+    from stripe.capture import as_capture
 
-    tree = open_capture(path)
-    rows = []
-    for name in site_names(tree):
-        attrs = tree["sites"].children[name].attrs
-        shape = tuple(int(size) for size in attrs["map_shape"])
-        dependent = bool(attrs["input_dependent"])
-        rows.append(
-            {
-                "name": name,
-                "kind": str(attrs["kind"]),
-                "shape": shape,
-                "input_dependent": dependent,
-                "owner": str(attrs["owner"]),
-            }
-        )
-    return rows
+    return [
+        {
+            "name": name,
+            "kind": facts.kind,
+            "shape": facts.map_shape,
+            "input_dependent": facts.input_dependent,
+            "owner": facts.owner,
+        }
+        for name, facts in as_capture(path).facts.items()
+    ]
 
 
 def _of_model(

@@ -2,18 +2,67 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from stripe.cli.runs import open_runs
 
+if TYPE_CHECKING:
+    from stripe.plots.kinds import Data
+
 __all__ = ["command"]
 
-# Written out, because importing the registry would import matplotlib for `--help`; a test compares the two.
-KINDS = ["stripe", "std", "diff", "spatial", "index", "gradcam"]
-RUN_KINDS = ["training"]
-TABLE_KINDS = ["tradeoff", "speed", "frontier"]
+# What a kind of plot is drawn of, above the kinds in the help.
+HEADINGS: "dict[str, tuple[Data, ...]]" = {
+    "From a capture, or the directory of a run that has one:": ("capture", "captures"),
+    "From the directories of runs, one or several:": ("runs",),
+    "From a table of `stripe bench -o`, and runs for the accuracy where the table has none:": ("speeds",),
+    "From a table of `stripe fold --frontier`:": ("frontier",),
+}
+
+
+class KindName(click.ParamType[str]):
+    """A kind of plot, or ``all``; which there are is looked up when it is asked for, as that imports matplotlib."""
+
+    name = "kind"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return self._choice().get_metavar(param, ctx)
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
+        return self._choice().get_missing_message(param, ctx)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return self._choice().convert(value, param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self._choice().shell_complete(ctx, param, incomplete)
+
+    @staticmethod
+    def _choice() -> click.Choice[str]:
+        from stripe.plots.kinds import kinds
+
+        return click.Choice([*kinds(), "all"])
+
+
+class PlotCommand(click.Command):
+    """Lists the kinds of plot in its help."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from stripe.plots.kinds import kinds
+
+        super().format_help_text(ctx, formatter)
+        name_width, width = max(map(len, kinds())), max(len(kind.shows) for kind in kinds().values())
+        for heading, data in HEADINGS.items():
+            lines = [
+                f"{name:{name_width}}  {kind.shows:{width}}  {kind.paper and f'({kind.paper})'}".rstrip()
+                for name, kind in kinds(*data).items()
+            ]
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text("\n".join(["\b", heading, *lines]))
 
 
 class CountOrList(click.ParamType[int | list[int]]):
@@ -32,11 +81,11 @@ class CountOrList(click.ParamType[int | list[int]]):
             self.fail(f"{value!r} is neither a number nor a list such as 3,17,42", param, ctx)
 
 
-@click.command()
+@click.command(cls=PlotCommand)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--kind",
-    type=click.Choice([*KINDS, *RUN_KINDS, *TABLE_KINDS, "all"]),
+    type=KindName(),
     required=True,
     help="What to draw; all: what a capture can show.",
 )
@@ -59,27 +108,7 @@ class CountOrList(click.ParamType[int | list[int]]):
 @click.option("--over-image", is_flag=True, default=None, help="gradcam: lay the map over the mean of the images.")
 @click.option("--style", default="paper", show_default=True, help="paper, notebook, dark or any matplotlib style.")
 def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple[str, ...], **options: Any) -> None:
-    """Draw the paper's figures.
-
-    \b
-    From a capture, or the directory of a run that has one:
-    stripe    images × channels, before and after attention    (fig. 1a, 23–29)
-    std       how far channels differ between images, by site  (fig. 1b)
-    diff      change from epoch to epoch, channels × epochs    (fig. 1c, 12–19)
-    spatial   maps of spatial attention, images × blocks       (fig. 30)
-    index     stripe index of every site over the epochs
-    gradcam   mean Grad-CAM; of several captures side by side  (fig. 6)
-    \b
-    From the directories of runs, one or several:
-    training  loss and accuracy over the epochs
-    \b
-    From a table of `stripe bench -o`, and runs for the accuracy where the table has none:
-    tradeoff  accuracy against speed and parameters            (fig. 3)
-    speed     throughput, parameters and FLOPs                 (table 1)
-    \b
-    From a table of `stripe fold --frontier`:
-    frontier  accuracy against speed, site by site
-    """
+    """Draw the paper's figures."""
     from stripe import plots
     from stripe.errors import StripeError
     from stripe.plots.save import check_format
@@ -100,11 +129,25 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple
 
 
 def _data(kind: str, paths: Sequence[Path]) -> Any:
-    if kind in RUN_KINDS:
-        return open_runs(paths)
-    if kind in TABLE_KINDS:
-        return _table(kind, paths)
-    return _captures(paths) if kind == "gradcam" else _capture(kind, paths)
+    from stripe.plots.kinds import kinds
+
+    match kinds()[kind].data:
+        case "capture":
+            return _capture(kind, paths)
+        case "captures":
+            return _captures(paths)
+        case "runs":
+            return open_runs(paths)
+        case "speeds":
+            from stripe import bench
+
+            table, *runs = paths
+            speeds = bench.read_table(table)
+            return bench.add_accuracy(speeds, open_runs(runs)) if runs else speeds
+        case "frontier":
+            from stripe import bench
+
+            return bench.read_table(paths[0], "accuracy against speed")
 
 
 def _capture(kind: str, paths: Sequence[Path]) -> Path:
@@ -123,12 +166,3 @@ def _captures(paths: Sequence[Path]) -> list[Path]:
         for path in paths
         for capture in ([run.capture_file for run in open_runs([path])] if path.is_dir() else [path])
     ]
-
-
-def _table(kind: str, paths: Sequence[Path]) -> Any:
-    from stripe import bench
-
-    if kind == "frontier":
-        return bench.read_table(paths[0], "accuracy against speed")
-    table, *runs = paths
-    return bench.add_accuracy(bench.read_table(table), open_runs(runs)) if runs else bench.read_table(table)

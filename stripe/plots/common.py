@@ -1,8 +1,6 @@
 """What the kinds of plot share: values by column, names, thumbnails, the caption."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,9 @@ import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea
+
+from stripe.capture import Capture, CaptureLike, as_capture
+from stripe.names import data_name
 
 __all__ = [
     "add_thumbnail_title",
@@ -24,8 +25,6 @@ __all__ = [
     "label_epochs",
     "short_names",
     "sides_of",
-    "source",
-    "thumbnail",
 ]
 
 
@@ -99,20 +98,11 @@ def label_epochs(axes: Axes, epochs: npt.NDArray[np.int64], room: int) -> None:
     axes.set_xticks(places, [str(epoch) for epoch in epochs[places]])
 
 
-def image_name(capture: xr.DataTree, position: int) -> str:
+def image_name(capture: CaptureLike, position: int) -> str:
     """``image 17 · cat``, or without the class where the capture does not say it."""
-    name = f"image {int(capture.dataset['image'].values[position])}"
-    classes = capture.attrs.get("classes")
-    names = json.loads(classes) if isinstance(classes, str) else list(classes if classes is not None else [])
-    label = int(capture.dataset["label"].values[position])
-    return f"{name} · {names[label]}" if 0 <= label < len(names) else name
-
-
-def thumbnail(capture: xr.DataTree, position: int) -> npt.NDArray[np.uint8] | None:
-    """The small picture (y, x, rgb) of an image; None where the capture has none, as of signals."""
-    if "thumbnail" not in capture.dataset:
-        return None
-    return capture.dataset["thumbnail"].isel(image=position).values
+    opened = as_capture(capture)
+    name, label, classes = f"image {opened.images[position]}", int(opened.labels[position]), opened.classes
+    return f"{name} · {classes[label]}" if 0 <= label < len(classes) else name
 
 
 def add_thumbnail_title(axes: Axes, text: str, picture: npt.NDArray[np.uint8] | None) -> None:
@@ -146,36 +136,17 @@ def add_thumbnail_title(axes: Axes, text: str, picture: npt.NDArray[np.uint8] | 
     axes.set_title(" \n ", linespacing=1.5, pad=9)
 
 
-def source(capture: xr.DataTree) -> str:
-    """The path of the file that a capture was read from, or ``""`` where it was made in memory."""
-    return str(capture.encoding.get("source", ""))
-
-
-def describe(capture: xr.DataTree, kind: str, **facts: Any) -> dict[str, Any]:
+def describe(capture: Capture, kind: str, **facts: Any) -> dict[str, Any]:
     """What a picture shows, for the record in the file: JSON types only."""
-    about: dict[str, Any] = {"kind": kind, "capture": source(capture)}
-    for key in ("model", "attention", "data", "scale"):
-        if key in capture.attrs:
-            about[key] = str(capture.attrs[key])
-    return about | facts
+    about = {name: getattr(capture, name) for name in ("model", "attention", "data", "scale")}
+    said = {name: value for name, value in about.items() if value}
+    return {"kind": kind, "capture": capture.path, **said, **facts}
 
 
-def caption(capture: xr.DataTree, *notes: str) -> str:
+def caption(capture: CaptureLike, *notes: str) -> str:
     """The line at the foot of a figure: model · data · notes · seed · scale, as far as the capture says."""
-    attrs = capture.attrs
-    model = str(attrs.get("model", ""))
-    if str(attrs.get("attention", "none")) not in ("none", ""):
-        model += f" + {attrs['attention']}"
-    if str(attrs.get("weights", "")).startswith("random"):
-        model += " with random weights"
-    parts = [model, data_name(str(attrs.get("data", ""))), *notes]
-    if "seed" in attrs:
-        parts.append(f"capture seed {attrs['seed']}")
-    parts.append(str(attrs.get("scale", "")))
+    opened = as_capture(capture)
+    model = " + ".join(opened.network) + (" with random weights" if opened.has_random_weights else "")
+    seed = "" if opened.seed is None else f"capture seed {opened.seed}"
+    parts = [model, data_name(opened.data), *notes, seed, opened.scale]
     return " · ".join(part for part in parts if part)
-
-
-def data_name(spec: str) -> str:
-    """The data set as a reader knows it; where its folder lies on somebody's disk is nobody's business."""
-    kind, colon, path = spec.partition(":")
-    return f"folder {PurePath(path).name}" if kind == "folder" and colon else spec

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from stripe.analysis import epoch_diff
+from stripe.capture import CaptureLike, as_capture
 from stripe.plots.common import (
     add_thumbnail_title,
     caption,
@@ -17,17 +18,15 @@ from stripe.plots.common import (
     image_name,
     label_epochs,
     short_names,
-    thumbnail,
 )
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.kinds import kind
 from stripe.plots.select import (
     CHANNEL_KINDS,
-    Capture,
     Choice,
     NothingToDrawError,
     Patterns,
-    as_tree,
     choose,
     choose_sites,
 )
@@ -38,8 +37,9 @@ __all__ = ["diff", "learning_rate_drops"]
 _TOP = 0.995  # the quantile that gets the brightest colour: the first epochs move far more than all others
 
 
+@kind("capture", "change from epoch to epoch, channels × epochs", paper="fig. 1c, 12–19", place=3)
 def diff(
-    capture: Capture,
+    capture: CaptureLike,
     *,
     site: Patterns = None,
     images: Choice = 4,
@@ -53,7 +53,7 @@ def diff(
     quantile of what is drawn, the same in every panel. Paper: fig. 1c, 12–19.
 
     Args:
-        capture: A capture or its path.
+        capture: A capture, its tree or its path.
         site: Names or globs; by default the one in the middle of the network.
         images: How many (a sample, balanced over the classes), or which ones.
         channels: How many (a sample), or which ones.
@@ -68,17 +68,17 @@ def diff(
         >>> from stripe import plots
         >>> plots.diff("run/capture.h5", site="layer2.4.*", images=[0, 7, 12])  # doctest: +SKIP
     """
-    tree = as_tree(capture)
-    epochs = tree.dataset["epoch"].values
+    opened = as_capture(capture)
+    epochs = opened.epochs
     if len(epochs) < 2:
         raise NothingToDrawError(
             f"A difference needs two epochs, and the capture holds {len(epochs)}. Capture several checkpoints of a "
             "training (`stripe capture --ckpt 'run/checkpoints/*'`) or record while training "
             "(`stripe train --capture 200`)."
         )
-    sites = choose_sites(tree, site, CHANNEL_KINDS, 1)
-    ids = tree.dataset["image"].values
-    rows = choose(images, ids, what="image", seed=seed, classes=tree.dataset["label"].values)
+    sites = choose_sites(opened, site, CHANNEL_KINDS, 1)
+    ids = opened.images
+    rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
     chosen, matrices = {}, {}
     for name, data in sites.items():
         values = columns(data["attention"].isel(image=rows))
@@ -87,7 +87,7 @@ def diff(
         matrices[name] = change.transpose("image", "channel", "epoch").values
     top = robust_limits(np.concatenate([m.ravel() for m in matrices.values()]), high=_TOP)[1]
     drawn = describe(
-        tree,
+        opened,
         "diff",
         seed=seed,
         epochs=epochs.tolist(),
@@ -103,12 +103,12 @@ def diff(
         panels = [(name, row) for name in sites for row in range(len(rows))]
         for axes in grid.flat[len(panels) :]:
             axes.remove()
-        drops = learning_rate_drops(tree.dataset["learning_rate"].values)
+        drops = learning_rate_drops(opened.learning_rate)
         names, ending = _row_names(figure, list(sites))
         for number, (axes, (name, row)) in enumerate(zip(grid.flat, panels, strict=False)):
             image = heatmap(axes, matrices[name][row], limits=(0.0, top), colormap=DIFFERENCE_MAP)
             position = int(rows[row])
-            add_thumbnail_title(axes, image_name(tree, position).replace(" · ", "\n"), thumbnail(tree, position))
+            add_thumbnail_title(axes, image_name(opened, position).replace(" · ", "\n"), opened.thumbnail(position))
             _mark(axes, drops)
             # Panels of a row share their channels, all panels share their epochs: label the outer ones only.
             axes.set(xticks=[], yticks=[])
@@ -129,7 +129,7 @@ def diff(
         notes = [f"epochs {epochs[0]} to {epochs[-1]}", f"sampled with seed {seed}", ending_note(ending)]
         if len(drops):
             notes.append("dotted lines: the learning rate drops")
-        figure.caption(caption(tree, *notes))
+        figure.caption(caption(opened, *notes))
         return figure
 
 

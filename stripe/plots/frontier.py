@@ -3,12 +3,14 @@
 import pandas as pd
 
 from stripe.plots.figure import StripeFigure
+from stripe.plots.kinds import kind
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import styled
 
 __all__ = ["frontier"]
 
 
+@kind("frontier", "accuracy against speed, site by site", place=10)
 def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
     """Accuracy against relative speed, with 0, 1, 2 … sites folded, the cheapest first.
 

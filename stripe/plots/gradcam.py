@@ -2,7 +2,8 @@
 
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from stripe.analysis import center_bias
-from stripe.plots.common import data_name, describe, source
+from stripe.capture import Capture, CaptureLike, LayerFacts, as_capture
+from stripe.names import data_name
+from stripe.plots.common import describe
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
-from stripe.plots.select import Capture, NothingToDrawError, as_tree
+from stripe.plots.kinds import kind
+from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import styled
 
 __all__ = ["gradcam"]
@@ -23,14 +27,17 @@ _WIDTH = 30  # letters of a title
 _GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue look
 
 
-def gradcam(captures: Capture | Sequence[Capture], *, over_image: bool = False, style: str = "paper") -> StripeFigure:
+@kind("captures", "mean Grad-CAM; of several captures side by side", paper="fig. 6", place=6)
+def gradcam(
+    captures: CaptureLike | Sequence[CaptureLike], *, over_image: bool = False, style: str = "paper"
+) -> StripeFigure:
     """Mean Grad-CAM maps, a panel a network and layer, all in the same colours.
 
     Below each panel its centre bias: how far from the centre (the small cross) the network looks, 1 where it looks
     everywhere alike, with its 95 % bootstrap interval over images. Paper: fig. 6.
 
     Args:
-        captures: One or several captures or paths, as `stripe gradcam` writes them.
+        captures: One or several captures, their trees or paths, as `stripe gradcam` writes them.
         over_image: Whether to lay the map over the mean of the images.
         style: As in [parameters][stripe.plots.style.parameters].
 
@@ -41,10 +48,10 @@ def gradcam(captures: Capture | Sequence[Capture], *, over_image: bool = False, 
         >>> from stripe import plots
         >>> plots.gradcam(["se.h5", "srm.h5"])  # doctest: +SKIP
     """
-    several = [captures] if isinstance(captures, xr.DataTree | str | os.PathLike) else list(captures)
-    panels = [(tree, layer) for tree in map(as_tree, several) for layer in _layers(tree)]
-    low = min(float(layer["mean"].min()) for _, layer in panels)
-    high = max(float(layer["mean"].max()) for _, layer in panels)
+    several = [captures] if isinstance(captures, Capture | xr.DataTree | str | os.PathLike) else list(captures)
+    panels = [(opened, *layer) for opened in map(as_capture, several) for layer in _layers(opened)]
+    low = min(float(maps["mean"].min()) for _, _, maps in panels)
+    high = max(float(maps["mean"].max()) for _, _, maps in panels)
     with styled(style) as settings:
         across = min(len(panels), _ACROSS)
         down = -(-len(panels) // across)
@@ -54,28 +61,26 @@ def gradcam(captures: Capture | Sequence[Capture], *, over_image: bool = False, 
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.flat[len(panels) :]:
             axes.remove()
-        for axes, (tree, layer) in zip(grid.flat, panels, strict=False):
-            image = _draw(axes, layer, (low, high), over_image)
-            bias = center_bias(layer)
+        for axes, (opened, facts, maps) in zip(grid.flat, panels, strict=False):
+            image = _draw(axes, maps, (low, high), over_image)
+            bias = center_bias(maps)
             interval = [bias.low, bias.high]
-            axes.set_title(_name(tree, layer), loc="center", fontsize="small")
+            axes.set_title(_name(opened, facts), loc="center", fontsize="small")
             text = f"centre bias {bias.value:.2f} [{bias.low:.2f}, {bias.high:.2f}]" if bias.images else "all zeros"
-            axes.set_xlabel(f"{_shown(layer)}\n{text}", fontsize="x-small")
-            about = {key: layer.attrs[key] for key in ("layer", "target", "count", "empty")}
-            about |= {key: layer.attrs[key] for key in ("epoch", "weights") if key in layer.attrs}
-            about = {key: value if isinstance(value, str) else int(value) for key, value in about.items()}
-            drawn["panels"].append(describe(tree, "gradcam", **about, center_bias=bias.value, interval=interval))
+            axes.set_xlabel(f"{_shown(facts)}\n{text}", fontsize="x-small")
+            about = {name: value for name, value in asdict(facts).items() if value not in (None, "")}
+            drawn["panels"].append(describe(opened, "gradcam", **about, center_bias=bias.value, interval=interval))
         colorbar(image, list(grid.flat[: len(panels)]), "mean Grad-CAM", pad=0.02, aspect=18 * down)
         figure.caption(_notes(drawn["panels"]))
         return figure
 
 
-def _layers(tree: xr.DataTree) -> list[xr.Dataset]:
-    layers = [node.to_dataset() for node in tree["gradcam"].children.values()] if "gradcam" in tree.children else []
-    if not layers:
-        name = source(tree) or "The capture"
+def _layers(capture: Capture) -> list[tuple[LayerFacts, xr.Dataset]]:
+    """What it says of the maps of each layer, and the maps."""
+    if not capture.layers:
+        name = capture.path or "The capture"
         raise NothingToDrawError(f"{name} holds no Grad-CAM maps; `stripe gradcam -o` adds them to it.")
-    return layers
+    return list(zip(capture.layers.values(), capture.gradcam.values(), strict=True))
 
 
 def _draw(axes: Axes, layer: xr.Dataset, limits: tuple[float, float], over_image: bool) -> Any:
@@ -94,34 +99,27 @@ def _draw(axes: Axes, layer: xr.Dataset, limits: tuple[float, float], over_image
     return image
 
 
-def _name(tree: xr.DataTree, layer: xr.Dataset) -> str:
+def _name(capture: Capture, facts: LayerFacts) -> str:
     """Network, and below it the data set; the weights are those of the maps, not those of a capture around them."""
-    attention = str(tree.attrs.get("attention", "none"))
-    model = str(tree.attrs.get("model", "")) + (f" + {attention}" if attention not in ("none", "") else "")
-    if _random(layer.attrs):
-        model += ", random weights"
+    model = " + ".join(capture.network) + (", random weights" if facts.has_random_weights else "")
     # A panel has room for so much; a long description of data is broken at its commas.
-    data = ", ".join(part.strip() for part in data_name(str(tree.attrs.get("data", ""))).split(","))
+    data = ", ".join(part.strip() for part in data_name(capture.data).split(","))
     return "\n".join([*textwrap.wrap(model, _WIDTH), *textwrap.wrap(data, _WIDTH)])
 
 
-def _random(about: Mapping[Any, Any]) -> bool:
-    return str(about.get("weights", "")).startswith("random")
-
-
-def _shown(layer: xr.Dataset) -> str:
+def _shown(facts: LayerFacts) -> str:
     """Which layer and epoch; how many images, and whose evidence."""
-    target = {"predicted": "predicted class", "label": "labelled class"}.get(str(layer.attrs["target"]))
-    epoch = int(layer.attrs.get("epoch", 0))
-    when = f", epoch {epoch}" if epoch else ""
-    images = f"{int(layer.attrs['count']):,} images, {target or layer.attrs['target']}"
-    return f"{layer.attrs['layer']}{when}\n{images}"
+    target = {"predicted": "predicted class", "label": "labelled class"}.get(facts.target, facts.target)
+    when = f", epoch {facts.epoch}" if facts.epoch else ""
+    images = "" if facts.count is None else f"{facts.count:,} images, "
+    return f"{facts.layer}{when}\n{images}{target}"
 
 
 def _notes(panels: Sequence[dict[str, Any]]) -> str:
     """What holds for all panels."""
     empty = sum(panel["empty"] for panel in panels)
     notes = [f"{empty} maps are zero everywhere"] if empty else []
-    scales = {"" if _random(panel) else panel.get("scale", "") for panel in panels}
+    random = [panel.get("weights", "").startswith("random") for panel in panels]
+    scales = {"" if untrained else panel.get("scale", "") for untrained, panel in zip(random, panels, strict=True)}
     notes += scales if len(scales) == 1 and "" not in scales else []
     return " · ".join(["each map from 0 to 1", *notes, "+ centre; brackets: 95 % bootstrap interval"])

@@ -6,10 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from stripe.analysis import stripe_index
+from stripe.capture import CaptureLike, as_capture
 from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
-from stripe.plots.select import CHANNEL_KINDS, Capture, Patterns, as_tree, choose_sites
+from stripe.plots.kinds import kind
+from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_sites
 from stripe.plots.style import MISSING, styled
 
 __all__ = ["index"]
@@ -17,14 +19,15 @@ __all__ = ["index"]
 _NUMBERED = 14  # up to so many epochs a cell has room for its number
 
 
-def index(capture: Capture, *, site: Patterns = None, style: str = "paper") -> StripeFigure:
+@kind("capture", "stripe index of every site over the epochs", place=5)
+def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") -> StripeFigure:
     """Heatmap, sites × epochs, of the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v), always over all images.
 
     1 (bright) is attention that is the same vector for every image, 0 (dark) attention whose channels have the same
     mean. Grey cells have no index, because v does not vary at all. The colours always span 0 to 1.
 
     Args:
-        capture: A capture or its path.
+        capture: A capture, its tree or its path.
         site: Names or globs; by default all.
         style: As in [parameters][stripe.plots.style.parameters].
 
@@ -39,16 +42,16 @@ def index(capture: Capture, *, site: Patterns = None, style: str = "paper") -> S
         >>> from stripe import plots
         >>> plots.index("run/capture.h5")  # doctest: +SKIP
     """
-    tree = as_tree(capture)
+    opened = as_capture(capture)
     with styled(style) as settings:
-        sites = choose_sites(tree, site, [*CHANNEL_KINDS, "spatial"])
+        sites = choose_sites(opened, site, [*CHANNEL_KINDS, "spatial"])
         names, ending = short_names(list(sites))
-        kinds = [data.attrs["kind"] for data in sites.values()]
+        kinds = [opened.facts[name].kind for name in sites]
         if len(set(kinds)) > 1:
             names = [n if n.endswith(kind) else f"{n}  {kind}" for n, kind in zip(names, kinds, strict=True)]
-        epochs = tree.dataset["epoch"].values
+        epochs = opened.epochs
         matrix = np.stack([stripe_index(data["attention"]).values for data in sites.values()])
-        drawn = describe(tree, "index", epochs=epochs.tolist(), sites=list(sites), range=[0.0, 1.0])
+        drawn = describe(opened, "index", epochs=epochs.tolist(), sites=list(sites), range=[0.0, 1.0])
 
         pitch = 0.24 if len(sites) <= 20 else 0.15
         labels = 0.055 * max(map(len, names))
@@ -65,7 +68,7 @@ def index(capture: Capture, *, site: Patterns = None, style: str = "paper") -> S
         if np.isnan(matrix).any():
             patch = Patch(facecolor=MISSING, label="undefined: v does not vary, one channel, or NaN")
             figure.legend(handles=[patch], loc="outside upper right")
-        figure.caption(caption(tree, f"{tree.sizes['image']} images", ending_note(ending)))
+        figure.caption(caption(opened, f"{len(opened.images)} images", ending_note(ending)))
         return figure
 
 

@@ -1,46 +1,49 @@
 """The kinds of plot by name, and every picture that a capture can give in one go."""
 
-import inspect
+import importlib
 import os
-from collections.abc import Callable
+import pkgutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from stripe.capture import CaptureLike, as_capture
 from stripe.errors import StripeError
-from stripe.plots.common import source
-from stripe.plots.diff import diff
 from stripe.plots.figure import StripeFigure
-from stripe.plots.frontier import frontier
-from stripe.plots.gradcam import gradcam
-from stripe.plots.index import index
+from stripe.plots.kinds import Data, kinds
 from stripe.plots.save import check_format, save
-from stripe.plots.select import Capture, NothingToDrawError, as_tree
-from stripe.plots.spatial import spatial
-from stripe.plots.speed import speed
-from stripe.plots.std import std
-from stripe.plots.stripe import stripe
-from stripe.plots.tradeoff import tradeoff
-from stripe.plots.training import training
+from stripe.plots.select import NothingToDrawError
 
-__all__ = ["KINDS", "RUN_KINDS", "TABLE_KINDS", "draw", "draw_all"]
+__all__ = ["KINDS", "RUN_KINDS", "TABLE_KINDS", "draw", "draw_all", "find"]
 
-KINDS: dict[str, Callable[..., StripeFigure]] = {
-    "stripe": stripe,
-    "std": std,
-    "diff": diff,
-    "spatial": spatial,
-    "index": index,
-    "gradcam": gradcam,
-}
+KINDS: dict[str, Callable[..., StripeFigure]] = {}
 """Of a capture or its path; ``gradcam`` of several, too."""
 
-RUN_KINDS: dict[str, Callable[..., StripeFigure]] = {"training": training}
+RUN_KINDS: dict[str, Callable[..., StripeFigure]] = {}
 """Of several runs."""
 
-TABLE_KINDS: dict[str, Callable[..., StripeFigure]] = {"tradeoff": tradeoff, "speed": speed, "frontier": frontier}
+TABLE_KINDS: dict[str, Callable[..., StripeFigure]] = {}
 """Of a table: of speeds, or of what folding costs."""
 
-_ALL = KINDS | RUN_KINDS | TABLE_KINDS
+
+_OF_DATA: tuple[tuple[dict[str, Callable[..., StripeFigure]], tuple[Data, ...]], ...] = (
+    (KINDS, ("capture", "captures")),
+    (RUN_KINDS, ("runs",)),
+    (TABLE_KINDS, ("speeds", "frontier")),
+)
+
+
+def find(folders: Iterable[str]) -> None:
+    """Import every file of this package, so that the kinds in them make themselves known.
+
+    Args:
+        folders: Where the files of ``stripe.plots`` lie.
+    """
+    for module in pkgutil.iter_modules(folders):
+        importlib.import_module(f"stripe.plots.{module.name}")
+    for functions, data in _OF_DATA:
+        functions.clear()
+        functions.update({name: known.draw for name, known in kinds(*data).items()})
 
 
 def draw(kind: str, data: Any, **options: Any) -> StripeFigure:
@@ -54,22 +57,23 @@ def draw(kind: str, data: Any, **options: Any) -> StripeFigure:
     Raises:
         StripeError: No such kind, an option that it does not take, or whatever the kind itself refuses.
     """
-    if kind not in _ALL:
-        raise StripeError(f"There is no plot of kind {kind!r}. There are {', '.join(_ALL)}.")
+    known = kinds()
+    if kind not in known:
+        raise StripeError(f"There is no plot of kind {kind!r}. There are {', '.join(known)}.")
     given = {name: value for name, value in options.items() if value is not None}
-    if unknown := given.keys() - _options(kind):
-        takes = ", ".join(sorted(_options(kind)))
+    if unknown := given.keys() - set(known[kind].options):
+        takes = ", ".join(sorted(known[kind].options))
         raise StripeError(f"A plot of kind {kind!r} has no {' or '.join(sorted(unknown))} to choose; it takes {takes}.")
-    return _ALL[kind](data, **given)
+    return known[kind].draw(data, **given)
 
 
 def draw_all(
-    capture: Capture, folder: str | os.PathLike[str], *, extension: str = "png", **options: Any
+    capture: CaptureLike, folder: str | os.PathLike[str], *, extension: str = "png", **options: Any
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Draw every kind that a capture can show, as ``<capture's name>-<kind>.png``.
 
     Args:
-        capture: A capture or its path.
+        capture: A capture, its tree or its path.
         folder: Where to.
         extension: ``png``, ``pdf`` or ``svg``.
         **options: Handed to the kinds that take them; None is the default.
@@ -82,14 +86,14 @@ def draw_all(
         StripeError: A file cannot be written, or an option names what the capture does not hold.
     """
     drawn, left_out = {}, {}
-    tree = as_tree(capture)
-    stem = Path(source(tree)).stem or "capture"
-    for kind in KINDS:
+    opened = as_capture(capture)
+    stem = Path(opened.path).stem or "capture"
+    for kind, known in kinds("capture", "captures").items():
         path = Path(folder) / f"{stem}-{kind}.{extension}"
         check_format(path)
         try:
-            taken = {name: value for name, value in options.items() if name in _options(kind)}
-            figure = draw(kind, tree, **taken)
+            taken = {name: value for name, value in options.items() if name in known.options}
+            figure = draw(kind, opened, **taken)
         except NothingToDrawError as error:
             left_out[kind] = str(error)
         else:
@@ -97,8 +101,3 @@ def draw_all(
     if not drawn:
         raise NothingToDrawError(" ".join(f"{kind}: {reason}" for kind, reason in left_out.items()))
     return drawn, left_out
-
-
-def _options(kind: str) -> set[str]:
-    _, *names = inspect.signature(_ALL[kind]).parameters  # the first is what is drawn
-    return set(names)

@@ -2,11 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pandas as pd
+
+from stripe.names import run_name
 
 __all__ = ["RunLike", "by_network", "run_name", "selected_by"]
 
@@ -32,21 +34,6 @@ class RunLike(Protocol):
 
 
 Kind = TypeVar("Kind", bound=RunLike)
-
-
-def run_name(settings: Mapping[str, Any]) -> str:
-    """What was trained, as `stripe.bench.Variant` names it, and with what noise.
-
-    Example:
-        >>> run_name({"model": "resnet83", "attention": "se", "asr": {"attention": "ie"}})
-        'resnet83+se+asr(ie)'
-    """
-    attention, asr, noise = (settings.get(key) for key in ("attention", "asr", "noise"))
-    parts = [str(settings["model"])]
-    parts += [attention] if attention and attention != "none" else []
-    parts += [f"asr({asr['attention']})"] if asr else []
-    parts += [f"noise({noise['factor']:g}, {noise['offset']:g})"] if noise else []
-    return "+".join(parts)
 
 
 def by_network(runs: Sequence[Kind]) -> dict[str, list[Kind]]:

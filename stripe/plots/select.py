@@ -2,31 +2,26 @@
 
 import difflib
 import fnmatch
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from stripe.capture import CaptureLike, as_capture
 from stripe.errors import StripeError
 
 __all__ = [
     "CHANNEL_KINDS",
-    "Capture",
     "Choice",
     "NothingToDrawError",
     "Patterns",
-    "as_tree",
     "choose",
     "choose_epoch",
     "choose_sites",
-    "sites_of",
 ]
 
-Capture = xr.DataTree | str | os.PathLike[str]
 Patterns = str | Sequence[str] | None
 Choice = int | Sequence[int]
 
@@ -38,67 +33,36 @@ class NothingToDrawError(StripeError):
     """The capture is fine, but does not hold what this kind of plot shows."""
 
 
-def as_tree(capture: Capture) -> xr.DataTree:
-    """The tree of a capture.
-
-    Args:
-        capture: A tree from :func:`stripe.capture.open_capture`, or the path of a capture.
-
-    Raises:
-        StripeError: It is neither, or cannot be read.
-    """
-    if isinstance(capture, xr.DataTree):
-        complete = np.flatnonzero(capture.dataset["complete"]) if "complete" in capture.dataset else None
-        # A tree that xarray opened by itself has the epochs that were never written, too.
-        return capture if complete is None or len(complete) == capture.sizes["epoch"] else capture.isel(epoch=complete)
-    if not isinstance(capture, str | os.PathLike):
-        raise StripeError(f"A capture is a path, or what open_capture gave, and not a {type(capture).__name__}.")
-    from stripe.capture import open_capture  # imports torch, which nothing else of a plot needs
-
-    tree = open_capture(Path(capture))
-    tree.encoding["source"] = os.fspath(capture)
-    return tree
-
-
-def sites_of(capture: xr.DataTree) -> dict[str, xr.Dataset]:
-    """Name → values of every site, in the order of the forward pass.
-
-    Raises:
-        StripeError: The tree is not a capture.
-    """
-    if "sites" not in capture.children or not capture["sites"].children:
-        if "gradcam" in capture.children:
-            raise NothingToDrawError("The capture holds Grad-CAM maps and no attention; draw it with --kind gradcam.")
-        raise StripeError("This is not a capture: it has no group 'sites'. `stripe capture` makes one.")
-    nodes = capture["sites"].children
-    return {name: nodes[name].to_dataset() for name in sorted(nodes, key=lambda n: int(nodes[n].attrs.get("order", 0)))}
-
-
 def choose_sites(
-    capture: xr.DataTree, patterns: Patterns, kinds: Sequence[str], count: int | None = None
+    capture: CaptureLike, patterns: Patterns, kinds: Sequence[str], count: int | None = None
 ) -> dict[str, xr.Dataset]:
     """The sites to draw, in the order of the forward pass.
 
     Args:
-        capture: The tree of a capture.
+        capture: A capture, its tree or its path.
         patterns: Names or globs (``layer1.*``); None chooses, and then prefers attention that depends on the image.
         kinds: The kinds of site that can be drawn.
         count: How many to choose where `patterns` is None, evenly spread over the depth of the network (the
             middle one where it is 1); None is all.
 
     Raises:
-        StripeError: A pattern fits no site.
+        StripeError: It is not a capture, or a pattern fits no site.
         NothingToDrawError: There is no such kind of site, or none among those named.
     """
-    sites = sites_of(capture)
+    opened = as_capture(capture)
+    sites, facts = opened.sites, opened.facts
+    if not sites:
+        if opened.layers:
+            raise NothingToDrawError("The capture holds Grad-CAM maps and no attention; draw it with --kind gradcam.")
+        raise StripeError("This is not a capture: it has no group 'sites'. `stripe capture` makes one.")
     if patterns is None:
-        named = {name: site for name, site in sites.items() if site.attrs.get("input_dependent", 1)} or sites
+        named = {name: site for name, site in sites.items() if facts[name].input_dependent} or sites
     else:
         named = _named(sites, [patterns] if isinstance(patterns, str) else list(patterns))
-    fitting = {name: site for name, site in named.items() if site.attrs["kind"] in kinds}
+    fitting = {name: site for name, site in named.items() if facts[name].kind in kinds}
     if not fitting:
         wanted = " or ".join(kinds)
-        held = ", ".join(sorted({f"{site.attrs['kind']}" for site in named.values()})) or "none"
+        held = ", ".join(sorted({facts[name].kind for name in named})) or "none"
         where = "the capture holds" if patterns is None else "those named are"
         raise NothingToDrawError(
             f"There is no {wanted} attention site to draw ({where}: {held}). "
@@ -178,13 +142,13 @@ def _occurrence(classes: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     return result
 
 
-def choose_epoch(capture: xr.DataTree, epoch: int | None) -> int:
+def choose_epoch(capture: CaptureLike, epoch: int | None) -> int:
     """The epoch to draw: the one named, or the last.
 
     Raises:
         StripeError: The capture does not hold it.
     """
-    epochs = [int(value) for value in capture.dataset["epoch"].values]
+    epochs = [int(value) for value in as_capture(capture).epochs]
     if not epochs:
         raise StripeError("The capture holds no complete epoch yet. Run the command that made it once more.")
     if epoch is None:

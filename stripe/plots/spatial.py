@@ -9,15 +9,15 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from stripe.plots.common import caption, describe, ending_note, image_name, short_names, thumbnail
+from stripe.capture import CaptureLike, as_capture
+from stripe.plots.common import caption, describe, ending_note, image_name, short_names
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.kinds import kind
 from stripe.plots.select import (
-    Capture,
     Choice,
     NothingToDrawError,
     Patterns,
-    as_tree,
     choose,
     choose_epoch,
     choose_sites,
@@ -29,8 +29,9 @@ __all__ = ["as_maps", "spatial"]
 _SITES = 5  # as many blocks as the paper shows
 
 
+@kind("capture", "maps of spatial attention, images × blocks", paper="fig. 30", place=4)
 def spatial(
-    capture: Capture,
+    capture: CaptureLike,
     *,
     site: Patterns = None,
     images: Choice = 6,
@@ -45,7 +46,7 @@ def spatial(
     Paper: fig. 30.
 
     Args:
-        capture: A capture or its path.
+        capture: A capture, its tree or its path.
         site: Names or globs; by default five, evenly spread over the network.
         images: How many (a sample, balanced over the classes), or which ones.
         epoch: By default the last.
@@ -60,20 +61,20 @@ def spatial(
         >>> from stripe import plots
         >>> plots.spatial("cbam.h5", images=[3, 14, 15])  # doctest: +SKIP
     """
-    tree = as_tree(capture)
+    opened = as_capture(capture)
     with styled(style) as settings:
-        epoch = choose_epoch(tree, epoch)
-        sites = choose_sites(tree, site, ["spatial"], _SITES)
+        epoch = choose_epoch(opened, epoch)
+        sites = choose_sites(opened, site, ["spatial"], _SITES)
         names, ending = short_names(list(sites))
-        ids = tree.dataset["image"].values
-        rows = choose(images, ids, what="image", seed=seed, classes=tree.dataset["label"].values)
-        drawn = describe(tree, "spatial", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
+        ids = opened.images
+        rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
+        drawn = describe(opened, "spatial", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
 
         figure = StripeFigure(settings, max(len(sites) + 1.6, 3.6), 0.95 * len(rows) + 0.85, drawn)
         figure.set_layout_engine("compressed")  # square panels, close together
         grid = figure.subplots(len(rows) + 1, len(sites) + 1, squeeze=False, height_ratios=[*[1.0] * len(rows), 0.07])
         for axes, position in zip(grid[:, 0], rows, strict=False):
-            _picture(axes, thumbnail(tree, int(position)), image_name(tree, int(position)))
+            _picture(axes, opened.thumbnail(int(position)), image_name(opened, int(position)))
         grid[0, 0].set_title("input", loc="center", fontsize="small")
         grid[-1, 0].remove()
         for (*panels, bar), short, (name, data) in zip(grid[:, 1:].T, names, sites.items(), strict=True):
@@ -88,7 +89,7 @@ def spatial(
             colorbar(image, None, "", cax=bar, orientation="horizontal", ticks=limits, format=ends, extend=beyond)
             drawn["sites"][name] = {"range": limits}
         notes = ["colours of a column: 1–99 % quantiles of its maps", f"sampled with seed {seed}"]
-        figure.caption(caption(tree, f"epoch {epoch}", *notes, ending_note(ending)))
+        figure.caption(caption(opened, f"epoch {epoch}", *notes, ending_note(ending)))
         return figure
 
 

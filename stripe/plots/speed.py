@@ -5,12 +5,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from stripe.plots.figure import StripeFigure
+from stripe.plots.kinds import kind
 from stripe.plots.measured import caption_of, is_unfused, module_colors, record_of, role_of
 from stripe.plots.style import styled
 
 __all__ = ["speed"]
 
 
+@kind("speeds", "throughput, parameters and FLOPs", paper="table 1", place=9)
 def speed(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
     """Bars: images a second, parameters, FLOPs; a row a network, in the order of the table. Paper: table 1.
 

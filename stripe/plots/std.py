@@ -9,9 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stripe.analysis import channel_std
+from stripe.capture import CaptureLike, as_capture
 from stripe.plots.common import caption, columns, describe, ending_note, short_names, sides_of
 from stripe.plots.figure import StripeFigure
-from stripe.plots.select import CHANNEL_KINDS, Capture, Patterns, as_tree, choose_epoch, choose_sites
+from stripe.plots.kinds import kind
+from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_epoch, choose_sites
 from stripe.plots.style import styled
 
 __all__ = ["std"]
@@ -21,7 +23,8 @@ _FLOOR = 1e-6  # a logarithmic axis has no 0, and float32 says nothing below thi
 _SIDES = {"input": ("before attention (GAP of the map)", "C1"), "attention": ("after attention", "C0")}
 
 
-def std(capture: Capture, *, site: Patterns = None, epoch: int | None = None, style: str = "paper") -> StripeFigure:
+@kind("capture", "how far channels differ between images, by site", paper="fig. 1b", place=2)
+def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None, style: str = "paper") -> StripeFigure:
     """Distribution over the channels of the standard deviation over the images, for every site.
 
     Left: σ_c = std_i(v_ic), in the units of the values. Right: σ_c / |mean_i v_ic|, which has no unit, so that before
@@ -29,7 +32,7 @@ def std(capture: Capture, *, site: Patterns = None, epoch: int | None = None, st
     thin line 90 % of them. Attention that is a constant sits at the left end. Paper: fig. 1b.
 
     Args:
-        capture: A capture or its path.
+        capture: A capture, its tree or its path.
         site: Names or globs; by default all.
         epoch: By default the last.
         style: As in [parameters][stripe.plots.style.parameters].
@@ -45,12 +48,12 @@ def std(capture: Capture, *, site: Patterns = None, epoch: int | None = None, st
         >>> from stripe import plots
         >>> plots.std("capture.h5")  # doctest: +SKIP
     """
-    tree = as_tree(capture)
+    opened = as_capture(capture)
     with styled(style) as settings:
-        epoch = choose_epoch(tree, epoch)
-        sites = choose_sites(tree, site, CHANNEL_KINDS)
+        epoch = choose_epoch(opened, epoch)
+        sites = choose_sites(opened, site, CHANNEL_KINDS)
         names, ending = short_names(list(sites))
-        drawn = describe(tree, "std", epoch=epoch, sites=list(sites), images=tree.dataset["image"].values.tolist())
+        drawn = describe(opened, "std", epoch=epoch, sites=list(sites), images=opened.images.tolist())
 
         pitch = 0.26 if len(sites) <= 20 else 0.16
         figure = StripeFigure(settings, 6.9, 1.15 + pitch * max(len(sites), 3), drawn)
@@ -68,7 +71,7 @@ def std(capture: Capture, *, site: Patterns = None, epoch: int | None = None, st
         handles, labels = absolute.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
         notes = "dot: median channel, thick: middle 50 %, thin: 90 % of the channels"
-        figure.caption(caption(tree, f"epoch {epoch}", f"{tree.sizes['image']} images", notes, ending_note(ending)))
+        figure.caption(caption(opened, f"epoch {epoch}", f"{len(opened.images)} images", notes, ending_note(ending)))
         return figure
 
 

@@ -5,15 +5,15 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from stripe.analysis import stripe_index
+from stripe.capture import CaptureLike, as_capture
 from stripe.plots.common import caption, column_name, columns, describe, sides_of
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.kinds import kind
 from stripe.plots.select import (
     CHANNEL_KINDS,
-    Capture,
     Choice,
     Patterns,
-    as_tree,
     choose,
     choose_epoch,
     choose_sites,
@@ -27,8 +27,9 @@ _TITLES = {"input": "before attention", "attention": "after attention"}
 _QUANTITIES = {"input": "mean of the map (GAP)", "attention": "attention value v"}
 
 
+@kind("capture", "images × channels, before and after attention", paper="fig. 1a, 23–29", place=1)
 def stripe(
-    capture: Capture,
+    capture: CaptureLike,
     *,
     site: Patterns = None,
     images: Choice = 100,
@@ -45,7 +46,7 @@ def stripe(
     different units. Paper: fig. 1a, 23–29.
 
     Args:
-        capture: A capture or its path.
+        capture: A capture, its tree or its path.
         site: Names or globs; by default the first, the middle and the last site.
         images: How many (a sample, balanced over the classes), or which ones.
         channels: How many (a sample), or which ones. Other axes (branches, strips) are laid out as further channels.
@@ -64,13 +65,13 @@ def stripe(
         >>> from stripe import plots
         >>> plots.stripe("capture.h5", site="layer3.*", channels=64)  # doctest: +SKIP
     """
-    tree = as_tree(capture)
+    opened = as_capture(capture)
     with styled(style) as settings:
-        epoch = choose_epoch(tree, epoch)
-        sites = choose_sites(tree, site, CHANNEL_KINDS, _SITES)
-        ids = tree.dataset["image"].values
-        rows = choose(images, ids, what="image", seed=seed, classes=tree.dataset["label"].values)
-        drawn = describe(tree, "stripe", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
+        epoch = choose_epoch(opened, epoch)
+        sites = choose_sites(opened, site, CHANNEL_KINDS, _SITES)
+        ids = opened.images
+        rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
+        drawn = describe(opened, "stripe", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
         sides = sides_of(sites)
 
         height = 1.75 * len(sites) + 0.45
@@ -88,7 +89,7 @@ def stripe(
                 axes.set_xlabel(_axis(column_name(data), len(chosen), width))
                 if first:
                     axes.set_ylabel(_axis("image", len(rows), len(ids)))
-        figure.caption(caption(tree, f"epoch {epoch}", f"sampled with seed {seed}"))
+        figure.caption(caption(opened, f"epoch {epoch}", f"sampled with seed {seed}"))
         return figure
 
 

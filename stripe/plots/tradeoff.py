@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from stripe.plots.figure import StripeFigure
+from stripe.plots.kinds import kind
 from stripe.plots.measured import ROLES, caption_of, is_unfused, module_colors, record_of, role_of
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import styled
@@ -17,6 +18,7 @@ __all__ = ["tradeoff"]
 _MARKERS = {"none": ("D", 4.5), "attention": ("o", 5.5), "asr": ("*", 9.0), "both": ("P", 6.5)}  # and their sizes
 
 
+@kind("speeds", "accuracy against speed and parameters", paper="fig. 3", place=8)
 def tradeoff(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
     """Accuracy against images a second (left) and against parameters (right), a point a network. Paper: fig. 3.
 

@@ -10,9 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from stripe.errors import StripeError
-from stripe.plots.common import data_name
+from stripe.names import data_name
 from stripe.plots.diff import learning_rate_drops
 from stripe.plots.figure import StripeFigure
+from stripe.plots.kinds import kind
 from stripe.plots.runs import RunLike, by_network, selected_by
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import styled
@@ -27,6 +28,7 @@ _SPLITS: dict[str, dict[str, Any]] = {
 _MOST = 6  # as many colours as a style has
 
 
+@kind("runs", "loss and accuracy over the epochs", place=7)
 def training(runs: Sequence[RunLike], *, style: str = "paper") -> StripeFigure:
     """Curves over the epochs: left the loss, right the accuracy; a colour a network, dashed on the training images.
 

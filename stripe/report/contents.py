@@ -1,7 +1,6 @@
 """What the page's script draws, and what its text says."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,8 +10,9 @@ import xarray as xr
 from matplotlib.colors import to_hex
 
 from stripe.analysis.sites import select_sites
-from stripe.plots.common import data_name, short_names
-from stripe.plots.runs import run_name
+from stripe.capture import SiteFacts
+from stripe.names import data_name, run_name
+from stripe.plots.common import short_names
 from stripe.plots.style import DIFFERENCE_MAP, VALUE_MAP
 from stripe.progress import track
 from stripe.report.encode import encode
@@ -39,8 +39,8 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
     Returns:
         The data of ``page.js``, ready for JSON, and the variables of ``page.html``.
     """
-    tree = source.capture
-    gradcam = [] if tree is None else gradcam_records(tree)
+    capture = source.capture
+    gradcam = [] if capture is None else gradcam_records(capture)
     data: dict[str, Any] = {"sites": [], "shown": [], "gradcam": gradcam, "curves": curves(source.runs)}
     data["frontier"] = None if frontier is None else frontier_record(frontier)
     data["colours"] = {"values": _colours(VALUE_MAP), "differences": _colours(DIFFERENCE_MAP)}
@@ -65,10 +65,10 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
         "curves": bool(data["curves"]),
         "tolerance": f"{TOLERANCE:g}",
     }
-    if tree is None or source.metrics is None:
+    if capture is None or source.metrics is None:
         return data, fields
-    chosen = select_sites(tree, sites)
-    epochs = tree.dataset["epoch"].to_numpy().tolist()
+    chosen = select_sites(capture, sites)
+    epochs = capture.epochs.tolist()
     shown = plan(len(epochs), [shape_of(site) for site in chosen.values()])
     judged = source.verdicts
     index = source.metrics["stripe_index"].to_numpy().reshape(len(chosen), len(epochs))
@@ -76,10 +76,10 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
         "epochs": epochs,
         "shown": [epochs[position] for position in shown.epochs],
         "differences": _differences(epochs, shown),
-        "labels": tree.dataset["label"].to_numpy().tolist(),
-        "classes": _classes(tree),
+        "labels": capture.labels.tolist(),
+        "classes": capture.classes,
         "index": encode(index),
-        "sites": _site_records(chosen, shown, judged.to_dict("records"), len(epochs)),
+        "sites": _site_records(chosen, capture.facts, shown, judged.to_dict("records"), len(epochs)),
     }
     fields |= {
         "headline": headline(judged),
@@ -94,18 +94,23 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
 
 
 def _site_records(
-    chosen: dict[str, xr.Dataset], shown: Plan, judged: list[dict[Any, Any]], epochs: int
+    chosen: dict[str, xr.Dataset],
+    facts: Mapping[str, SiteFacts],
+    shown: Plan,
+    judged: list[dict[Any, Any]],
+    epochs: int,
 ) -> list[dict[str, Any]]:
     names, _ = short_names(list(chosen))
-    rows = list(zip(chosen.values(), names, shown.cuts, judged, strict=True))
+    rows = list(zip(chosen.items(), names, shown.cuts, judged, strict=True))
     records = []
-    for site, short, cut, verdict in track(rows, "Sites"):
+    for (name, site), short, cut, verdict in track(rows, "Sites"):
         record = site_record(site, shown, cut, TOLERANCE)
-        module = f"{owner}, " if (owner := site.attrs.get("owner")) else ""
+        said = facts[name]
+        module = f"{said.owner}, " if said.owner else ""
         about = {
-            "name": str(verdict["site"]),
+            "name": name,
             "short": short,
-            "verdict": f"{module}{site.attrs['kind']} attention. {verdict['verdict']}",
+            "verdict": f"{module}{said.kind} attention. {verdict['verdict']}",
             "note": site_note(record, shown, site.sizes["image"], epochs),
         }
         records.append(about | record)
@@ -118,11 +123,8 @@ def _title(source: Source) -> str:
         settings = source.runs[0].settings
         return f"{run_name(settings)} on {data_name(str(settings.get('data', 'unknown data')))}"
     assert source.capture is not None  # there is one or the other
-    attrs = source.capture.attrs
-    model = str(attrs.get("model", "a network"))
-    if str(attrs.get("attention", "none")) not in ("none", ""):
-        model += f"+{attrs['attention']}"
-    return f"{model} on {data_name(str(attrs.get('data', 'unknown data')))}"
+    network = "+".join(source.capture.network) or "a network"
+    return f"{network} on {data_name(source.capture.data) or 'unknown data'}"
 
 
 def _facts(source: Source) -> list[str]:
@@ -133,13 +135,13 @@ def _facts(source: Source) -> list[str]:
         seeds = ", ".join(str(run.settings.get("seed", "?")) for run in source.runs)
         facts.append(f"seed {seeds}" if len(source.runs) == 1 else f"seeds {seeds}")
     if source.capture is not None:
-        attrs, sizes = source.capture.attrs, source.capture.sizes
-        if not source.runs and attrs.get("scale"):
-            facts.append(str(attrs["scale"]))
-        if not source.runs and attrs.get("weights"):
-            facts.append(f"weights: {attrs['weights']}")
+        capture = source.capture
+        if not source.runs and capture.scale:
+            facts.append(capture.scale)
+        if not source.runs and capture.weights:
+            facts.append(f"weights: {capture.weights}")
         if source.metrics is not None:
-            facts.append(f"attention of {sizes['image']:,} images at {_counted(sizes['epoch'], 'epoch')}")
+            facts.append(f"attention of {len(capture.images):,} images at {_counted(len(capture.epochs), 'epoch')}")
     return facts
 
 
@@ -158,12 +160,3 @@ def _colours(name: str) -> list[tuple[float, str]]:
     """A colour map of the other pictures, as Plotly takes it."""
     colours = mpl.colormaps[name]
     return [(stop, to_hex(colours(stop))) for stop in np.linspace(0, 1, 33).tolist()]
-
-
-def _classes(tree: xr.DataTree) -> list[str]:
-    found = tree.attrs.get("classes", "[]")
-    try:
-        names = json.loads(found) if isinstance(found, str) else list(found)
-    except ValueError:
-        return []
-    return [str(name) for name in names] if isinstance(names, list) else []

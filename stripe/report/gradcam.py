@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
+from stripe.capture import CaptureLike, as_capture
 from stripe.report.encode import encode
 from stripe.report.thinning import block_mean
 
@@ -14,7 +14,7 @@ __all__ = ["gradcam_records"]
 MAX_SIDE = 128
 
 
-def gradcam_records(capture: xr.DataTree) -> list[dict[str, Any]]:
+def gradcam_records(capture: CaptureLike) -> list[dict[str, Any]]:
     """The mean map of every layer, and the std over images where there is one.
 
     Returns:
@@ -23,22 +23,22 @@ def gradcam_records(capture: xr.DataTree) -> list[dict[str, Any]]:
         the class whose evidence the maps show; ``size``, height and width; ``group``, the side of the squares
         of positions that were averaged; ``mean`` and perhaps ``std`` (height, width).
     """
-    if "gradcam" not in capture.children:
-        return []
+    opened = as_capture(capture)
     records = []
-    for layer, node in capture["gradcam"].children.items():
-        site = node.to_dataset()
-        maps = {name: site[name].to_numpy() for name in ("mean", "std") if name in site and site[name].ndim == 2}
+    for layer, average in opened.gradcam.items():
+        facts = opened.layers[layer]
+        both = {name: average[name] for name in ("mean", "std") if name in average}
+        maps = {name: values.to_numpy() for name, values in both.items() if values.ndim == 2}
         if "mean" not in maps:
             continue
         size = maps["mean"].shape
         group = -(-max(size) // MAX_SIDE)
         records.append(
             {
-                "layer": str(layer),
-                "images": int(site.attrs["count"]) if "count" in site.attrs else None,
-                "empty": int(site.attrs.get("empty", 0)),
-                "target": str(site.attrs.get("target", "")),
+                "layer": layer,
+                "images": facts.count,
+                "empty": facts.empty,
+                "target": facts.target,
                 "size": list(size),
                 "group": group,
                 # One slice, so that the map has one range.

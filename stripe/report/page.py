@@ -14,9 +14,9 @@ import pandas as pd
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from stripe.capture import CaptureLike
 from stripe.errors import StripeError
 from stripe.files import write_whole
-from stripe.plots.select import Capture
 from stripe.provenance import provenance
 from stripe.report.contents import contents
 from stripe.report.sources import open_source
@@ -29,7 +29,7 @@ _HERE = Path(__file__).parent
 
 def save(
     path: str | Path,
-    capture: Capture | None = None,
+    capture: CaptureLike | None = None,
     runs: Sequence[Run] = (),
     *,
     sites: str = "*",
@@ -68,7 +68,7 @@ def save(
 
 
 def page(
-    capture: Capture | None = None,
+    capture: CaptureLike | None = None,
     runs: Sequence[Run] = (),
     *,
     sites: str = "*",
@@ -83,7 +83,7 @@ def page(
     page says (`stripe.report.thinning`), so that it stays under 15 MB.
 
     Args:
-        capture: A capture or its path; None takes that of the first of the runs which has one.
+        capture: A capture, its tree or its path; None takes that of the first of the runs which has one.
         runs: Trainings of one network, perhaps with several seeds; may be empty where there is a capture.
         sites: Glob of the sites to show, such as ``"layer3.*"``: the fewer, the more of each fits.
         frontier: What folding costs and gains, a table of ``stripe fold --frontier``.

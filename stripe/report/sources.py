@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
-import xarray as xr
 
 from stripe.analysis import metrics, verdicts
-from stripe.capture import site_names
+from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.errors import StripeError
-from stripe.plots.select import Capture, as_tree
 from stripe.training import Run
 
 __all__ = ["Source", "open_source"]
@@ -28,7 +26,7 @@ class Source:
         notes: Sentences on what is missing.
     """
 
-    capture: xr.DataTree | None
+    capture: Capture | None
     runs: tuple[Run, ...]
     metrics: pd.DataFrame | None
     notes: list[str] = field(default_factory=list)
@@ -40,11 +38,11 @@ class Source:
         return verdicts(self.metrics)
 
 
-def open_source(capture: Capture | None, runs: Sequence[Run], sites: str) -> Source:
+def open_source(capture: CaptureLike | None, runs: Sequence[Run], sites: str) -> Source:
     """Open what there is.
 
     Args:
-        capture: A capture or its path; None takes that of the first run which has one.
+        capture: A capture, its tree or its path; None takes that of the first run which has one.
         runs: Trainings; may be empty.
         sites: Glob of the sites to show.
 
@@ -56,35 +54,33 @@ def open_source(capture: Capture | None, runs: Sequence[Run], sites: str) -> Sou
     if isinstance(runs, Run):
         raise StripeError("Runs are a list, be it of one: write [run].")
     notes: list[str] = []
-    tree = as_tree(capture) if capture is not None else _of_runs(runs, notes)
+    opened = as_capture(capture) if capture is not None else _of_runs(runs, notes)
     if not runs:
         notes.append(
             "This report shows a capture alone, without the training behind it: give the run's folder for that."
         )
-    if tree is None or not site_names(tree):
-        if tree is not None:
-            if "gradcam" not in tree.children:
-                raise StripeError(
-                    f"{tree.encoding.get('source', 'The capture')} has neither attention sites nor Grad-CAM maps."
-                )
+    if opened is None or not opened.sites:
+        if opened is not None:
+            if not opened.layers:
+                raise StripeError(f"{opened.path or 'The capture'} has neither attention sites nor Grad-CAM maps.")
             notes.append("The file holds Grad-CAM maps alone, and no attention.")
-        return Source(tree, tuple(runs), None, notes)
-    return Source(tree, tuple(runs), metrics(tree, sites=sites, tol=TOLERANCE), notes)
+        return Source(opened, tuple(runs), None, notes)
+    return Source(opened, tuple(runs), metrics(opened, sites=sites, tol=TOLERANCE), notes)
 
 
-def _of_runs(runs: Sequence[Run], notes: list[str]) -> xr.DataTree | None:
+def _of_runs(runs: Sequence[Run], notes: list[str]) -> Capture | None:
     """The capture of the first run that has one that can be read."""
     for run in runs:
         if not run.capture_file.exists():
             continue
         try:
-            tree = as_tree(run.capture_file)
+            opened = as_capture(run.capture_file)
         except StripeError as error:
             notes.append(str(error))
             continue
         if len(runs) > 1:
             notes.append(f"Attention is that of {run.path.absolute().name}; the other runs differ in their seed alone.")
-        return tree
+        return opened
     notes.append(
         "No attention was captured, so that nothing can be said of it: train with --capture N, or give the checkpoints "
         "to `stripe capture`."

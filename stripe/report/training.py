@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from stripe.plots.common import data_name
+from stripe.names import data_name
 from stripe.plots.diff import learning_rate_drops
 from stripe.plots.runs import selected_by
 from stripe.training import EpochMetrics, Run

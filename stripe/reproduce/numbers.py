@@ -94,7 +94,15 @@ def of_capture(kind: str, tree: xr.DataTree) -> tuple[pd.DataFrame, str]:
     Returns:
         A row a site, and a sentence.
     """
-    return {"stripe": _stripes, "std": _spread, "diff": _changes, "spatial": _maps, "index": _stripes}[kind](tree)
+    known = {"stripe": _stripes, "std": _spread, "diff": _changes, "spatial": _maps, "index": _stripes}
+    return known.get(kind, _judged)(tree)
+
+
+def _judged(tree: xr.DataTree) -> tuple[pd.DataFrame, str]:
+    """What the numbers of each site mean, for a kind of picture that has none of its own."""
+    judged = verdicts(metrics(tree, tol=TOLERANCE))
+    counts = ", ".join(f"{count} {category}" for category, count in judged["category"].value_counts().items())
+    return judged[["site", "constant_error", "stripe_index", "category"]], f"Of {len(judged)} sites: {counts}."
 
 
 def _stripes(tree: xr.DataTree) -> tuple[pd.DataFrame, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from stripe.errors import StripeError
 from stripe.models.names import did_you_mean
+from stripe.plots.kinds import kinds
 from stripe.reproduce.checking import check
 
 __all__ = ["METRICS", "SETTINGS", "Column", "Draw", "Recipe", "Row", "read"]
@@ -36,15 +37,11 @@ _OF_ENTRIES = {"name", "group", "paper", "metric", "quick"}
 METRICS = ("accuracy", "top5", "parameters", "speed")
 """What a column of a table can be: top-1 and top-5 in per cent, parameters in millions, images a second."""
 
-# What can be drawn, with the arguments of each; written out, as importing the plots takes a second. A test compares.
+# What can be drawn, with the arguments of each.
 CAPTURE_KINDS = {
-    "stripe": ("site", "images", "channels", "epoch", "seed"),
-    "std": ("site", "epoch"),
-    "diff": ("site", "images", "channels", "seed"),
-    "spatial": ("site", "images", "epoch", "seed"),
-    "index": ("site",),
+    name: tuple(option for option in kind.options if option != "style") for name, kind in kinds("capture").items()
 }
-TABLE_KINDS: dict[str, tuple[str, ...]] = {"table": ("lines",), "tradeoff": (), "speed": ()}
+TABLE_KINDS: dict[str, tuple[str, ...]] = {"table": ("lines",), **dict.fromkeys(kinds("speeds"), ())}
 OPTIONS: dict[str, tuple[str, ...]] = {**CAPTURE_KINDS, **TABLE_KINDS, "gradcam": ()}
 
 

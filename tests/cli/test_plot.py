@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -7,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from stripe.cli import main
-from stripe.cli.plot import KINDS, RUN_KINDS, TABLE_KINDS
+from stripe.plots.kinds import kinds
 
 
 @pytest.fixture
@@ -115,9 +116,13 @@ def test_a_file_that_is_no_capture(run, tmp_path):
     assert result.stderr.startswith("Error: ")
 
 
-def test_the_commands_kinds_are_the_registrys():
-    from stripe import plots
+@pytest.mark.parametrize("data", ["capture", "captures", "runs", "speeds", "frontier"])
+def test_the_help_lists_every_kind(run, data):
+    shown = run("--help").output
+    for name, kind in kinds(data).items():
+        assert re.search(rf"^ +{name} +{re.escape(kind.shows)}", shown, re.MULTILINE)
+    assert re.search(r"\[stripe\|.*\|all\]", shown.replace("\n", ""))
 
-    assert list(plots.KINDS) == KINDS
-    assert list(plots.RUN_KINDS) == RUN_KINDS
-    assert list(plots.TABLE_KINDS) == TABLE_KINDS
+
+def test_a_kind_that_there_is_not(run, capture):
+    assert "'pie' is not one of 'stripe', 'std'" in run(capture, "--kind", "pie").stderr

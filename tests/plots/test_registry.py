@@ -1,8 +1,54 @@
+import importlib
+import runpy
+import sys
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import stripe.reproduce.recipe
 from stripe import plots
+from stripe.capture import as_capture
+from stripe.cli import main
 from stripe.errors import StripeError
+from stripe.plots import kinds, registry
+from stripe.reproduce.numbers import of_capture
+
+KIND = """
+from stripe.capture import as_capture
+from stripe.plots.figure import StripeFigure
+from stripe.plots.kinds import kind
+from stripe.plots.style import styled
+
+
+@kind("capture", "how many epochs there are", paper="nowhere")
+def epochs(capture, *, epoch=None, style="paper"):
+    with styled(style) as settings:
+        figure = StripeFigure(settings, 2, 1, {"kind": "epochs", "held": as_capture(capture).epochs.tolist()})
+        figure.subplots()
+        return figure
+"""
+RECIPE = """
+title = "Epochs"
+source = "nowhere"
+claim = "there are some"
+run = {model = "resnet20"}
+draw = {kind = "epochs", epoch = 3}
+"""
+
+
+@pytest.fixture
+def another_kind(tmp_path, monkeypatch):
+    """One more file beside those of the kinds, and nothing else."""
+    (tmp_path / "epochs.py").write_text(KIND)
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "__path__", [*plots.__path__, str(tmp_path)])
+        patch.setattr(kinds, "_known", dict(kinds._known))
+        importlib.invalidate_caches()
+        registry.find(plots.__path__)
+        yield
+    del sys.modules["stripe.plots.epochs"], plots.epochs
+    registry.find(plots.__path__)
 
 
 def test_every_kind_is_named_by_its_function():
@@ -47,3 +93,21 @@ def test_mistakes_are_no_reason_to_leave_out(capture, tmp_path, options):
     with pytest.raises(StripeError):
         plots.draw_all(capture, tmp_path, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_one_file_makes_a_kind_of_plot(another_kind, capture, tmp_path):
+    assert list(plots.KINDS)[-1] == "epochs"
+    assert plots.draw("epochs", capture).drawn["held"] == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(StripeError, match="'epochs' has no images to choose; it takes epoch, style"):
+        plots.draw("epochs", capture, images=3)
+    drawn, _ = plots.draw_all(capture, tmp_path / "all", images=2, channels=2)
+    assert drawn["epochs"].exists()
+    shown = CliRunner().invoke(main, ["plot", "--help"]).output
+    assert "how many epochs there are" in shown
+    assert "|epochs|" in shown.replace("\n", "").replace(" ", "")
+    (tmp_path / "fig99.toml").write_text(RECIPE)
+    fresh = runpy.run_path(stripe.reproduce.recipe.__file__)  # as it is read when a program starts
+    assert fresh["read"](tmp_path / "fig99.toml").draw.options == {"epoch": 3}
+    table, sentence = of_capture("epochs", capture)
+    assert list(table["site"]) == list(as_capture(capture).sites)
+    assert sentence.startswith("Of 9 sites: ")

@@ -2,30 +2,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from stripe.plots.runs import by_network, run_name
+from stripe.plots.runs import by_network
 
 
 @dataclass
 class Run:
     path: Path
     settings: dict[str, Any]
-
-
-@pytest.mark.parametrize(
-    ("settings", "name"),
-    [
-        ({"model": "resnet83"}, "resnet83"),
-        ({"model": "resnet83", "attention": "none", "asr": None, "noise": None}, "resnet83"),
-        ({"model": "timm:resnet50", "attention": "se"}, "timm:resnet50+se"),
-        ({"model": "resnet83", "attention": "none", "asr": {"attention": "ie"}}, "resnet83+asr(ie)"),
-        ({"model": "resnet83", "attention": "se", "asr": {"attention": "se"}}, "resnet83+se+asr(se)"),
-        ({"model": "resnet83", "noise": {"factor": 0.8, "offset": 0.5, "std": 0}}, "resnet83+noise(0.8, 0.5)"),
-    ],
-)
-def test_names(settings: dict[str, Any], name: str) -> None:
-    assert run_name(settings) == name
 
 
 def test_seeds_are_one_network() -> None:

@@ -4,8 +4,9 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stripe.capture import as_capture
 from stripe.errors import StripeError
-from stripe.plots.select import NothingToDrawError, as_tree, choose, choose_epoch, choose_sites, sites_of
+from stripe.plots.select import NothingToDrawError, choose, choose_epoch, choose_sites
 
 
 def names(selected):
@@ -16,7 +17,7 @@ def test_sites_come_in_the_order_of_the_forward_pass(make_tree, make_site):
     values = np.zeros((1, 2, 3))
     order = {"b": 1, "a": 0, "c": 2}
     tree = make_tree({name: make_site(values, order=place) for name, place in order.items()}, [0], 2)
-    assert names(sites_of(tree)) == ["a", "b", "c"]
+    assert names(as_capture(tree).sites) == ["a", "b", "c"]
 
 
 def test_a_default_choice_is_spread_over_the_depth(capture):
@@ -61,12 +62,12 @@ def test_constants_are_drawn_only_when_named_or_alone(make_tree, make_site):
 
 def test_a_tree_without_sites_is_no_capture():
     with pytest.raises(StripeError, match="not a capture"):
-        sites_of(xr.DataTree())
+        choose_sites(xr.DataTree(), None, ["channel"])
 
 
 def test_a_path_that_is_no_capture(tmp_path):
     with pytest.raises(StripeError, match="no file"):
-        as_tree(tmp_path / "missing.h5")
+        as_capture(tmp_path / "missing.h5")
 
 
 @given(count=st.integers(1, 50), available=st.integers(1, 50), seed=st.integers(0, 2**32))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from stripe import plots
+from stripe.capture import as_capture
 from stripe.plots import NothingToDrawError
-from stripe.plots.common import thumbnail
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def grid(figure, columns):
 def test_rows_are_images_and_columns_the_picture_and_the_blocks(mapped):
     rows = grid(plots.spatial(mapped, images=[2, 0]), 3)
     assert len(rows) == 2
-    np.testing.assert_array_equal(rows[0][0].images[0].get_array(), thumbnail(mapped, 2))
+    np.testing.assert_array_equal(rows[0][0].images[0].get_array(), as_capture(mapped).thumbnail(2))
     np.testing.assert_array_equal(rows[0][1].images[0].get_array(), np.arange(30.0, 36.0).reshape(2, 3))
     np.testing.assert_array_equal(rows[1][2].images[0].get_array(), [[12.0, 13.0], [14.0, 15.0]])
     assert rows[0][0].get_ylabel() == "image 2\nbird"
