@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -10,10 +11,9 @@ from stripe import models
 from stripe.asr import reparameterize
 from stripe.asr.noise import add_noise
 from stripe.errors import StripeError
+from stripe.models.spec import AsrSpec, Mode, ModelSpec, NoiseSpec
 
 __all__ = ["Mode", "build", "describe"]
-
-Mode = Literal["none", "attention", "asr", "both"]
 
 
 def describe(
@@ -67,44 +67,41 @@ def describe(
     if not with_asr and any(given.values()):
         named = ", ".join(name for name, is_given in given.items() if is_given)
         raise StripeError(f"{named}: a setting of ASR, and there is none in mode {mode}; say --mode asr or both")
-    settings = {"attention": kappa, "where": where, "psi": psi, "learnable": not psi_fixed, "copies": copies}
-    if asr_start != "paper":  # so the address of a run that begins as in the paper stays what it was
-        settings["start"] = asr_start
     factor, offset = noise
     noisy = noise != (1.0, 0.0) or noise_random != 0
-    return {
-        "model": model,
-        "mode": mode,
-        "attention": kappa if mode in {"attention", "both"} else "none",
-        "asr": settings if with_asr else None,
-        "noise": {"factor": factor, "offset": offset, "std": noise_random} if noisy else None,
-        "num_classes": num_classes,
-        "args": _plain(args or {}),
-    }
+    return ModelSpec(
+        model=model,
+        attention=kappa if mode in {"attention", "both"} else "none",
+        asr=AsrSpec(kappa, where, psi, not psi_fixed, copies, start=asr_start) if with_asr else None,
+        noise=NoiseSpec(factor, offset, noise_random) if noisy else None,
+        num_classes=num_classes,
+        args=_plain(args or {}),
+    ).to_meta()
 
 
-def build(description: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
+def build(description: ModelSpec | Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
     """Build the network of a description, its weights drawn from torch's global generator.
 
     Args:
-        description: What `describe` gave.
+        description: The network, or what `describe` gave.
         pretrained: Download published weights of the backbone.
 
     Raises:
         StripeError: A name is unknown, or a part does not fit the network.
     """
+    spec = description if isinstance(description, ModelSpec) else ModelSpec.from_meta(description)
     network = models.build(
-        description["model"],
-        num_classes=description["num_classes"],
-        attention=description["attention"],
+        str(spec.model),
+        num_classes=spec.num_classes,
+        attention=spec.attention,
         pretrained=pretrained,
-        args=description["args"],
+        args=spec.args,
     )
     # Last, so that the backbone begins with the same weights in every mode and under every noise.
-    if description["asr"]:
-        reparameterize(network, **description["asr"])
-    if description["noise"]:
-        add_noise(network, **description["noise"])
+    if spec.asr:
+        reparameterize(network, **asdict(spec.asr))
+    if spec.noise:
+        add_noise(network, **asdict(spec.noise))
     return network
 
 
