@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from stripe.errors import StripeError
 
-__all__ = ["AsrSpec", "Mode", "ModelSpec", "NoiseSpec", "fits", "refuse_damage"]
+__all__ = ["AsrSpec", "Mode", "ModelSpec", "NoiseSpec", "fits", "in_words", "refuse_damage"]
 
 Mode = Literal["none", "attention", "asr", "both"]
 
@@ -168,6 +168,23 @@ def fits(value: Any, kind: Any) -> bool:
     if kind in (int, float):
         return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
     return isinstance(value, origin or kind)
+
+
+def in_words(kind: Any) -> str:
+    """An annotated type, as a message names it.
+
+    Example:
+        >>> in_words(tuple[float, float] | None)
+        'two numbers or None'
+    """
+    inner = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(in_words, inner))
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, inner))
+    words = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", NoneType: "None"}
+    words |= {list: "a list", dict: "a table", tuple: "two numbers", Mapping: "a table"}
+    return words.get(get_origin(kind) or kind, f"a {getattr(kind, '__name__', kind)}")
 
 
 def _part(cls: type, settings: Any, source: str, what: str) -> Any:

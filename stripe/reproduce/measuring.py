@@ -17,8 +17,8 @@ from stripe.plots.common import data_name
 from stripe.plots.runs import run_name
 from stripe.reproduce.cache import Planned
 from stripe.reproduce.plan import Plan
-from stripe.reproduce.request import Request
 from stripe.reproduce.sources import Sources
+from stripe.training.config import RunConfig
 
 __all__ = ["of_networks", "speeds", "with_accuracies"]
 
@@ -26,7 +26,7 @@ METRICS = {"parameters": ("parameters", 1e-6), "speed": ("images_per_second", 1.
 """Metric of a column → column of the table of speeds, and the factor to the paper's unit."""
 
 
-def _variant(request: Request) -> Variant:
+def _variant(request: RunConfig) -> Variant:
     """The network as it is at inference: ASR is in the weights."""
     variant = Variant.parse(run_name(request.description()))
     return replace(variant, fused=variant.asr != "none")
