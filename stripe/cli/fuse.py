@@ -156,6 +156,7 @@ def _plain_model(
     """The network without ASR, and its description: the checkpoint's, where the options don't say otherwise."""
     from stripe.errors import StripeError
     from stripe.models import build, from_meta
+    from stripe.models.spec import ModelSpec
 
     if pretrained:
         raise StripeError("the weights come from --ckpt; leave --pretrained away")
@@ -164,8 +165,9 @@ def _plain_model(
     described |= {key: value for key, value in given.items() if value}
     if model_spec is None:
         return from_meta(described), described
-    names = ("num_classes", "attention", "args", "fused")
-    return build(model_spec, **{name: described[name] for name in names if name in described}), described
+    spec = ModelSpec.from_meta(described)
+    plain = build(model_spec, num_classes=spec.num_classes, attention=spec.attention, args=spec.args, fused=spec.fused)
+    return plain, described
 
 
 def _row(difference: Any) -> dict[str, Any]:

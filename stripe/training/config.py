@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from stripe.errors import StripeError
@@ -146,7 +146,8 @@ class RunConfig:
 
     def training(self) -> dict[str, Any]:
         """How the network is trained: the settings that are neither its own nor the data's, ready for JSON."""
-        return {key: value for key, value in asdict(self).items() if key not in _OF_DATA | _OF_NETWORK}
+        names = [entry.name for entry in fields(self) if entry.name not in _OF_DATA | _OF_NETWORK]
+        return {name: getattr(self, name) for name in names} | {"recipe": self.recipe and asdict(self.recipe)}
 
     def address(self, data: Mapping[str, Any]) -> str:
         """A name for the run's directory, as ``resnet29-se-cifar10-1a2b3c4d``.
