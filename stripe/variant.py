@@ -77,8 +77,8 @@ class Variant:
         """Side in pixels of the images that it is made for; None where that is not known."""
         if not self.is_checkpoint:
             return models.native_image_size(self.backbone)
-        meta = checkpoint.read(self.backbone).meta
-        return meta.get("image_size") or models.native_image_size(str(meta["model"])) if "model" in meta else None
+        spec = checkpoint.read(self.backbone).spec
+        return spec.image_size or models.native_image_size(spec.model) if spec.model else None
 
     def build(self, num_classes: int | None = None) -> nn.Module:
         """The network in evaluation mode, on the CPU, with random weights where it is no checkpoint.

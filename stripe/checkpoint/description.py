@@ -1,36 +1,25 @@
-"""What a checkpoint of ours says about its network."""
+"""What a checkpoint of ours says about its network, and of what it was trained on."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stripe.errors import StripeError
+from stripe.models.spec import ModelSpec, refuse_damage
 
 __all__ = ["META_KEY", "check_meta"]
 
 META_KEY = "stripe"  # in the header of a safetensors file: our description of the model, as JSON
 
-# What the entries of a description are, where it has them; null is as good as none.
-META_TYPES: dict[str, tuple[type, ...]] = {
-    "model": (str,),
-    "attention": (str,),
-    "num_classes": (int,),
-    "image_size": (int,),
-    "args": (dict,),
-    "data": (str,),
-    "classes": (list,),
-    "fused": (bool,),
-    "epoch": (int,),
-    "learning_rate": (int, float),
-    "mean": (list,),
-    "std": (list,),
-}
-# What numbers can be; others are damage, and would only be noticed when memory ends.
-RANGES: dict[str, tuple[float, float]] = {
-    "num_classes": (1, 1 << 20),
-    "image_size": (1, 1 << 14),
-    "epoch": (0, 1 << 31),
-    "learning_rate": (0, 1e6),
-}
+
+@dataclass(frozen=True)
+class _Training:
+    """What a description says beside its `ModelSpec`, where readers rely on it."""
+
+    data: str
+    classes: list[str]
+    epoch: int = field(metadata={"range": (0, 1 << 31)})
+    learning_rate: float = field(metadata={"range": (0, 1e6)})
 
 
 def check_meta(meta: Any, path: Path) -> None:
@@ -45,17 +34,6 @@ def check_meta(meta: Any, path: Path) -> None:
     """
     if not isinstance(meta, dict):
         raise StripeError(f"{path}: its description (header entry {META_KEY!r}) is damaged")
-    for key, types in META_TYPES.items():
-        value = meta.get(key)
-        if value is None:
-            continue
-        # JSON's true is an int in Python, and no size.
-        fine = isinstance(value, types) and (not isinstance(value, bool) or bool in types)
-        if fine and key in RANGES:
-            fine = RANGES[key][0] <= value <= RANGES[key][1]  # false of NaN, too
-        if fine and key == "classes":
-            fine = all(isinstance(name, str) for name in value)
-        if not fine:
-            shown = repr(value)
-            shown = shown if len(shown) <= 80 else f"{shown[:80]}…"
-            raise StripeError(f"{path}: its description (header entry {META_KEY!r}) is damaged: {key} is {shown}")
+    ModelSpec.from_meta(meta, str(path))
+    said = {key: value for key, value in meta.items() if value is not None}
+    refuse_damage(_Training, said, str(path), "the training")

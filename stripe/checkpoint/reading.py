@@ -18,6 +18,7 @@ from stripe.checkpoint.keys import without_wrappers
 from stripe.checkpoint.pickled import Pickled, read_pickled, refusal, regular
 from stripe.checkpoint.shards import INDEX, MAIN, main_file, shards_of
 from stripe.errors import StripeError
+from stripe.models.spec import ModelSpec
 
 __all__ = ["SUFFIXES", "Checkpoint", "epoch_of", "read"]
 
@@ -41,6 +42,15 @@ class Checkpoint:
     state_dict: dict[str, Tensor]
     epoch: int | None
     meta: dict[str, Any]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network, as far as ``meta`` describes it.
+
+        Raises:
+            StripeError: The description is damaged.
+        """
+        return ModelSpec.from_meta(self.meta, str(self.path))
 
 
 def read(path: str | Path, *, weights: str | None = None) -> Checkpoint:

@@ -1,8 +1,7 @@
 """From a checkpoint to a network with ASR."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
 
 from torch import nn
 
@@ -19,7 +18,6 @@ from stripe.models.surgery import restructure
 __all__ = ["prepare", "restore"]
 
 ASR_KEY = re.compile(r"(^|\.)parametrizations\.(weight|bias)\.\d+\.asr\.psi$")
-SETTINGS = {"where", "attention", "psi", "learnable", "copies", "activation", "init", "start"}
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module | None = None) -> nn.Module:
@@ -55,15 +53,15 @@ def prepare(model: nn.Module, checkpoint: Checkpoint) -> None:
     Raises:
         StripeError: The checkpoint's description of them is missing, damaged, or does not fit the network.
     """
-    settings, noise = checkpoint.meta.get("asr"), checkpoint.meta.get("noise")
-    if settings is not None:
-        _reparameterize(model, settings, checkpoint)
-    if noise is not None:
-        _disturb(model, noise, checkpoint)
+    spec = checkpoint.spec
+    if spec.asr is not None:
+        reparameterize(model, **{**asdict(spec.asr), "start": None})  # its weights are loaded
+    if spec.noise is not None:
+        add_noise(model, **asdict(spec.noise))
     if "folded" in checkpoint.meta:
-        restructure(model, checkpoint.meta["folded"], str(checkpoint.path))
+        restructure(model, spec.folded, str(checkpoint.path))
     # Parametrizations of other kinds (weight_norm, spectral_norm) are the network's own affair.
-    if settings is None and any(ASR_KEY.search(key) for key in checkpoint.state_dict) and not _has_asr(model):
+    if spec.asr is None and any(ASR_KEY.search(key) for key in checkpoint.state_dict) and not _has_asr(model):
         raise StripeError(
             f"{checkpoint.path} holds parametrized weights but does not say how ASR was put in; do that with "
             "stripe.asr.reparameterize before loading it"
@@ -72,23 +70,3 @@ def prepare(model: nn.Module, checkpoint: Checkpoint) -> None:
 
 def _has_asr(model: nn.Module) -> bool:
     return any(has_asr(module) for module in model.modules())
-
-
-def _reparameterize(model: nn.Module, settings: Any, checkpoint: Checkpoint) -> None:
-    """Put ASR in as a file says, which may be wrong or damaged."""
-    known = isinstance(settings, Mapping) and set(settings) <= SETTINGS
-    if known and isinstance(settings.get("attention", "se"), str):
-        try:
-            reparameterize(model, **{**settings, "start": None})  # its weights are loaded
-        except TypeError as error:
-            raise StripeError(f"{checkpoint.path}: its description of ASR is damaged ({error})") from error
-    else:
-        raise StripeError(f"{checkpoint.path}: its description of ASR ({settings!r}) is damaged")
-
-
-def _disturb(model: nn.Module, noise: Any, checkpoint: Checkpoint) -> None:
-    """Put noise in as a file says, which may be wrong or damaged."""
-    try:
-        add_noise(model, **noise)
-    except TypeError as error:
-        raise StripeError(f"{checkpoint.path}: its description of noise ({noise!r}) is damaged") from error

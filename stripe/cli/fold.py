@@ -253,7 +253,7 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[st
         if key in resolved.attrs
     }
     told["image_size"] = resolved.data.image_size
-    if read and names["model_spec"] in (None, read.meta.get("model")):
+    if read and names["model_spec"] in (None, read.spec.model):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
     classes = names["num_classes"] or (None if names["pretrained"] else len(resolved.data.classes) or None)
     return {**told, "num_classes": classes, **({"classes": list(class_names)} if class_names else {})}

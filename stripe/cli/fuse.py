@@ -129,15 +129,17 @@ def _images(
     from stripe import data as datasets
     from stripe.cli.resolve import fed_as
     from stripe.models import input_channels, native_image_size
+    from stripe.models.spec import ModelSpec
 
-    size = image_size or meta.get("image_size") or native_image_size(meta["model"])
+    spec = ModelSpec.from_meta(meta)
+    size = image_size or spec.image_size or native_image_size(str(spec.model))
     if data_spec is None:
         size = size or 224
         shape = (count, channels or input_channels(network) or 3, size, size)
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     data = datasets.load(data_spec, root=data_root, download=download, image_size=size)
     data = fed_as(
-        data, network, meta["model"], meta, checkpoint=True, pretrained=False, given=normalize, channels=channels
+        data, network, str(spec.model), meta, checkpoint=True, pretrained=False, given=normalize, channels=channels
     )
     chosen = datasets.choose_images(data.test.labels, min(count, len(data.test)), seed)
     return torch.cat([data.normalize(images) for images, _ in data.test.loader(128, indices=chosen)])
@@ -154,6 +156,7 @@ def _plain_model(
     """The network without ASR, and its description: the checkpoint's, where the options don't say otherwise."""
     from stripe.errors import StripeError
     from stripe.models import build, from_meta
+    from stripe.models.spec import ModelSpec
 
     if pretrained:
         raise StripeError("the weights come from --ckpt; leave --pretrained away")
@@ -162,8 +165,9 @@ def _plain_model(
     described |= {key: value for key, value in given.items() if value}
     if model_spec is None:
         return from_meta(described), described
-    names = ("num_classes", "attention", "args", "fused")
-    return build(model_spec, **{name: described[name] for name in names if name in described}), described
+    spec = ModelSpec.from_meta(described)
+    plain = build(model_spec, num_classes=spec.num_classes, attention=spec.attention, args=spec.args, fused=spec.fused)
+    return plain, described
 
 
 def _row(difference: Any) -> dict[str, Any]:

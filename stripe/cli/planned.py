@@ -8,12 +8,12 @@ import click
 if TYPE_CHECKING:
     from stripe.reproduce.cache import Planned
     from stripe.reproduce.plan import Plan
-    from stripe.reproduce.request import Request
+    from stripe.training.config import RunConfig
 
 __all__ = ["print_plan"]
 
 
-def print_plan(plans: "Sequence[Plan]", served: "dict[Request, Planned]", jobs: int, device: str | None) -> None:
+def print_plan(plans: "Sequence[Plan]", served: "dict[RunConfig, Planned]", jobs: int, device: str | None) -> None:
     """Print the runs of some recipes, what there is of them, and how long the rest would take here.
 
     Args:

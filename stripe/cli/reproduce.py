@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stripe.reproduce.cache import Cache, Planned
     from stripe.reproduce.executing import Watch
     from stripe.reproduce.plan import Plan
-    from stripe.reproduce.request import Request
+    from stripe.training.config import RunConfig
 
 __all__ = ["command"]
 
@@ -124,7 +124,7 @@ def _list() -> None:
     print_records(rows, "table")
 
 
-def _watch(served: "dict[Request, Planned]") -> "Watch":
+def _watch(served: "dict[RunConfig, Planned]") -> "Watch":
     """Says on standard error what is finished, and how far the others are."""
     from stripe.reproduce.executing import Watch
     from stripe.reproduce.work import Job
@@ -155,7 +155,7 @@ def _watch(served: "dict[Request, Planned]") -> "Watch":
 
 def _draw(
     plans: "Sequence[Plan]",
-    served: "dict[Request, Planned]",
+    served: "dict[RunConfig, Planned]",
     cache: "Cache",
     failures: "dict[str, str]",
     out: Path,

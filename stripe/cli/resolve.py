@@ -1,8 +1,7 @@
 """From options and a checkpoint to a data set and a model: what is not said is taken from the checkpoint."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -79,26 +78,26 @@ def resolve(
     from stripe import data as datasets
     from stripe import models
     from stripe.errors import StripeError
+    from stripe.models.spec import ModelSpec
 
-    meta = checkpoint.meta if checkpoint else {}
-    if model_spec is None and "model" not in meta:
+    meta, saved = (checkpoint.meta, checkpoint.spec) if checkpoint else ({}, ModelSpec())
+    if model_spec is None and saved.model is None:
         raise StripeError("Name the model with --model: there is no checkpoint that says which it is of.")
-    same_model = model_spec is None or model_spec == meta.get("model")
-    described = meta if same_model else {}
-    spec = model_spec or str(meta["model"])
+    described = saved if model_spec in (None, saved.model) else ModelSpec()
+    spec = model_spec or str(saved.model)
     data_spec = data_spec or str(meta.get("data", "shapes"))
     if image_size is None:
-        image_size = described.get("image_size") or (
+        image_size = described.image_size or (
             models.native_image_size(spec, pretrained=pretrained) if ":" in spec else None
         )
     data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
-    args = dict(model_args) or dict(described.get("args") or {})
-    attention = attention or str(described.get("attention", "none"))
+    args = dict(model_args) or dict(described.args)
+    attention = attention or described.attention
     if num_classes is None:
-        num_classes = described.get("num_classes") or (None if pretrained else len(data.classes) or None)
+        num_classes = described.num_classes or (None if pretrained else len(data.classes) or None)
     torch.manual_seed(seed)
     if model_spec is None and not model_args:
-        model = models.from_meta({**meta, "attention": attention, "num_classes": num_classes})
+        model = models.from_meta(replace(saved, attention=attention, num_classes=num_classes).to_meta())
     else:
         model = models.build(spec, num_classes=num_classes, attention=attention, pretrained=pretrained, args=args)
     if checkpoint:
@@ -162,8 +161,9 @@ def fed_as(
         StripeError: There can be no images of so many channels.
     """
     from stripe import models
-    from stripe.data import normalization_of
+    from stripe.data import Normalization, normalization_of
     from stripe.errors import StripeError
+    from stripe.models.spec import ModelSpec
 
     if channels not in (None, 1, 3):
         raise StripeError(
@@ -173,9 +173,9 @@ def fed_as(
     said = True
     if given:
         found, why, said = given, "--normalize", False
-    elif stated := _stated(meta):
+    elif stated := ModelSpec.from_meta(meta).normalization:
         # What is not in one of our files comes from the keys of the official code's.
-        found, why, said = stated, "what the official code feeds such networks", "provenance" in meta
+        found, why, said = Normalization(*stated), "what the official code feeds such networks", "provenance" in meta
     elif of_training := normalization_of(str(meta.get("data", ""))):
         found, why = of_training, ""
     elif (pretrained or checkpoint) and (published := _published(spec)):
@@ -227,21 +227,6 @@ def weights_without_checkpoint(model_spec: str, pretrained: bool, seed: int) -> 
         return "as the factory made them"
     click.echo("The weights are random: --ckpt or --pretrained shows what a trained network does.", err=True)
     return f"random, seed {seed}"
-
-
-def _stated(meta: "Mapping[str, Any]") -> "Normalization | None":
-    """Mean and std of images, where a checkpoint says them."""
-    from stripe.data import Normalization
-
-    mean, std = (_numbers(meta.get(name)) for name in ("mean", "std"))
-    return Normalization(mean, std) if mean and std and len(mean) == len(std) and min(std) > 0 else None
-
-
-def _numbers(value: Any) -> tuple[float, ...]:
-    """One finite number a channel, of grey or colour; empty for anything else."""
-    if not isinstance(value, list) or len(value) not in (1, 3) or not all(type(x) in (int, float) for x in value):
-        return ()
-    return tuple(float(x) for x in value) if all(math.isfinite(x) for x in value) else ()
 
 
 def _published(spec: str) -> "Normalization | None":

@@ -88,9 +88,11 @@ def command(
     Without --model and --data it is resnet29 on shapes. An interrupted run goes on when the same command is given
     again.
     """
+    from dataclasses import replace
+
     from stripe import data as datasets
     from stripe import models
-    from stripe.training import join, train, train_seeds
+    from stripe.training import RunConfig, join, train, train_seeds
 
     model, data_spec = model_spec or "resnet29", data_spec or "shapes"
     changes = {"batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "schedule": schedule}
@@ -99,7 +101,7 @@ def command(
         image_size = models.native_image_size(model, pretrained=pretrained)
 
     def report(metrics: "EpochMetrics") -> None:
-        val = f"val {metrics.val_loss:.4f} {metrics.val_accuracy:5.1f} %  " if options["select"] == "val" else ""
+        val = f"val {metrics.val_loss:.4f} {metrics.val_accuracy:5.1f} %  " if config.select == "val" else ""
         click.echo(
             f"epoch {metrics.epoch:>{len(str(recipe.epochs))}}/{recipe.epochs}  lr {metrics.learning_rate:<8.3g}"
             f"train {metrics.train_loss:.4f} {metrics.train_accuracy:5.1f} %  {val}"
@@ -107,17 +109,19 @@ def command(
             err=True,
         )
 
-    settings = {
+    of_machine = {name: options.pop(name) for name in ("save_every", "compiled", "workers")}
+    of_machine |= {"device": device, "on_epoch": report}
+    config = RunConfig(
+        model=model,
+        data=data_spec,
+        recipe=recipe,
+        attention=attention or "none",
+        num_classes=num_classes,
+        pretrained=pretrained,
+        args=dict(model_args),
+        seed=seed,
         **options,
-        "model": model,
-        "attention": attention or "none",
-        "num_classes": num_classes,
-        "pretrained": pretrained,
-        "args": dict(model_args),
-        "recipe": recipe,
-        "device": device,
-        "on_epoch": report,
-    }
+    )
     with join(device) as world:
         if recipe_name and world.leads:
             click.echo(f"recipe {recipe_name}: {_in_words(recipe)}", err=True)
@@ -126,15 +130,16 @@ def command(
                 data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
             normalization = normalize or data.normalization
             data = data.normalized(normalization.of_channels(channels) if channels else normalization)
-            settings["capture"] = min(options["capture"], len(data.test))
-            if options["capture"] > len(data.test) and world.leads:
-                click.echo(f"{data.spec} has {len(data.test):,} test images: all of them are captured.", err=True)
+            if config.capture > len(data.test):
+                config = replace(config, capture=len(data.test))
+                if world.leads:
+                    click.echo(f"{data.spec} has {len(data.test):,} test images: all of them are captured.", err=True)
             if seeds is None:
-                runs = [train(out, data, seed=seed, **settings)]
+                runs = [train(out, data, config, **of_machine)]
             else:
                 chosen = range(seed, seed + seeds)
                 tell = lambda number: click.echo(f"seed {number}", err=True) if world.leads else None  # noqa: E731
-                runs = train_seeds(out, data, chosen, on_seed=tell, **settings)
+                runs = train_seeds(out, data, chosen, on_seed=tell, config=config, **of_machine)
         if world.leads and seeds is None:
             _summarise(runs[0])
         elif world.leads:

@@ -14,6 +14,7 @@ from stripe.errors import StripeError
 from stripe.models import small
 from stripe.models.branches import fuse_branches
 from stripe.models.names import did_you_mean
+from stripe.models.spec import ModelSpec
 
 __all__ = ["build", "from_meta", "native_image_size", "native_normalization"]
 
@@ -131,17 +132,15 @@ def from_meta(meta: Mapping[str, Any]) -> nn.Module:
         StripeError: It does not say the model, or the model is the user's own code: a file must not choose
             which code runs.
     """
-    spec = meta.get("model")
-    if not isinstance(spec, str):
+    spec = ModelSpec.from_meta(meta)
+    if spec.model is None:
         raise StripeError("the checkpoint does not say which model it is of; name it with --model")
-    if spec.startswith("python:"):
+    if spec.model.startswith("python:"):
         raise StripeError(
-            f"the checkpoint is of {spec}; code is not run because a file says so: name it yourself with --model {spec}"
+            f"the checkpoint is of {spec.model}; code is not run because a file says so: name it yourself with "
+            f"--model {spec.model}"
         )
-    num_classes, attention, args = meta.get("num_classes"), meta.get("attention", "none"), meta.get("args")
-    if not (isinstance(num_classes, int | None) and isinstance(attention, str) and isinstance(args, Mapping | None)):
-        raise StripeError(f"the checkpoint's description of its model ({spec}) is damaged; name it with --model")
-    return build(spec, num_classes=num_classes, attention=attention, args=args, fused=meta.get("fused") is True)
+    return build(spec.model, num_classes=spec.num_classes, attention=spec.attention, args=spec.args, fused=spec.fused)
 
 
 def _insert(model: nn.Module, spec: str, attention: str) -> None:

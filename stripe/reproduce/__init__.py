@@ -14,7 +14,6 @@ from stripe.reproduce.cache import Cache
 from stripe.reproduce.finding import find, recipes
 from stripe.reproduce.plan import Plan
 from stripe.reproduce.recipe import Recipe, read
-from stripe.reproduce.request import Request
 from stripe.reproduce.scale import Changes, read_scale
 
-__all__ = ["Cache", "Changes", "Plan", "Recipe", "Request", "find", "read", "read_scale", "recipes"]
+__all__ = ["Cache", "Changes", "Plan", "Recipe", "find", "read", "read_scale", "recipes"]

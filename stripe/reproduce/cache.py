@@ -7,10 +7,10 @@ from typing import Literal
 
 from stripe.capture import open_capture
 from stripe.errors import StripeError
-from stripe.reproduce.request import Request
 from stripe.reproduce.sources import Found, Sources
 from stripe.training import Run
 from stripe.training.compute import default_precision
+from stripe.training.config import RunConfig
 
 __all__ = ["Cache", "Planned", "State"]
 
@@ -29,7 +29,7 @@ class Planned:
         done: Epochs that are there.
     """
 
-    request: Request
+    request: RunConfig
     found: Found
     path: Path
     state: State
@@ -56,7 +56,7 @@ class Cache:
     sources: Sources
     device: str | None = None
 
-    def plan(self, requests: Iterable[Request], captures: Iterable[int] = ()) -> dict[Request, Planned]:
+    def plan(self, requests: Iterable[RunConfig], captures: Iterable[int] = ()) -> dict[RunConfig, Planned]:
         """Which run serves each request.
 
         A run whose attention is recorded serves those as well who want the same network without.
@@ -71,14 +71,14 @@ class Cache:
         precise = {request: self._precise(request) for request in requests}
         wanted = list(dict.fromkeys(precise.values()))
         counts = sorted({request.capture for request in wanted}.union(captures) - {0})
-        served: dict[Request, Planned] = {}
+        served: dict[RunConfig, Planned] = {}
         for request in wanted:
             twins = [replace(request, capture=count) for count in counts] if request.capture == 0 else []
             found = [twin for twin in map(self._planned, twins) if twin.request in wanted or twin.state != "missing"]
             served[request] = found[0] if found else self._planned(request)
         return {request: served[exact] for request, exact in precise.items()}
 
-    def look_again(self, served: Mapping[Request, Planned]) -> dict[Request, Planned]:
+    def look_again(self, served: Mapping[RunConfig, Planned]) -> dict[RunConfig, Planned]:
         """The same runs, with their states as they are now."""
         now = {planned.path: _state(planned.path, planned.request) for planned in served.values()}
         return {
@@ -86,19 +86,19 @@ class Cache:
             for request, planned in served.items()
         }
 
-    def _precise(self, request: Request) -> Request:
+    def _precise(self, request: RunConfig) -> RunConfig:
         """The request with the precision that it is really computed in; float32 goes without saying."""
         if request.precision is None and default_precision(self.device) != "float32":
             return replace(request, precision=default_precision(self.device))
         return request
 
-    def _planned(self, request: Request) -> Planned:
+    def _planned(self, request: RunConfig) -> Planned:
         found = self.sources.look(request)
         path = self.folder / request.address(found.attrs)
         return Planned(request, found, path, *_state(path, request))
 
 
-def _state(path: Path, request: Request) -> tuple[State, int]:
+def _state(path: Path, request: RunConfig) -> tuple[State, int]:
     if request.recipe is None:
         return ("cached", 0) if _is_captured(path / "capture.h5") else ("missing", 0)
     if not (path / "run.json").exists():

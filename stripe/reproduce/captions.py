@@ -6,13 +6,13 @@ from stripe.plots.figure import StripeFigure
 from stripe.plots.style import styled
 from stripe.reproduce.cache import Planned
 from stripe.reproduce.plan import Plan
-from stripe.reproduce.request import Request
 from stripe.reproduce.sources import Found
+from stripe.training.config import RunConfig
 
 __all__ = ["add_note", "scale_note"]
 
 
-def scale_note(plan: Plan, served: Mapping[Request, Planned]) -> str:
+def scale_note(plan: Plan, served: Mapping[RunConfig, Planned]) -> str:
     """``quick scale: resnet20 instead of resnet83, shapes instead of cifar100``; all that differs from the paper."""
     instead: dict[str, list[str]] = {}
     for used, asked in plan.instead:
@@ -24,7 +24,7 @@ def scale_note(plan: Plan, served: Mapping[Request, Planned]) -> str:
     return f"{plan.scale.name} scale" + (f": {', '.join(parts)}" if parts else "")
 
 
-def add_note(figure: StripeFigure, plan: Plan, served: Mapping[Request, Planned]) -> StripeFigure:
+def add_note(figure: StripeFigure, plan: Plan, served: Mapping[RunConfig, Planned]) -> StripeFigure:
     """Put the scale before what the foot of a picture says."""
     text = figure.get_supxlabel().replace("\n", " ")  # as the caption was wrapped
     with styled("paper"):

@@ -18,8 +18,8 @@ from stripe.reproduce.captions import add_note, scale_note
 from stripe.reproduce.executing import Failures
 from stripe.reproduce.looking import averages
 from stripe.reproduce.plan import Plan
-from stripe.reproduce.request import Request
 from stripe.reproduce.scoring import top5
+from stripe.training.config import RunConfig
 
 __all__ = ["Drawn", "draw"]
 
@@ -42,7 +42,7 @@ class Drawn:
 
 
 def draw(
-    plan: Plan, served: Mapping[Request, Planned], cache: Cache, failures: Failures, *, device: str | None = None
+    plan: Plan, served: Mapping[RunConfig, Planned], cache: Cache, failures: Failures, *, device: str | None = None
 ) -> Drawn:
     """Draw a recipe.
 
@@ -66,7 +66,7 @@ def draw(
     return _speed(plan, served, cache, failures, device)
 
 
-def _capture(plan: Plan, served: Mapping[Request, Planned], failures: Failures) -> Drawn:
+def _capture(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures) -> Drawn:
     """A picture of what one run recorded."""
     assert plan.recipe.draw is not None
     planned = served[plan.requests[0]]
@@ -79,7 +79,7 @@ def _capture(plan: Plan, served: Mapping[Request, Planned], failures: Failures) 
 
 
 def _gradcam(
-    plan: Plan, served: Mapping[Request, Planned], cache: Cache, failures: Failures, device: str | None
+    plan: Plan, served: Mapping[RunConfig, Planned], cache: Cache, failures: Failures, device: str | None
 ) -> Drawn:
     """Where the networks of several runs look; the number is how far from the centre."""
     trees, rows = [], []
@@ -98,7 +98,7 @@ def _gradcam(
 
 
 def _table(
-    plan: Plan, served: Mapping[Request, Planned], cache: Cache, failures: Failures, device: str | None
+    plan: Plan, served: Mapping[RunConfig, Planned], cache: Cache, failures: Failures, device: str | None
 ) -> Drawn:
     """Accuracies beside the paper's: a panel for top-1, and a picture of its own for top-5."""
     assert plan.recipe.draw is not None
@@ -116,7 +116,7 @@ def _table(
 
 
 def _speed(
-    plan: Plan, served: Mapping[Request, Planned], cache: Cache, failures: Failures, device: str | None
+    plan: Plan, served: Mapping[RunConfig, Planned], cache: Cache, failures: Failures, device: str | None
 ) -> Drawn:
     """Speeds and sizes beside the paper's, with accuracies where the picture is of both."""
     assert plan.recipe.draw is not None
@@ -135,7 +135,7 @@ def _speed(
     return Drawn(figures, table, "", (*_scales(plan, served, failures), where))
 
 
-def _scales(plan: Plan, served: Mapping[Request, Planned], failures: Failures) -> tuple[str, ...]:
+def _scales(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures) -> tuple[str, ...]:
     """At what scales the finished runs were made."""
     finished = [served[request] for request in plan.requests if served[request].path.name not in failures]
     seeds = {request.seed for request in plan.requests}

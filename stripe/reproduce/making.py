@@ -9,9 +9,9 @@ from stripe.reproduce.cache import Cache, Planned
 from stripe.reproduce.drawing import draw
 from stripe.reproduce.executing import Failures, Watch, in_processes, in_turn
 from stripe.reproduce.plan import Plan
-from stripe.reproduce.request import Request
 from stripe.reproduce.work import Job
 from stripe.reproduce.writing import write
+from stripe.training.config import RunConfig
 
 __all__ = ["Machine", "compute", "picture"]
 
@@ -34,8 +34,8 @@ class Machine:
 
 
 def compute(
-    served: Mapping[Request, Planned], cache: Cache, machine: Machine, watch: Watch | None = None
-) -> tuple[dict[Request, Planned], Failures]:
+    served: Mapping[RunConfig, Planned], cache: Cache, machine: Machine, watch: Watch | None = None
+) -> tuple[dict[RunConfig, Planned], Failures]:
     """Compute the runs that are not there.
 
     Args:
@@ -77,7 +77,7 @@ def compute(
 
 def picture(
     plan: Plan,
-    served: Mapping[Request, Planned],
+    served: Mapping[RunConfig, Planned],
     cache: Cache,
     failures: Failures,
     out: Path,

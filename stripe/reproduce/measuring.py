@@ -13,12 +13,11 @@ from stripe.analysis import save_table
 from stripe.bench import Variant, describe_machine
 from stripe.devices import pick_device
 from stripe.errors import StripeError
-from stripe.plots.common import data_name
-from stripe.plots.runs import run_name
+from stripe.names import data_name, run_name
 from stripe.reproduce.cache import Planned
 from stripe.reproduce.plan import Plan
-from stripe.reproduce.request import Request
 from stripe.reproduce.sources import Sources
+from stripe.training.config import RunConfig
 
 __all__ = ["of_networks", "speeds", "with_accuracies"]
 
@@ -26,7 +25,7 @@ METRICS = {"parameters": ("parameters", 1e-6), "speed": ("images_per_second", 1.
 """Metric of a column → column of the table of speeds, and the factor to the paper's unit."""
 
 
-def _variant(request: Request) -> Variant:
+def _variant(request: RunConfig) -> Variant:
     """The network as it is at inference: ASR is in the weights."""
     variant = Variant.parse(run_name(request.description()))
     return replace(variant, fused=variant.asr != "none")

@@ -8,14 +8,14 @@ import pandas as pd
 import xarray as xr
 
 from stripe.analysis import map_correlation, metrics, settled_fraction, stripe_index, verdicts
-from stripe.plots.common import columns, data_name
+from stripe.names import data_name, run_name
+from stripe.plots.common import columns
 from stripe.plots.diff import learning_rate_drops
-from stripe.plots.runs import run_name
 from stripe.plots.select import CHANNEL_KINDS, choose_sites
 from stripe.plots.spatial import as_maps
 from stripe.reproduce.cache import Planned
 from stripe.reproduce.plan import Cell, Plan
-from stripe.reproduce.request import Request
+from stripe.training.config import RunConfig
 
 __all__ = ["TOLERANCE", "of_capture", "of_runs"]
 
@@ -27,7 +27,7 @@ Measure = Callable[[Planned], tuple[float, float]]
 
 
 def of_runs(
-    plan: Plan, served: Mapping[Request, Planned], failures: Mapping[str, str], measures: Mapping[str, Measure]
+    plan: Plan, served: Mapping[RunConfig, Planned], failures: Mapping[str, str], measures: Mapping[str, Measure]
 ) -> pd.DataFrame:
     """A row a cell of the recipe that is measured on trained runs.
 
@@ -47,7 +47,7 @@ def of_runs(
 
 
 def _measured(
-    cell: Cell, served: Mapping[Request, Planned], failures: Mapping[str, str], measures: Mapping[str, Measure]
+    cell: Cell, served: Mapping[RunConfig, Planned], failures: Mapping[str, str], measures: Mapping[str, Measure]
 ) -> dict[str, object]:
     runs = [served[request] for request in cell.requests]
     measure = measures[cell.column.metric]

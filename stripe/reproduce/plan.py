@@ -5,16 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from stripe.errors import StripeError
-from stripe.plots.common import data_name
-from stripe.reproduce.recipe import CAPTURE_KINDS, Column, Recipe, Row
-from stripe.reproduce.request import Request
+from stripe.names import data_name
+from stripe.reproduce.recipe import CAPTURE_KINDS, OF_TRAINING, Column, Recipe, Row
 from stripe.reproduce.scale import Changes, Scale, read_scale
 from stripe.training import Recipe as Training
 from stripe.training import recipe_for
+from stripe.training.config import RunConfig
 
 __all__ = ["Cell", "Plan"]
-
-_OF_RUN = ("attention", "mode", "copies", "psi", "psi_fixed", "noise_random", "pretrained", "image_size")
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Cell:
     row: Row
     column: Column
     paper: float
-    requests: tuple[Request, ...]
+    requests: tuple[RunConfig, ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Plan:
         return cls(recipe, common, tuple(cells), tuple(instead), tuple(left_out))
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[RunConfig]:
         """All runs, each once."""
         trained = (cell for cell in self.cells if cell.column.metric in ("accuracy", "top5"))
         return list(dict.fromkeys(request for cell in trained for request in cell.requests))
@@ -107,15 +105,12 @@ def _used(settings: Mapping[str, Any], scale: Scale, changes: Changes) -> dict[s
 
 def _requests(
     recipe: Recipe, asked: Mapping[str, Any], used: Mapping[str, Any], scale: Scale, changes: Changes
-) -> tuple[Request, ...]:
+) -> tuple[RunConfig, ...]:
     """A run a seed."""
     try:
-        request = Request(
-            model=used["model"],
-            data=used["data"],
+        request = RunConfig(
+            **{key: value for key, value in used.items() if key not in OF_TRAINING},
             recipe=_training(asked, used, scale),
-            **{key: used[key] for key in _OF_RUN if key in used},
-            noise=tuple(map(float, used.get("noise", (1, 0)))),  # type: ignore[arg-type]
             select=scale.select,
             images_per_epoch=scale.images_per_epoch,
             capture=scale.capture if used.get("pretrained") or _shows_capture(recipe) else 0,
@@ -123,7 +118,6 @@ def _requests(
             train_images=scale.train_images,
             test_images=scale.test_images,
         )
-        request.description()
     except StripeError as error:
         raise StripeError(f"{recipe.path}: {error}") from None
     seeds = scale.seeds if recipe.is_table else 1  # a picture shows one run
@@ -135,7 +129,7 @@ def _training(asked: Mapping[str, Any], used: Mapping[str, Any], scale: Scale) -
     if used.get("pretrained"):
         return None
     training = recipe_for(used["model"], asked["data"])
-    changed = {key: used[key] for key in ("weight_decay", "schedule") if key in used}
+    changed = {key: used[key] for key in OF_TRAINING if key in used}
     training = replace(training, **changed, batch_size=scale.batch_size or training.batch_size)
     return training.scaled(scale.epochs or training.epochs)
 

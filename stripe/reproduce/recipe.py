@@ -4,32 +4,39 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from stripe.errors import StripeError
 from stripe.models.names import did_you_mean
 from stripe.plots.kinds import kinds
 from stripe.reproduce.checking import check
+from stripe.training.config import RunConfig
 
-__all__ = ["METRICS", "SETTINGS", "Column", "Draw", "Recipe", "Row", "read"]
+__all__ = ["METRICS", "OF_TRAINING", "SETTINGS", "Column", "Draw", "Recipe", "Row", "read"]
 
-# What a run can be told, and of which type; as for `stripe.training.train`, where a comment says nothing else.
-SETTINGS: dict[str, type | tuple[type, ...]] = {
-    "model": str,
-    "attention": str,
-    "mode": str,
-    "copies": int,
-    "psi": (int, float, str),
-    "psi_fixed": bool,
-    "noise": list,
-    "noise_random": (int, float),
-    "data": str,
-    "image_size": int,
-    "pretrained": bool,  # published weights, no training at all
-    "weight_decay": (int, float),
-    "schedule": str,
+_OF_SCALE = {"recipe", "select", "seed", "images_per_epoch", "capture", "precision", "train_images", "test_images"}
+"""What no recipe says of a run, since the scale does."""
+
+OF_TRAINING: dict[str, tuple[type, ...]] = {"weight_decay": (int, float), "schedule": (str,)}
+"""What is said of a run's training, instead of the paper's."""
+
+
+def _types(kind: Any) -> tuple[type, ...]:
+    """What a setting may be in TOML."""
+    if get_origin(kind) in (Union, UnionType):
+        return tuple(chain.from_iterable(_types(each) for each in get_args(kind) if each is not NoneType))
+    toml = {float: (int, float), Literal: (str,), tuple: (list,), Mapping: (dict,)}
+    return toml.get(get_origin(kind) or kind, (kind,))
+
+
+SETTINGS = {
+    **{name: _types(kind) for name, kind in get_type_hints(RunConfig).items() if name not in _OF_SCALE},
+    **OF_TRAINING,
 }
+"""What a run can be told, see `stripe.training.RunConfig`, and of which type."""
 
 _OF_ENTRIES = {"name", "group", "paper", "metric", "quick"}
 """What rows and columns say besides."""

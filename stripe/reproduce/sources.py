@@ -9,7 +9,7 @@ from stripe.data import Data, Split, choose_images, load
 from stripe.data.memory import MemorySplit
 from stripe.errors import StripeError
 from stripe.models import native_image_size
-from stripe.reproduce.request import Request
+from stripe.training.config import RunConfig
 from stripe.training.holdout import Part
 
 __all__ = ["Found", "Sources"]
@@ -66,7 +66,7 @@ class Sources:
     root: str | None = None
     download: bool = False
 
-    def look(self, request: Request) -> Found:
+    def look(self, request: RunConfig) -> Found:
         """What is known of a run's data, without decoding an image or downloading anything.
 
         Raises:
@@ -86,7 +86,7 @@ class Sources:
         splits = len(whole.train), len(whole.test)
         return _found(request, whole.attrs, len(whole.classes), whole.image_size, *splits)
 
-    def load(self, request: Request) -> Data:
+    def load(self, request: RunConfig) -> Data:
         """The data set of a run, or the part of it that the run asks for.
 
         Raises:
@@ -119,7 +119,7 @@ def _some(split: Split, count: int | None) -> Split:
 
 
 def _found(
-    request: Request, attrs: Mapping[str, Any], classes: int, size: int, train: int, test: int, problem: str = ""
+    request: RunConfig, attrs: Mapping[str, Any], classes: int, size: int, train: int, test: int, problem: str = ""
 ) -> Found:
     parts = _parts(request.train_images, request.test_images, train, test)
     counts = parts.get("train_images", train), parts.get("test_images", test)
@@ -132,7 +132,7 @@ def _parts(train_images: int | None, test_images: int | None, train: int, test: 
     return {key: part for key, (part, whole) in asked.items() if part is not None and part < whole}
 
 
-def _image_size(request: Request) -> int | None:
+def _image_size(request: RunConfig) -> int | None:
     """What was asked for, or what a third-party network expects; our own take any."""
     if request.image_size is None and ":" in request.model:
         return native_image_size(request.model, pretrained=request.pretrained)

@@ -11,10 +11,10 @@ from stripe import models
 from stripe.capture import capture
 from stripe.data import choose_images
 from stripe.devices import pick_device
-from stripe.reproduce.request import Request
 from stripe.reproduce.sources import Sources
 from stripe.training import EpochMetrics, train
 from stripe.training.compute import default_precision
+from stripe.training.config import RunConfig
 
 __all__ = ["Job", "perform"]
 
@@ -34,7 +34,7 @@ class Job:
         workers: Processes that decode images, see `stripe.training.train`.
     """
 
-    request: Request
+    request: RunConfig
     path: Path
     sources: Sources
     device: str | None = None
@@ -61,13 +61,13 @@ def perform(job: Job, on_epoch: Callable[[EpochMetrics], None] | None = None) ->
             _capture_published(job)
             return
         data = job.sources.load(job.request)
-        settings = {**job.request.training(), "capture": min(job.request.capture, len(data.test))}
-        if job.request.precision is None and default_precision(job.device) != "float32":
-            settings["precision"] = "float32"  # a run's address without a precision is that of float32
+        config = replace(job.request, capture=min(job.request.capture, len(data.test)))
+        if config.precision is None and default_precision(job.device) != "float32":
+            config = replace(config, precision="float32")  # a run's address without a precision is that of float32
         train(
             job.path,
             data,
-            **settings,
+            config,
             save_every=0,
             device=job.device,
             workers=job.workers,

@@ -17,12 +17,12 @@ from stripe.reproduce.cache import Planned
 from stripe.reproduce.captions import scale_note
 from stripe.reproduce.drawing import Drawn
 from stripe.reproduce.plan import Plan
-from stripe.reproduce.request import Request
+from stripe.training.config import RunConfig
 
 __all__ = ["write"]
 
 
-def write(drawn: Drawn, plan: Plan, served: Mapping[Request, Planned], folder: Path) -> list[Path]:
+def write(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], folder: Path) -> list[Path]:
     """Write ``<name>.png``, ``numbers.csv``, ``README.md`` and ``provenance.json``.
 
     Args:
@@ -63,7 +63,7 @@ def _run(name: str, planned: Planned) -> dict[str, object]:
             **{key: record[key] for key in ("settings", "sessions") if key in record}}  # fmt: skip
 
 
-def _page(drawn: Drawn, plan: Plan, served: Mapping[Request, Planned], pictures: Iterable[Path]) -> str:
+def _page(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], pictures: Iterable[Path]) -> str:
     recipe = plan.recipe
     parts = [
         f"# {recipe.name}: {recipe.title}",

@@ -2,6 +2,7 @@
 
 from stripe.training.by_name import train
 from stripe.training.compute import Compute
+from stripe.training.config import RunConfig
 from stripe.training.fitting import fit
 from stripe.training.loop import Score, evaluate
 from stripe.training.recipe import RESNET, Recipe, Schedule
@@ -17,6 +18,7 @@ __all__ = [
     "EpochMetrics",
     "Recipe",
     "Run",
+    "RunConfig",
     "Schedule",
     "Score",
     "World",

@@ -4,13 +4,13 @@ from dataclasses import fields, replace
 import pytest
 
 from stripe.errors import StripeError
-from stripe.reproduce import Cache, Changes, Plan, Request, find, read
+from stripe.reproduce import Cache, Changes, Plan, find, read
 from stripe.reproduce.making import Machine, compute
 from stripe.reproduce.sources import Sources
-from stripe.training import RESNET
+from stripe.training import RESNET, RunConfig
 from tests.reproduce.conftest import FIGURE, TINY
 
-REQUEST = Request("resnet29", "shapes", RESNET.scaled(12), attention="se", capture=100)
+REQUEST = RunConfig("resnet29", "shapes", RESNET.scaled(12), attention="se", capture=100)
 SHAPES = {"spec": "shapes", "image_size": 32, "seed": 0}
 
 
@@ -35,13 +35,17 @@ OTHERS = {
     "precision": "bfloat16",
     "noise": (0.8, 0.5),
     "noise_random": 0.1,
+    "num_classes": 3,
+    "args": {"dropout": 0.5},
+    "accumulate": 2,
+    "ema": 0.9,
 }
-OF_ASR = {"copies": 2, "psi": 0.2, "psi_fixed": True}
+OF_ASR = {"copies": 2, "psi": 0.2, "psi_fixed": True, "where": "*.bn3", "asr_start": "alive"}
 OF_DATA = {"data", "image_size", "train_images", "test_images"}
 
 
 def test_every_setting_has_a_say_in_the_address():
-    assert OTHERS.keys() | OF_ASR.keys() | OF_DATA == {field.name for field in fields(Request)}
+    assert OTHERS.keys() | OF_ASR.keys() | OF_DATA == {field.name for field in fields(RunConfig)}
     changed = [replace(REQUEST, **{key: value}) for key, value in OTHERS.items()]
     changed += [replace(REQUEST, mode="asr", **{key: value}) for key, value in OF_ASR.items()]
     changed += [replace(REQUEST, mode="asr"), REQUEST]

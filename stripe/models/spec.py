@@ -1,0 +1,204 @@
+"""Which network: what checkpoints, captures and runs say of one, and what it is built from."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from stripe.errors import StripeError
+
+__all__ = ["AsrSpec", "Mode", "ModelSpec", "NoiseSpec", "fits", "in_words", "refuse_damage"]
+
+Mode = Literal["none", "attention", "asr", "both"]
+
+
+@dataclass(frozen=True)
+class AsrSpec:
+    """ASR in a network, as `stripe.asr.reparameterize` takes it; its attributes are explained there."""
+
+    attention: str = "se"
+    where: str | list[str] | list[list[str]] | None = None
+    psi: float | str | None = None
+    learnable: bool = True
+    copies: int = 1
+    activation: str | None = None
+    init: float | None = None
+    start: Literal["paper", "alive"] | None = "paper"
+
+    def to_meta(self) -> dict[str, Any]:
+        """Ready for JSON; what the first release could not say is left away where it is not used."""
+        later = {"activation": None, "init": None, "start": "paper"}
+        return {key: value for key, value in asdict(self).items() if key not in later or value != later[key]}
+
+
+@dataclass(frozen=True)
+class NoiseSpec:
+    """Noise in every batch normalisation, as `stripe.asr.noise.add_noise` takes it."""
+
+    factor: float
+    offset: float
+    std: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A network, and the images that it is made for.
+
+    Attributes:
+        model: Its name, as for `stripe.models.build`; None where nobody says it, as in a checkpoint of a network of
+            somebody else.
+        attention: What is in the network's blocks, a name of `stripe.attention.ATTENTION`.
+        asr: ASR, None for none.
+        noise: Noise, None for none.
+        num_classes: Outputs of the classifier; None: as many as published, 10 for plain names.
+        args: Further arguments of the model's constructor.
+        image_size: Side of its images in pixels.
+        mean: Of its images, one number per channel, in the range 0..1; with ``std`` it is its normalisation.
+        std: The same.
+        fused: Whether branches that are added up are one convolution.
+        folded: Which attention was made constant, see `stripe.models.restructuring.restructure`.
+
+    Example:
+        >>> ModelSpec.from_meta({"model": "resnet83", "asr": {"attention": "ie"}, "epoch": 3}).mode
+        'asr'
+    """
+
+    model: str | None = None
+    attention: str = "none"
+    asr: AsrSpec | None = None
+    noise: NoiseSpec | None = None
+    num_classes: int | None = field(default=None, metadata={"range": (1, 1 << 20)})
+    args: Mapping[str, Any] = field(default_factory=dict)
+    image_size: int | None = field(default=None, metadata={"range": (1, 1 << 14)})
+    mean: list[Any] | None = None
+    std: list[Any] | None = None
+    fused: bool = False
+    folded: Any = None
+
+    @property
+    def mode(self) -> Mode:
+        """What becomes of κ: it is in the network, ASR(κ) is instead, both are, or neither."""
+        if self.asr is None:
+            return "none" if self.attention == "none" else "attention"
+        return "asr" if self.attention == "none" else "both"
+
+    @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and std of its images, of grey or colour; None where they are not said, or cannot be."""
+        mean, std = _numbers(self.mean), _numbers(self.std)
+        return (mean, std) if mean and std and len(mean) == len(std) and min(std) > 0 else None
+
+    def to_meta(self) -> dict[str, Any]:
+        """What files hold, ready for JSON: the network in any case, of the rest what is said."""
+        meta = {
+            "model": self.model,
+            "mode": self.mode,
+            "attention": self.attention,
+            "asr": self.asr and self.asr.to_meta(),
+            "noise": self.noise and asdict(self.noise),
+            "num_classes": self.num_classes,
+            "args": dict(self.args),
+        }
+        rest = {key: getattr(self, key) for key in ("image_size", "mean", "std", "fused", "folded")}
+        return meta | {key: value for key, value in rest.items() if value not in (None, False)}
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any], source: str = "the checkpoint") -> Self:
+        """The network that a file describes; other entries of the description are not looked at.
+
+        Args:
+            meta: The description; null is as good as no entry.
+            source: The file, for the message.
+
+        Raises:
+            StripeError: An entry is damaged.
+        """
+        names = {entry.name for entry in fields(cls)}
+        said = {key: value for key, value in meta.items() if key in names and value is not None}
+        if "asr" in said:
+            said["asr"] = _part(AsrSpec, said["asr"], source, "ASR")
+        if "noise" in said:
+            said["noise"] = _part(NoiseSpec, said["noise"], source, "noise")
+        refuse_damage(cls, said, source)
+        return cls(**said)
+
+
+def refuse_damage(cls: type, values: Mapping[str, Any], source: str, what: str = "the model") -> None:
+    """Make sure that values are what the fields of a dataclass are annotated with, and in their ranges.
+
+    Args:
+        cls: The dataclass; an integer field may have the metadata ``range``, its least and its largest value.
+        values: Name of a field → value, as JSON or TOML give it.
+        source: Where they stand, for the message.
+        what: What they describe, for the message.
+
+    Raises:
+        StripeError: A value is not; the message names the field.
+    """
+    kinds = get_type_hints(cls)
+    for entry in fields(cls):
+        if entry.name not in values:
+            continue
+        value = values[entry.name]
+        low, high = entry.metadata.get("range", (-math.inf, math.inf))
+        # False of NaN, too.
+        if not fits(value, kinds[entry.name]) or (type(value) in (int, float) and not low <= value <= high):
+            shown = repr(value)
+            shown = shown if len(shown) <= 80 else f"{shown[:80]}…"
+            raise StripeError(f"{source}: its description of {what} is damaged: {entry.name} is {shown}")
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value, as JSON, TOML or Python give it, is of an annotated type.
+
+    A list is as good as a tuple, a whole number as a number; but true is no number, though it is one in Python.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(fits(value, each) for each in inner)
+    if origin is Literal:
+        return any(type(value) is type(each) and value == each for each in inner)
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return isinstance(value, list | tuple) and len(value) == len(inner) and all(map(fits, value, inner))
+    if origin in (list, tuple):
+        return isinstance(value, list | tuple) and all(fits(each, inner[0]) for each in value)
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, origin or kind)
+
+
+def in_words(kind: Any) -> str:
+    """An annotated type, as a message names it.
+
+    Example:
+        >>> in_words(tuple[float, float] | None)
+        'two numbers or None'
+    """
+    inner = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(in_words, inner))
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, inner))
+    words = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", NoneType: "None"}
+    words |= {list: "a list", dict: "a table", tuple: "two numbers", Mapping: "a table"}
+    return words.get(get_origin(kind) or kind, f"a {getattr(kind, '__name__', kind)}")
+
+
+def _part(cls: type, settings: Any, source: str, what: str) -> Any:
+    """ASR or noise as a file describes it, wholly: an entry that is not known, or lacks, is damage."""
+    known = isinstance(settings, Mapping) and set(settings) <= {entry.name for entry in fields(cls)}
+    required = {entry.name for entry in fields(cls) if entry.default is MISSING}
+    if not known or not required <= set(settings):
+        raise StripeError(f"{source}: its description of {what} ({settings!r}) is damaged")
+    refuse_damage(cls, settings, source, what)
+    return cls(**settings)
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    """One finite number per channel, of grey or colour; empty for anything else."""
+    if not isinstance(value, list | tuple) or len(value) not in (1, 3):
+        return ()
+    return tuple(map(float, value)) if all(fits(x, float) and math.isfinite(x) for x in value) else ()

@@ -1,0 +1,181 @@
+"""A run, wholly said: which network is trained on what, and how. Equal configurations are one run."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from stripe.errors import StripeError
+from stripe.models.spec import AsrSpec, Mode, ModelSpec, NoiseSpec, fits, in_words
+from stripe.names import data_name, run_name
+from stripe.training.compute import Precision
+from stripe.training.recipe import RESNET, Recipe
+
+__all__ = ["RunConfig"]
+
+VERSION = 1
+"""Part of every address; to be raised when the same settings come to mean another result."""
+
+_OF_DATA = {"data", "image_size", "train_images", "test_images"}
+"""Which decide the images, and nothing else."""
+
+_OF_ASR = {"where": None, "copies": 1, "psi": None, "psi_fixed": False, "asr_start": "paper"}
+"""What is said of ASR, and what it is where nothing is said."""
+
+_OF_NETWORK = {"model", "mode", "attention", *_OF_ASR, "noise", "noise_random", "num_classes", "args"}
+"""What `RunConfig.spec` says in its own way."""
+
+_LATER = {"accumulate": 1, "ema": None}
+"""What the first release's addresses did not know, and what it was then."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that determines the result of a training.
+
+    Attributes:
+        model: The network's name, as for `stripe.models.build`.
+        data: What to train on, as for `stripe.data.load`.
+        recipe: How to optimise; ``RESNET.scaled(12)`` for twelve epochs. Its batches are those of all processes. None:
+            not at all, for published weights that are taken as they are.
+        mode: ``none``, ``attention`` (κ in the network), ``asr`` (ASR(κ) instead) or ``both`` (the paper's table 4);
+            None: ``attention`` where ``attention`` is given, else ``none``.
+        attention: κ, a name of `stripe.attention.ATTENTION`; SE where the mode needs one and none is given.
+        where: After which layers ASR goes, a pattern of names; None: where the paper puts it.
+        copies: δ, how many ASR at each place (table 7).
+        psi: ψ's first value: a number, ``"C0.1"`` or ``"N0.3"`` (tables 8 and 13); None: the paper's.
+        psi_fixed: Whether ψ stays as it is (table 8).
+        asr_start: ``alive``: ASR that could not learn is drawn again; ``paper``: it stays, and a warning says so.
+        noise: N_a and N_b, which disturb every batch normalisation (table 9); 1, 0 is no noise.
+        noise_random: Standard deviation of N_a and N_b over the channels, drawn once.
+        num_classes: Outputs of the classifier; None: as many as the data has.
+        args: Further arguments of the model's constructor.
+        pretrained: Begin from published weights (``torchvision:``, ``timm:``).
+        select: What the best epoch is chosen by: ``val``, a tenth of the training images, which are held out (the same
+            for every seed); or ``test``, the test split itself, as the official logs do, and nothing is held out.
+        accumulate: In how many parts, one after the other, a batch is computed, where it does not fit the memory.
+        ema: Decay of an exponential moving average of the weights, updated after each step, which is scored, captured
+            and saved instead of them; None: there is none.
+        seed: Decides the initial weights, order, augmentation and the captured images.
+        images_per_epoch: Train on so many random images in each epoch; None: all.
+        capture: Record the attention for so many test images after each epoch; 0: none.
+        precision: Of convolutions and matrix products; None: bfloat16 on GPUs that have it, else float32.
+        image_size: Side in pixels; None: that of the data, or what a third-party network expects.
+        train_images: The training images are so many of the data set's; None: all.
+        test_images: The same of the test images.
+
+    Raises:
+        StripeError: A setting is out of its range, or settings make no sense together; the message names them.
+
+    Example:
+        >>> RunConfig("resnet83", "cifar10", mode="asr", attention="eca", seed=1).spec.asr.attention
+        'eca'
+    """
+
+    model: str = "resnet29"
+    data: str = "shapes"
+    recipe: Recipe | None = RESNET
+    mode: Mode | None = None
+    attention: str = "none"
+    where: str | None = None
+    copies: int = 1
+    psi: float | str | None = None
+    psi_fixed: bool = False
+    asr_start: Literal["paper", "alive"] = "paper"
+    noise: tuple[float, float] = (1.0, 0.0)
+    noise_random: float = 0.0
+    num_classes: int | None = None
+    args: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    pretrained: bool = False
+    select: Literal["val", "test"] = "val"
+    accumulate: int = 1
+    ema: float | None = None
+    seed: int = 0
+    images_per_epoch: int | None = None
+    capture: int = 0
+    precision: Precision | None = None
+    image_size: int | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in (None, *get_args(Mode)):
+            raise StripeError(f"unknown mode {self.mode!r}; there are {', '.join(get_args(Mode))}")
+        object.__setattr__(self, "args", _plain(self.args or {}))
+        kinds = get_type_hints(type(self))
+        for name, kind in kinds.items():
+            if not fits(value := getattr(self, name), kind):
+                raise StripeError(f"{name} is {value!r}; it must be {in_words(kind)}.")
+        object.__setattr__(self, "noise", tuple(map(float, self.noise)))
+        if self.accumulate < 1:
+            raise StripeError(f"accumulate is {self.accumulate}; a batch is computed in at least one part.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise StripeError(f"ema is {self.ema}; the decay of a moving average is between 0 and 1, as 0.999.")
+        of_asr = ", ".join(name for name, default in _OF_ASR.items() if getattr(self, name) != default)
+        if of_asr and self.spec.asr is None:
+            raise StripeError(
+                f"{of_asr}: a setting of ASR, and there is none in mode {self.spec.mode}; say --mode asr or both"
+            )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network."""
+        mode = self.mode or ("none" if self.attention == "none" else "attention")
+        kappa = "se" if self.attention == "none" else self.attention
+        asr = AsrSpec(kappa, self.where, self.psi, not self.psi_fixed, self.copies, start=self.asr_start)
+        noisy = self.noise != (1.0, 0.0) or self.noise_random != 0
+        return ModelSpec(
+            model=self.model,
+            attention=kappa if mode in {"attention", "both"} else "none",
+            asr=asr if mode in {"asr", "both"} else None,
+            noise=NoiseSpec(*self.noise, self.noise_random) if noisy else None,
+            num_classes=self.num_classes,
+            args=self.args,
+        )
+
+    @property
+    def epochs(self) -> int:
+        """Of the training; 0 where published weights are taken as they are."""
+        return self.recipe.epochs if self.recipe else 0
+
+    def description(self, num_classes: int = 1) -> dict[str, Any]:
+        """The network as files describe it, where the configuration leaves the number of classes to the data."""
+        spec = self.spec
+        return (spec if self.num_classes is not None else replace(spec, num_classes=num_classes)).to_meta()
+
+    def training(self) -> dict[str, Any]:
+        """How the network is trained: the settings that are neither its own nor the data's, ready for JSON."""
+        names = [entry.name for entry in fields(self) if entry.name not in _OF_DATA | _OF_NETWORK]
+        return {name: getattr(self, name) for name in names} | {"recipe": self.recipe and self.recipe.settings()}
+
+    def address(self, data: Mapping[str, Any]) -> str:
+        """A name for the run's directory, as ``resnet29-se-cifar10-1a2b3c4d``.
+
+        The digits are the first of the SHA-256 of all settings and of what is known of the data, as JSON. Settings that
+        mean the same network have the same address.
+
+        Args:
+            data: What determines the images, see `stripe.data.Data.attrs`.
+        """
+        described = self.description()
+        own = {key: getattr(self, key) for key in ("copies", "psi", "psi_fixed", "noise_random")} | self.training()
+        own = {key: value for key, value in own.items() if key not in _LATER or value != _LATER[key]}
+        settings = {**own, **described, "data": dict(data), "version": VERSION}
+        text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        # ``shapes:seed=3`` → ``shapes``; ``folder:cifar`` → ``cifar``.
+        of_data = data_name(str(data["spec"])).removeprefix("folder ").partition(":")[0]
+        words = [run_name(described), "published" if self.recipe is None else "", of_data]
+        readable = "-".join(re.sub(r"[^\w.]+", "-", word).strip("-") for word in words if word)
+        return f"{readable}-{digest[:8]}"
+
+
+def _plain(args: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's arguments as a checkpoint can hold them, to build the model again."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(args))
+    except TypeError as error:
+        raise StripeError(f"The model's arguments must be numbers, texts, lists or truth values: {error}.") from None
+    return plain
