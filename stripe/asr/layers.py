@@ -7,6 +7,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from stripe.asr.value import ASR
+from stripe.models.frozen_norm import is_frozen_norm
 
 __all__ = ["Scale", "channels_of", "foldable", "has_asr", "parametrizations", "tensors_of"]
 
@@ -22,7 +23,7 @@ CHANNELS: dict[type[nn.Module], str] = {
     _ConvTransposeNd: "out_channels",
     nn.Linear: "out_features",
 }
-KINDS = "batch, instance, group and layer norm, convolutions, transposed convolutions and linear layers"
+KINDS = "batch (frozen, too), instance, group and layer norm, convolutions, transposed convolutions and linear layers"
 
 
 class Scale(nn.Module):
@@ -60,18 +61,22 @@ class Scale(nn.Module):
 
 def foldable(layer: nn.Module) -> bool:
     """Whether the layer is of a kind that an attention value can be folded into."""
-    return isinstance(layer, tuple(CHANNELS))
+    return isinstance(layer, tuple(CHANNELS)) or is_frozen_norm(layer)
 
 
 def channels_of(layer: nn.Module) -> int:
     """C, the number of output channels (features) of a foldable layer."""
+    if is_frozen_norm(layer):
+        assert isinstance(layer.weight, Tensor)
+        return len(layer.weight)
     channels = getattr(layer, next(name for kind, name in CHANNELS.items() if isinstance(layer, kind)))
     return int(channels[-1] if isinstance(channels, tuple) else channels)
 
 
 def tensors_of(layer: nn.Module) -> list[str]:
     """What there is to scale: ``weight`` and, where the layer has one, ``bias``."""
-    return [name for name in ("weight", "bias") if layer._parameters.get(name) is not None]
+    owned = {**layer._buffers, **layer._parameters} if is_frozen_norm(layer) else layer._parameters
+    return [name for name in ("weight", "bias") if owned.get(name) is not None]
 
 
 def parametrizations(layer: nn.Module) -> dict[str, list[nn.Module]]:

@@ -47,7 +47,8 @@ def resolve(model: nn.Module, groups: Sequence[tuple[str, ...]]) -> list[Group]:
         StripeError: A name is unknown or means a layer of another group, a layer cannot be scaled, shares its weight
             with another, or has another number of channels than the rest of its group.
     """
-    uses = Counter(id(tensor) for module in model.modules() for tensor in module._parameters.values())
+    own = [(*module._parameters.values(), *module._buffers.values()) for module in model.modules()]
+    uses = Counter(id(tensor) for tensors in own for tensor in tensors)
     seen: dict[nn.Module, str] = {}
     found = []
     for names in groups:
@@ -56,7 +57,7 @@ def resolve(model: nn.Module, groups: Sequence[tuple[str, ...]]) -> list[Group]:
             if target.layer in seen:
                 raise StripeError(f"{target.name} is named twice as a place of ASR (as {seen[target.layer]} before)")
             seen[target.layer] = target.name
-            tied = [name for name in target.tensors if uses[id(target.layer._parameters[name])] > 1]
+            tied = [name for name in target.tensors if uses[id(getattr(target.layer, name))] > 1]
             if tied:
                 raise StripeError(
                     f"{target.name} shares its {tied[0]} with another layer, which fusing would scale, too; untie "
@@ -95,7 +96,7 @@ def _check(name: str, layer: nn.Module) -> None:
             f"{name} is already parametrized ({found}); fusing would take that away too, so remove it first"
         )
     for tensor in ("weight", "bias"):
-        if tensor not in layer._parameters and getattr(layer, tensor, None) is not None:
+        if tensor not in tensors_of(layer) and getattr(layer, tensor, None) is not None:
             raise StripeError(
                 f"{name} computes its {tensor} from others (old weight norm, pruning …); make that permanent first"
             )
