@@ -8,6 +8,7 @@ from torch import nn
 
 from stripe import asr, models
 from stripe.attention import ATTENTION
+from stripe.data import ImageSize, parse_size
 from stripe.errors import StripeError
 from stripe.models import checkpoint
 from stripe.models.checkpoint.reading import SUFFIXES
@@ -74,12 +75,14 @@ class Variant:
         """Whether the backbone is a file."""
         return self.backbone.endswith(SUFFIXES)
 
-    def image_size(self) -> int | None:
-        """Side in pixels of the images that it is made for; None where that is not known."""
+    def image_size(self) -> ImageSize | None:
+        """Height and width in pixels of the images that it is made for; None where that is not known."""
         if not self.is_checkpoint:
             return models.native_image_size(self.backbone)
         meta = checkpoint.read(self.backbone).meta
-        return meta.get("image_size") or models.native_image_size(str(meta["model"])) if "model" in meta else None
+        if said := meta.get("image_size"):
+            return parse_size(said) if "model" in meta else None
+        return models.native_image_size(str(meta["model"])) if "model" in meta else None
 
     def build(self, num_classes: int | None = None) -> nn.Module:
         """The network in evaluation mode, on the CPU, with random weights where it is no checkpoint.

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from stripe.data.size import parse_size, sides
 from stripe.errors import StripeError
 
 __all__ = ["META_KEY", "check_meta"]
@@ -14,7 +15,7 @@ META_TYPES: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "attention": (str,),
     "num_classes": (int,),
-    "image_size": (int,),
+    "image_size": (int, str),
     "args": (dict,),
     "data": (str,),
     "classes": (list,),
@@ -27,10 +28,13 @@ META_TYPES: dict[str, tuple[type, ...]] = {
 # What numbers can be; others are damage, and would only be noticed when memory ends.
 RANGES: dict[str, tuple[float, float]] = {
     "num_classes": (1, 1 << 20),
-    "image_size": (1, 1 << 14),
     "epoch": (0, 1 << 31),
     "learning_rate": (0, 1e6),
 }
+
+
+LARGEST = 1 << 14
+"""Pixels of a side of an image."""
 
 
 def check_meta(meta: Any, path: Path) -> None:
@@ -53,9 +57,19 @@ def check_meta(meta: Any, path: Path) -> None:
         fine = isinstance(value, types) and (not isinstance(value, bool) or bool in types)
         if fine and key in RANGES:
             fine = RANGES[key][0] <= value <= RANGES[key][1]  # false of NaN, too
+        if fine and key == "image_size":
+            fine = _is_size(value)
         if fine and key == "classes":
             fine = all(isinstance(name, str) for name in value)
         if not fine:
             shown = repr(value)
             shown = shown if len(shown) <= 80 else f"{shown[:80]}…"
             raise StripeError(f"{path}: its description (header entry {META_KEY!r}) is damaged: {key} is {shown}")
+
+
+def _is_size(value: int | str) -> bool:
+    """Whether it is the size of images: a number, or height and width as ``"48x192"``."""
+    try:
+        return max(sides(parse_size(value))) <= LARGEST
+    except StripeError:
+        return False
