@@ -6,7 +6,7 @@ inputs does. Nothing is compared and no value is looked at, so that it holds for
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -81,11 +81,16 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Args:
         model: The network, whose parameters, buffers and other tensors depend on no image.
+
+    Attributes:
+        escaped: Whether values of the images have gone where no operator is seen.
+        apart: The number of images where each came as a tensor of its own; 0 where they came as one batch.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.escaped = False
+        self.apart = 0
         self._state: dict[int, tuple[StorageWeakRef, int]] = {}  # of a storage; held weakly so that none is reused
         self._known: dict[_Key, _Known] = {}
         self._parameters: set[int] = set()
@@ -155,9 +160,19 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if storage is not None:
                 before = self._state.get(storage._cdata)
                 self._set(storage, max(state, before[1] if before else CLEAN))
+                if name == "copy" and state and output.numel() * output.element_size() < storage.nbytes():
+                    self._forget_copies(storage)
             if state or name in _CONSTANTS or name == "expand":
                 self._known[_key(output)] = _Known(found, origin)
         return result
+
+    def _forget_copies(self, storage: Any) -> None:
+        """A tensor that was constant, into part of which something was written, holds copies no more."""
+        for key, known in self._known.items():
+            if key[0] == storage._cdata and any(map(ax.is_copy, known.axes)):
+                none = ax.unknown(key[2])
+                found = tuple(own if ax.is_copy(axis) else axis for axis, own in zip(known.axes, none, strict=True))
+                self._known[key] = replace(known, axes=found)
 
     def _set(self, storage: Any, state: int) -> None:
         held = self._state.get(storage._cdata)
@@ -236,7 +251,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return ax.concatenated([self.axes(part) for part in args[0]], _dim(args, kwargs, 1), shape)
         if name == "stack":
             dim = _dim(args, kwargs, 1) % len(shape)
-            return (*axes[:dim], ax._axis("branch", shape[dim]), *axes[dim:])
+            role = "image" if dim == 0 and shape[0] == self.apart else "branch"
+            return (*axes[:dim], ax._axis(role, shape[dim]), *axes[dim:])
         if name in ("select", "unbind"):
             dim = (_dim(args, kwargs, 1)) % first.ndim
             return tuple(axis for i, axis in enumerate(axes) if i != dim)

@@ -84,7 +84,8 @@ class _Frame(NamedTuple):
 def _ground(scenes: Scenes, frame: _Frame) -> Array:
     """Sky, earth and clutter, ``(n, 3, height, width)``."""
     place, steepness = scenes.horizon[:, 0, None], scenes.horizon[:, 1, None]
-    below = (1 / (1 + np.exp(-steepness * (frame.down - place * frame.reach[1]))))[:, None, :, None]
+    above = np.minimum(-steepness * (frame.down - place * frame.reach[1]), 80)  # far from it exp would overflow
+    below = (1 / (1 + np.exp(above)))[:, None, :, None]
     sky, earth = scenes.sky[..., None, None], scenes.earth[..., None, None]
     image = np.repeat(sky + below * (earth - sky), len(frame.right), axis=3)
     for k in range(scenes.clutter.shape[1]):
