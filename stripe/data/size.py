@@ -30,10 +30,10 @@ def parse_size(value: Any) -> ImageSize:
         said = re.fullmatch(r"\s*(\d+)\s*(?:[xX×]\s*(\d+)\s*)?", value)
         parts = [int(part) for part in said.groups() if part] if said else None
     try:
-        if isinstance(parts, bool):
-            raise TypeError
         given = list(parts) if isinstance(parts, list | tuple) else [parts]
-        numbers = [operator.index(number) for number in given if not isinstance(number, bool)]
+        if any(isinstance(number, bool) for number in given):
+            raise TypeError
+        numbers = [operator.index(number) for number in given]
         height, width = numbers if len(numbers) == 2 else numbers * 2
     except (TypeError, ValueError):
         raise StripeError(
