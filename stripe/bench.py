@@ -25,8 +25,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stripe.adapter import batch_of, isolated, run
+from stripe.data import ImageSize, parse_size, sides, write_size
 from stripe.devices import describe_machine, pick_device
 from stripe.errors import StripeError
+from stripe.models import input_channels
 from stripe.names import data_name, run_name
 from stripe.plots.runs import by_network, selected_by
 from stripe.progress import track
@@ -45,7 +47,7 @@ SECONDS = 0.2
 def measure(
     variants: Sequence[Variant | str],
     *,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     batch_size: int = 128,
     num_classes: int | None = None,
     device: str | torch.device | None = None,
@@ -55,7 +57,7 @@ def measure(
 
     Args:
         variants: The networks, as for `Variant.parse`. Speeds are also given relative to the first.
-        image_size: Side in pixels. None: what the networks are made for.
+        image_size: Height and width in pixels, one number where they are equal. None: what the networks are made for.
         batch_size: Images per forward pass.
         num_classes: As for `stripe.models.build`.
         device: Where to measure; None: a GPU where there is one.
@@ -79,12 +81,19 @@ def measure(
     chosen = [Variant.parse(variant) if isinstance(variant, str) else variant for variant in variants]
     _refuse(chosen, batch_size, repeats)
     where = pick_device(str(device) if device is not None else None)
-    side = _common_size(chosen) if image_size is None else image_size
+    size = _common_size(chosen) if image_size is None else parse_size(image_size)
     try:
-        images = torch.randn(batch_size, 3, side, side, device=where).contiguous(memory_format=torch.channels_last)
         networks = [_placed(variant.build(num_classes), where) for variant in chosen]
-        flops = [_flops(network, images[:1]) for network in networks]
-        seconds = _take_turns([_passes(network, images) for network in networks], repeats)
+        taken = [input_channels(network) or 3 for network in networks]
+        images = {
+            channels: torch.randn(batch_size, channels, *sides(size), device=where).contiguous(
+                memory_format=torch.channels_last
+            )
+            for channels in dict.fromkeys(taken)
+        }
+        flops = [_flops(network, images[channels][:1]) for network, channels in zip(networks, taken, strict=True)]
+        passes = [_passes(network, images[channels]) for network, channels in zip(networks, taken, strict=True)]
+        seconds = _take_turns(passes, repeats)
     except torch.OutOfMemoryError as error:
         raise StripeError(f"{batch_size} images a pass do not fit into the memory of {where}; take fewer") from error
     rates = batch_size / seconds
@@ -102,7 +111,7 @@ def measure(
         }
     )
     table.attrs.update(
-        {**describe_machine(where), "precision": "float32", "image_size": side, "batch_size": batch_size}
+        {**describe_machine(where), "precision": "float32", "image_size": write_size(size), "batch_size": batch_size}
         | {"num_classes": num_classes, "repeats": repeats}
     )
     return table
@@ -118,12 +127,12 @@ def _refuse(variants: Sequence[Variant], batch_size: int, repeats: int) -> None:
         raise StripeError(f"batch size {batch_size} and {repeats} repeats: both must be at least 1")
 
 
-def _common_size(variants: Sequence[Variant]) -> int:
-    """The side that all the backbones are made for."""
+def _common_size(variants: Sequence[Variant]) -> ImageSize:
+    """The size that all the backbones are made for."""
     sizes = {variant.backbone: variant.image_size() for variant in variants}
     known = set(sizes.values())
     if len(known) > 1 or None in known:
-        said = ", ".join(f"{name} {size or 'unknown'}" for name, size in sizes.items())
+        said = ", ".join(f"{name} {write_size(size) if size else 'unknown'}" for name, size in sizes.items())
         raise StripeError(f"the networks are not made for images of one size ({said}); say it with --image-size")
     size = known.pop()
     assert size is not None

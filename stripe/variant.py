@@ -9,6 +9,7 @@ from torch import nn
 from stripe import asr, checkpoint, models
 from stripe.attention import ATTENTION
 from stripe.checkpoint.reading import SUFFIXES
+from stripe.data import ImageSize
 from stripe.errors import StripeError
 
 __all__ = ["Variant"]
@@ -73,8 +74,8 @@ class Variant:
         """Whether the backbone is a file."""
         return self.backbone.endswith(SUFFIXES)
 
-    def image_size(self) -> int | None:
-        """Side in pixels of the images that it is made for; None where that is not known."""
+    def image_size(self) -> ImageSize | None:
+        """Height and width in pixels of the images that it is made for; None where that is not known."""
         if not self.is_checkpoint:
             return models.native_image_size(self.backbone)
         spec = checkpoint.read(self.backbone).spec

@@ -11,6 +11,7 @@ from stripe.adapter import copy_model
 from stripe.asr.layers import Scale, has_asr, parametrizations
 from stripe.asr.noise import Noise, has_noise
 from stripe.errors import StripeError
+from stripe.models.frozen_norm import is_frozen_norm
 
 __all__ = ["fuse", "values"]
 
@@ -60,7 +61,10 @@ def fuse(model: Model, *, inplace: bool = False) -> Model:
         for tensor in sorted(tensors):  # the bias first, for noise computes it from the weight, too
             remove_parametrizations(layer, tensor, leave_parametrized=True)
         for tensor in tensors:  # and back in the plain layer's order
-            layer._parameters[tensor] = layer._parameters.pop(tensor)
+            if tensor in layer._parameters:
+                layer._parameters[tensor] = layer._parameters.pop(tensor)
+        if is_frozen_norm(layer):  # where they are buffers, in front of the statistics
+            layer._buffers = {name: layer._buffers[name] for name in dict.fromkeys([*tensors, *layer._buffers])}
     logger.info("fused %d layers", len(places))
     return fused
 

@@ -16,6 +16,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from stripe.asr.value import ASR
 from stripe.errors import StripeError
+from stripe.models.frozen_norm import is_frozen_norm
 
 __all__ = [
     "Group",
@@ -41,7 +42,7 @@ CHANNELS: dict[type[nn.Module], str] = {
     _ConvTransposeNd: "out_channels",
     nn.Linear: "out_features",
 }
-KINDS = "batch, instance, group and layer norm, convolutions, transposed convolutions and linear layers"
+KINDS = "batch (frozen, too), instance, group and layer norm, convolutions, transposed convolutions and linear layers"
 
 
 class Scale(nn.Module):
@@ -79,18 +80,22 @@ class Scale(nn.Module):
 
 def foldable(layer: nn.Module) -> bool:
     """Whether the layer is of a kind that an attention value can be folded into."""
-    return isinstance(layer, tuple(CHANNELS))
+    return isinstance(layer, tuple(CHANNELS)) or is_frozen_norm(layer)
 
 
 def channels_of(layer: nn.Module) -> int:
     """C, the number of output channels (features) of a foldable layer."""
+    if is_frozen_norm(layer):
+        assert isinstance(layer.weight, Tensor)
+        return len(layer.weight)
     channels = getattr(layer, next(name for kind, name in CHANNELS.items() if isinstance(layer, kind)))
     return int(channels[-1] if isinstance(channels, tuple) else channels)
 
 
 def tensors_of(layer: nn.Module) -> list[str]:
     """What there is to scale: ``weight`` and, where the layer has one, ``bias``."""
-    return [name for name in ("weight", "bias") if layer._parameters.get(name) is not None]
+    owned = {**layer._buffers, **layer._parameters} if is_frozen_norm(layer) else layer._parameters
+    return [name for name in ("weight", "bias") if owned.get(name) is not None]
 
 
 def parametrizations(layer: nn.Module) -> dict[str, list[nn.Module]]:
@@ -140,7 +145,8 @@ def resolve(model: nn.Module, groups: Sequence[tuple[str, ...]]) -> list[Group]:
         StripeError: A name is unknown or means a layer of another group, a layer cannot be scaled, shares its weight
             with another, or has another number of channels than the rest of its group.
     """
-    uses = Counter(id(tensor) for module in model.modules() for tensor in module._parameters.values())
+    own = [(*module._parameters.values(), *module._buffers.values()) for module in model.modules()]
+    uses = Counter(id(tensor) for tensors in own for tensor in tensors)
     seen: dict[nn.Module, str] = {}
     found = []
     for names in groups:
@@ -149,7 +155,7 @@ def resolve(model: nn.Module, groups: Sequence[tuple[str, ...]]) -> list[Group]:
             if target.layer in seen:
                 raise StripeError(f"{target.name} is named twice as a place of ASR (as {seen[target.layer]} before)")
             seen[target.layer] = target.name
-            tied = [name for name in target.tensors if uses[id(target.layer._parameters[name])] > 1]
+            tied = [name for name in target.tensors if uses[id(getattr(target.layer, name))] > 1]
             if tied:
                 raise StripeError(
                     f"{target.name} shares its {tied[0]} with another layer, which fusing would scale, too; untie "
@@ -188,7 +194,7 @@ def _check(name: str, layer: nn.Module) -> None:
             f"{name} is already parametrized ({found}); fusing would take that away too, so remove it first"
         )
     for tensor in ("weight", "bias"):
-        if tensor not in layer._parameters and getattr(layer, tensor, None) is not None:
+        if tensor not in tensors_of(layer) and getattr(layer, tensor, None) is not None:
             raise StripeError(
                 f"{name} computes its {tensor} from others (old weight norm, pruning …); make that permanent first"
             )

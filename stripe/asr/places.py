@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from stripe.asr.layers import KINDS, foldable
 from stripe.asr.rule import apply_rule
 from stripe.errors import StripeError
+from stripe.models.frozen_norm import is_frozen_norm
 
 __all__ = ["Groups", "Places", "Where", "find_places", "known_places"]
 
@@ -118,7 +119,7 @@ def _known_parts(model: nn.Module) -> Places | None:
 
 
 def _unknown(model: nn.Module, reason: StripeError) -> StripeError:
-    norms = [name for name, layer in model.named_modules() if isinstance(layer, NORMS)]
+    norms = [name for name, layer in model.named_modules() if isinstance(layer, NORMS) or is_frozen_norm(layer)]
     layers = norms or [name for name, layer in model.named_modules() if name and foldable(layer)]
     middle = layers[len(layers) // 2] if layers else ""
     parent, _, own = middle.rpartition(".")
@@ -211,7 +212,7 @@ def _norms(model: nn.Module, path: str) -> list[str]:
     """Names of the batch normalisations inside a module, without those of its attention."""
     inside = _submodule(model, path).named_modules(prefix=path)
     own = ((name, layer) for name, layer in inside if ATTENTION_NAMES.isdisjoint(name.split(".")))
-    return [name for name, layer in own if isinstance(layer, _BatchNorm)]
+    return [name for name, layer in own if isinstance(layer, _BatchNorm) or is_frozen_norm(layer)]
 
 
 def _blocks(model: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:

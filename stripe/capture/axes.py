@@ -25,6 +25,7 @@ __all__ = [
     "expanded",
     "is_copy",
     "of_images",
+    "of_one_image",
     "reduced",
     "repeated",
     "reshaped",
@@ -67,6 +68,11 @@ def of_images(shape: Sequence[int]) -> Axes:
     """Axes of a network's input: the images, then (C, H, W) where there are four axes, else not known."""
     names = ("image", "channel", "height", "width") if len(shape) == 4 else ("image",)
     return tuple(_axis(names[i] if i < len(names) else UNKNOWN, size) for i, size in enumerate(shape))
+
+
+def of_one_image(shape: Sequence[int]) -> Axes:
+    """Axes of an image that is a tensor of its own: (C, H, W) where there are three, else not known."""
+    return of_images((1, *shape))[1:]
 
 
 def is_copy(axis: Axis) -> bool:

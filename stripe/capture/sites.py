@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
 from stripe.adapter import Batch, batch_of, eager, ours, run, tensors_in
-from stripe.capture.axes import of_images
+from stripe.capture.axes import of_images, of_one_image
 from stripe.capture.gating import ATTENTION_KINDS, Gating, Shape, classify, strip_expanded
 from stripe.capture.products import Product, product_of
 from stripe.capture.trace import CLEAN, DEPENDENT, REDUCTIONS, Trace
@@ -284,8 +284,12 @@ def _forward(model: nn.Module, batch: Batch) -> list[_Seen]:
 
     def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         watcher.begin()
+        lists = [value for value in (*args, *kwargs.values()) if isinstance(value, list | tuple)]
+        own = {id(tensor) for tensor in tensors_in(lists)}  # images that come one by one
+        trace.apart = len(batch) if own else 0
         for tensor in tensors_in((args, kwargs)):
-            trace.source(tensor, of_images(tensor.shape))
+            axes_of = of_one_image if id(tensor) in own else of_images
+            trace.source(tensor, axes_of(tensor.shape))
 
     handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
     try:

@@ -87,11 +87,16 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Args:
         model: The network, whose parameters, buffers and other tensors depend on no image.
+
+    Attributes:
+        escaped: Whether values of the images have gone where no operator is seen.
+        apart: The number of images where each came as a tensor of its own; 0 where they came as one batch.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.escaped = False
+        self.apart = 0
         self._state: dict[int, tuple[StorageWeakRef, int]] = {}  # of a storage; held weakly so that none is reused
         self._known: dict[_Key, _Known] = {}
         self._views: defaultdict[int, set[_Key]] = defaultdict(set)  # of a storage, those of which something is known
@@ -262,7 +267,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return ax.concatenated([self.axes(part) for part in args[0]], _dim(args, kwargs, 1), shape)
         if name == "stack":
             dim = _dim(args, kwargs, 1) % len(shape)
-            return (*axes[:dim], ax._axis("branch", shape[dim]), *axes[dim:])
+            role = "image" if dim == 0 and shape[0] == self.apart else "branch"
+            return (*axes[:dim], ax._axis(role, shape[dim]), *axes[dim:])
         if name in ("select", "unbind"):
             dim = (_dim(args, kwargs, 1)) % first.ndim
             return tuple(axis for i, axis in enumerate(axes) if i != dim)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stripe.cli.options import device_option, format_option
+from stripe.cli.options import device_option, format_option, image_size_option
 from stripe.cli.outputs import check_output
 from stripe.cli.runs import open_runs
 
@@ -28,7 +28,7 @@ _EXAMPLE = '--models "resnet11, resnet11+se", in quotes, with commas between.'
     help="Networks, with commas between: a backbone, then +se (or another attention), +asr(se), +fused; or a "
     "checkpoint.",
 )
-@click.option("--image-size", type=click.IntRange(8), help="Side of the images. Default: what the networks expect.")
+@image_size_option
 @click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Images a pass.")
 @click.option("--num-classes", type=click.IntRange(1), help="Default: the runs', else what the networks expect.")
 @click.option("--repeats", type=click.IntRange(1), default=10, show_default=True, help="Rounds, in turns.")

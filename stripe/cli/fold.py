@@ -247,12 +247,14 @@ def _select_of_scale(scale: Any) -> str | None:
 
 def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
     """What the network is built, and its images made, from again; ASR and noise are in its weights."""
+    from stripe.data import write_size
+
     told = {
         key: resolved.attrs[key]
         for key in ("model", "attention", "args", "data", "mean", "std")
         if key in resolved.attrs
     }
-    told["image_size"] = resolved.data.image_size
+    told["image_size"] = write_size(resolved.data.image_size)
     if read and names["model_spec"] in (None, read.spec.model):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
     classes = names["num_classes"] or (None if names["pretrained"] else len(resolved.data.classes) or None)

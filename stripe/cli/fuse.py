@@ -11,7 +11,7 @@ from stripe.cli.outputs import check_weights
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from stripe.data import Normalization
+    from stripe.data import ImageSize, Normalization
 
 __all__ = ["command"]
 
@@ -50,7 +50,7 @@ def command(
     data_spec: str | None,
     data_root: str | None,
     download: bool,
-    image_size: int | None,
+    image_size: "ImageSize | None",
     normalize: "Normalization | None",
     channels: int | None,
     num_images: int,
@@ -117,7 +117,7 @@ def _images(
     data_spec: str | None,
     data_root: str | None,
     download: bool,
-    image_size: int | None,
+    image_size: "ImageSize | None",
     normalize: "Normalization | None",
     channels: int | None,
     count: int,
@@ -134,8 +134,7 @@ def _images(
     spec = ModelSpec.from_meta(meta)
     size = image_size or spec.image_size or native_image_size(str(spec.model))
     if data_spec is None:
-        size = size or 224
-        shape = (count, channels or input_channels(network) or 3, size, size)
+        shape = (count, channels or input_channels(network) or 3, *datasets.sides(datasets.parse_size(size or 224)))
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     data = datasets.load(data_spec, root=data_root, download=download, image_size=size)
     data = fed_as(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stripe.cli.options import channels_option, format_option, model_options
+from stripe.cli.options import channels_option, format_option, image_size_option, model_options
 from stripe.cli.tables import print_records
 from stripe.errors import StripeError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from stripe.capture import Site
+    from stripe.data import ImageSize
 
 __all__ = ["command"]
 
@@ -23,13 +24,13 @@ __all__ = ["command"]
 @click.command()
 @click.argument("capture", required=False, type=click.Path(path_type=Path))
 @model_options
-@click.option("--image-size", type=click.IntRange(8), help="Side of the images. Default: what the model expects.")
+@image_size_option
 @channels_option
 @format_option
 def command(
     capture: Path | None,
     model_spec: str | None,
-    image_size: int | None,
+    image_size: "ImageSize | None",
     channels: int | None,
     output_format: str,
     **model: Any,
@@ -81,7 +82,7 @@ def _of_capture(path: Path) -> list[dict[str, Any]]:
 
 def _of_model(
     spec: str,
-    image_size: int | None,
+    image_size: "ImageSize | None",
     channels: int | None,
     attention: str | None,
     num_classes: int | None,
@@ -90,6 +91,7 @@ def _of_model(
 ) -> "list[Site]":
     from stripe import models
     from stripe.capture import discover_unbuilt
+    from stripe.data import sides
 
     if pretrained:
         raise StripeError("--pretrained does not change which sites there are; leave it away.")
@@ -98,7 +100,7 @@ def _of_model(
         return models.build(spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args))
 
     size = image_size or models.native_image_size(spec) or 224
-    return discover_unbuilt(build, (2, channels or _channels(spec, build, dict(model_args)), size, size))
+    return discover_unbuilt(build, (2, channels or _channels(spec, build, dict(model_args)), *sides(size)))
 
 
 def _channels(spec: str, build: "Callable[[], nn.Module]", args: dict[str, Any]) -> int:

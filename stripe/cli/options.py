@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from stripe.data import Normalization
+    from stripe.data import ImageSize, Normalization
 
 __all__ = [
     "KeyValue",
@@ -14,6 +14,7 @@ __all__ = [
     "data_options",
     "device_option",
     "format_option",
+    "image_size_option",
     "model_options",
     "precision_option",
     "split_option",
@@ -60,6 +61,29 @@ class NormalizationType(click.ParamType["Normalization"]):
             return parse_normalization(str(value))
         except StripeError as error:
             self.fail(str(error), param, ctx)
+
+
+SMALLEST = 8
+"""Pixels of a side of an image; below, most networks have nothing left to convolve."""
+
+
+class ImageSizeType(click.ParamType["ImageSize"]):
+    """A side, or height and width."""
+
+    name = "SIDE|HEIGHTxWIDTH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "ImageSize":
+        """Parse one."""
+        from stripe.data import parse_size, sides
+        from stripe.errors import StripeError
+
+        try:
+            size = parse_size(value)
+        except StripeError as error:
+            self.fail(str(error), param, ctx)
+        if min(sides(size)) < SMALLEST:
+            self.fail(f"{value} is too small: each side must be at least {SMALLEST} pixels.", param, ctx)
+        return size
 
 
 def _apply(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command]:
@@ -116,11 +140,7 @@ def data_options(function: Command) -> Command:
                 help="Where torchvision's data sets lie. Default: $STRIPE_DATA, then ./data.",
             ),
             click.option("--download", is_flag=True, help="Fetch the data set when it is not there."),
-            click.option(
-                "--image-size",
-                type=click.IntRange(8),
-                help="Side of the images in pixels. Default: what the model expects.",
-            ),
+            image_size_option,
             click.option(
                 "--normalize",
                 type=NormalizationType(),
@@ -130,6 +150,15 @@ def data_options(function: Command) -> Command:
             ),
             channels_option,
         ]
+    )(function)
+
+
+def image_size_option(function: Command) -> Command:
+    """``--image-size``."""
+    return click.option(
+        "--image-size",
+        type=ImageSizeType(),
+        help="Of the images in pixels: a side, or height x width as 48x192. Default: what the model expects.",
     )(function)
 
 

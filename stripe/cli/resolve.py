@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from stripe.checkpoint import Checkpoint
-    from stripe.data import Data, Normalization, Split
+    from stripe.data import Data, ImageSize, Normalization, Split
     from stripe.data.base import IntArray
 
 __all__ = ["Resolved", "fed_as", "resolve", "take_images", "weights_without_checkpoint"]
@@ -46,7 +46,7 @@ def resolve(
     data_spec: str | None,
     data_root: str | None,
     download: bool,
-    image_size: int | None,
+    image_size: "ImageSize | None",
     normalize: "Normalization | None",
     channels: int | None,
     seed: int,

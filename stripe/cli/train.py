@@ -12,7 +12,7 @@ from stripe.cli.train_options import asr_options, effort_options, recipe_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stripe.data import Normalization
+    from stripe.data import ImageSize, Normalization
     from stripe.training import EpochMetrics, Recipe, Run, Schedule
 
 __all__ = ["command"]
@@ -62,7 +62,7 @@ def command(
     data_spec: str | None,
     data_root: str | None,
     download: bool,
-    image_size: int | None,
+    image_size: "ImageSize | None",
     normalize: "Normalization | None",
     channels: int | None,
     out: Path,

@@ -4,16 +4,21 @@ from stripe.data.base import Batches, Data, Split
 from stripe.data.choose import choose_images
 from stripe.data.load import load
 from stripe.data.normalization import Normalization, normalization_of, parse_normalization
+from stripe.data.size import ImageSize, parse_size, sides, write_size
 from stripe.data.train import train_batches
 
 __all__ = [
     "Batches",
     "Data",
+    "ImageSize",
     "Normalization",
     "Split",
     "choose_images",
     "load",
     "normalization_of",
     "parse_normalization",
+    "parse_size",
+    "sides",
     "train_batches",
+    "write_size",
 ]

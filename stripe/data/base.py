@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stripe.data.normalization import LUMA, Normalization
+from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 
 __all__ = ["Batches", "Data", "Share", "Split"]
@@ -59,16 +60,16 @@ class Batches(ABC):
 
 
 class Split(ABC):
-    """One half of a data set: labelled square images, by index.
+    """One half of a data set: labelled images of one size, by index.
 
     Attributes:
         labels: The class of every image, int64 ``(N,)``; -1 where the data has no classes.
         paths: A name for every image: its file relative to the data set's folder, or ``test/00017`` where
             the images are no files. As Python decodes file names: bytes that are not UTF-8 are surrogates.
-        image_size: Height and width in pixels of every image that comes out.
+        image_size: Height and width in pixels of every image that comes out, one number where they are square.
     """
 
-    def __init__(self, labels: npt.ArrayLike, paths: list[str], image_size: int) -> None:
+    def __init__(self, labels: npt.ArrayLike, paths: list[str], image_size: ImageSize) -> None:
         self.labels: IntArray = np.asarray(labels, dtype=np.int64)
         self.paths = paths
         self.image_size = image_size
@@ -108,7 +109,7 @@ class Data:
     Attributes:
         spec: The name that loads it again.
         classes: Names of the classes; a label is a position in here. Empty where the images have none.
-        image_size: Height and width in pixels of every image.
+        image_size: Height and width in pixels of every image, one number where they are square.
         mean: Mean that `normalize` subtracts, of images in 0..1: of R, G and B, or of the one grey channel.
         std: Standard deviation that `normalize` divides by, likewise.
         train: The images to train on.
@@ -120,7 +121,7 @@ class Data:
 
     spec: str
     classes: tuple[str, ...]
-    image_size: int
+    image_size: ImageSize
     mean: tuple[float, ...]
     std: tuple[float, ...]
     train: Split

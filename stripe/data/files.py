@@ -1,4 +1,4 @@
-"""Image files: whatever they hold, they come out as square RGB."""
+"""Image files: whatever they hold, they come out as RGB of one size."""
 
 from functools import cache
 from io import BytesIO
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
 from stripe.data.base import IntArray
 from stripe.data.images import Images
+from stripe.data.size import ImageSize, sides
 from stripe.errors import StripeError
 
 __all__ = ["FileImages", "common_size", "is_image_name"]
@@ -25,7 +26,8 @@ OPTIONAL = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}
 class FileImages(Images):
     """Image files, decoded with Pillow.
 
-    `read` scales the short side to ``size / crop_fraction`` (bilinear, antialiased) and cuts out the centre.
+    `read` scales images until they just cover ``size / crop_fraction`` (bilinear, antialiased), which for square ones
+    is the length of the short side, and cuts out the centre.
     Whatever they hold becomes 8-bit RGB, of films the first picture; transparency is dropped, and the orientation
     that a camera noted (EXIF) is applied. Whole numbers of more than 8 bits are scaled by the range that they are
     of: 16 bits, 12 where no value in the image is above 4095, 8 where none is above 255. Floating-point numbers are
@@ -41,7 +43,9 @@ class FileImages(Images):
             ImageNet (256 → 224).
     """
 
-    def __init__(self, root: Path, paths: list[str], size: int, *, varied: bool, crop_fraction: float = 1.0) -> None:
+    def __init__(
+        self, root: Path, paths: list[str], size: ImageSize, *, varied: bool, crop_fraction: float = 1.0
+    ) -> None:
         self.size, self.varied = size, varied
         self._root, self._paths, self._crop_fraction = root, paths, crop_fraction
 
@@ -50,11 +54,12 @@ class FileImages(Images):
 
     def read(self, indices: IntArray) -> Tensor:
         """See `Images.read`."""
-        images = [np.asarray(self._square(self._decode(int(index), reduced=True))) for index in indices]
+        images = [np.asarray(self._fitted(self._decode(int(index), reduced=True))) for index in indices]
         return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
 
-    def _square(self, image: Image.Image) -> Image.Image:
-        size, bleed = (self.size, self.size), (1 - self._crop_fraction) / 2
+    def _fitted(self, image: Image.Image) -> Image.Image:
+        height, width = sides(self.size)
+        size, bleed = (width, height), (1 - self._crop_fraction) / 2
         if image.size == size and not bleed:
             return image  # saves a third of the time for sets of small images
         return ImageOps.fit(image, size, Image.Resampling.BILINEAR, bleed=bleed)
@@ -70,13 +75,19 @@ class FileImages(Images):
         try:
             # Read at once: many small reads would hand the interpreter lock to and fro between the threads.
             with Image.open(BytesIO(path.read_bytes())) as image:
-                least = int(self.size / self._crop_fraction) + 1
-                if reduced and min(image.size) > 2 * least:
-                    image.draft(None, (least, least))  # decodes a JPEG at 1/2, 1/4 or 1/8, much faster
+                height, width = (int(side / self._crop_fraction) + 1 for side in sides(self.size))
+                least = (height, width) if _lies(image) else (width, height)
+                if reduced and all(there > 2 * side for there, side in zip(image.size, least, strict=True)):
+                    image.draft(None, least)  # decodes a JPEG at 1/2, 1/4 or 1/8, much faster
                 ImageOps.exif_transpose(image, in_place=True)
                 return _to_rgb(image)
         except Exception as error:  # decoders raise whatever they like on broken files
             raise _unreadable(path, error) from None
+
+
+def _lies(image: Image.Image) -> bool:
+    """Whether the camera noted that the image has to be turned by 90°."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
 
 
 def common_size(root: Path, paths: list[str]) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from stripe.data.base import Data, Split
 from stripe.data.classfolders import Files, find_images
 from stripe.data.files import FileImages, common_size
 from stripe.data.normalization import IMAGENET
+from stripe.data.size import ImageSize, inscribed, sides, write_size
 from stripe.data.splits import MEMORY_LIMIT, make_split
 from stripe.errors import StripeError
 
@@ -25,7 +26,7 @@ SAMPLE = 200
 """The headers that are read to see whether all images are of one size."""
 
 
-def load_folder(path: Path, *, image_size: int | None = None, memory_limit: int = MEMORY_LIMIT) -> Data:
+def load_folder(path: Path, *, image_size: ImageSize | None = None, memory_limit: int = MEMORY_LIMIT) -> Data:
     """Images in class folders, ``PATH/<class>/…`` or ``PATH/train/<class>/…`` and ``PATH/test/<class>/…``, or without.
 
     The halves may be called ``train`` or ``training``, and ``test``, ``testing``, ``val``, ``valid`` or ``validation``,
@@ -38,11 +39,12 @@ def load_folder(path: Path, *, image_size: int | None = None, memory_limit: int 
     are then the same, all of them.
 
     Images keep their size where all have the same, and it is small (a short side of up to 128 pixels; the
-    headers of 200 images decide). Others are scaled to ``image_size``, 224 by default: short side, then centre crop.
+    headers of 200 images decide), and are square then: their centre. Others are scaled until they just cover
+    ``image_size``, 224 by default, and their centre is cut out. Nothing is distorted.
 
     Args:
         path: The folder.
-        image_size: Height and width in pixels.
+        image_size: Height and width in pixels, or one number for square ones.
         memory_limit: Bytes up to which a split is decoded into memory.
 
     Raises:
@@ -58,14 +60,17 @@ def load_folder(path: Path, *, image_size: int | None = None, memory_limit: int 
     every = [name for files in (*found.train, *found.test) for name in files]
     evenly = np.linspace(0, len(every) - 1, min(SAMPLE, len(every))).astype(int)
     common = common_size(path, [every[i] for i in evenly])
-    stored = min(common) if common and min(common) <= SMALL else None
-    image_size = image_size or stored or PHOTO_SIZE
+    stored = common[::-1] if common and min(common) <= SMALL else None
+    image_size = image_size or (min(stored) if stored else PHOTO_SIZE)
+    held = image_size
+    if stored and any(wanted > there for wanted, there in zip(sides(image_size), stored, strict=True)):
+        held = inscribed(image_size, stored)  # enlarged only when they come out
 
     def split(files: Files, *, training: bool) -> Split:
         numbers = np.arange(len(files)) if found.labelled else [-1]
         labels = np.repeat(numbers, [len(names) for names in files])
         names = [name for names in files for name in names]
-        images = FileImages(path, names, min(stored or image_size, image_size), varied=stored is None)
+        images = FileImages(path, names, held, varied=stored is None)
         return make_split(images, labels, names, image_size, training=training, memory_limit=memory_limit)
 
     train, test = split(found.train, training=True), split(found.test, training=False)
@@ -83,7 +88,11 @@ def load_folder(path: Path, *, image_size: int | None = None, memory_limit: int 
         test=test,
         everything=everything,
         # Not the whole path: the images are the same wherever the folder lies.
-        attrs={"spec": f"folder:{path.name}", "image_size": image_size, "files": _digest(found.train, found.test)},
+        attrs={
+            "spec": f"folder:{path.name}",
+            "image_size": write_size(image_size),
+            "files": _digest(found.train, found.test),
+        },
     )
 
 

@@ -16,6 +16,7 @@ from stripe.data.files import FileImages
 from stripe.data.folder import PHOTO_SIZE
 from stripe.data.memory import MemorySplit
 from stripe.data.normalization import NORMALIZATIONS
+from stripe.data.size import ImageSize, write_size
 from stripe.data.splits import MEMORY_LIMIT, make_split
 from stripe.errors import StripeError
 
@@ -50,7 +51,7 @@ def load_torchvision(
     *,
     root: Path,
     download: bool = False,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> Data:
     """A published data set.
@@ -59,7 +60,8 @@ def load_torchvision(
         name: One of `NAMES`.
         root: The folder in which torchvision keeps data sets.
         download: Fetch what is missing (not for ImageNet, which may not be handed on).
-        image_size: Height and width in pixels; the data set's own by default (ImageNet: 224).
+        image_size: Height and width in pixels, or one number for square ones; the data set's own by default
+            (ImageNet: 224).
         memory_limit: Bytes up to which a split of ImageNet is held in memory.
 
     Raises:
@@ -91,7 +93,7 @@ def load_torchvision(
         std=NORMALIZATIONS[name].std,
         train=splits["train"],
         test=splits["test"],
-        attrs={"spec": name, "image_size": image_size},
+        attrs={"spec": name, "image_size": write_size(image_size)},
     )
 
 
@@ -112,7 +114,7 @@ def _missing(name: str, root: Path, folder: str, download: bool, error: Exceptio
     )
 
 
-def _load_imagenet(root: Path, image_size: int, memory_limit: int) -> Data:
+def _load_imagenet(root: Path, image_size: ImageSize, memory_limit: int) -> Data:
     try:
         train, test = (datasets.ImageNet(root, split=half) for half in ("train", "val"))
     except (RuntimeError, OSError) as error:
@@ -139,5 +141,5 @@ def _load_imagenet(root: Path, image_size: int, memory_limit: int) -> Data:
         std=NORMALIZATIONS["imagenet"].std,
         train=split(train, training=True),
         test=split(test, training=False),
-        attrs={"spec": "imagenet", "image_size": image_size},
+        attrs={"spec": "imagenet", "image_size": write_size(image_size)},
     )

@@ -10,6 +10,7 @@ import torchvision.transforms.v2.functional as F
 from torch import Tensor
 
 from stripe.data.base import IntArray
+from stripe.data.size import ImageSize, inscribed, sides
 from stripe.progress import track
 
 __all__ = ["Images", "cpu_count", "read_all", "resize"]
@@ -23,7 +24,7 @@ class Images(ABC):
         varied: The originals differ in size (photos): to train on them, crops are cut from the originals.
     """
 
-    size: int
+    size: ImageSize
     varied: bool = False
 
     @abstractmethod
@@ -31,7 +32,7 @@ class Images(ABC):
 
     @abstractmethod
     def read(self, indices: IntArray) -> Tensor:
-        """These images, uint8 ``(n, 3, size, size)``, independent of which others are read with them."""
+        """These images, uint8 ``(n, 3, height, width)``, independent of which others are read with them."""
 
     def original(self, index: int) -> Tensor:
         """One image as large as it is, uint8 ``(3, height, width)``."""
@@ -39,7 +40,8 @@ class Images(ABC):
 
     def num_bytes(self) -> int:
         """Memory that all images take once they are decoded."""
-        return len(self) * 3 * self.size**2
+        height, width = sides(self.size)
+        return len(self) * 3 * height * width
 
 
 def cpu_count() -> int:
@@ -53,12 +55,13 @@ def read_all(images: Images, indices: IntArray, description: str) -> Tensor:
     """Read many images on all cores, with a progress bar.
 
     Returns:
-        uint8 ``(len(indices), 3, size, size)``.
+        uint8 ``(len(indices), 3, height, width)``.
     """
+    height, width = sides(images.size)
     with torch.inference_mode(False):  # threads write into it, which an inference tensor forbids
-        out = torch.empty((len(indices), 3, images.size, images.size), dtype=torch.uint8)
+        out = torch.empty((len(indices), 3, height, width), dtype=torch.uint8)
     # Small enough that intermediate values stay in the cache, large enough that a call's cost does not show.
-    step = max(1, min(128, 2**17 // images.size**2))
+    step = max(1, min(128, 2**17 // (height * width)))
     starts = range(0, len(indices), step)
 
     def read(start: int) -> None:
@@ -75,9 +78,17 @@ def read_all(images: Images, indices: IntArray, description: str) -> Tensor:
     return out
 
 
-def resize(images: Tensor, size: int) -> Tensor:
-    """Square images at another size (bilinear, antialiased): uint8 ``(N, 3, size, size)``, any device."""
-    if images.shape[-1] == size:
+def resize(images: Tensor, size: ImageSize) -> Tensor:
+    """Images at another size (bilinear, antialiased); of other proportions the centre is cut out before.
+
+    Args:
+        images: uint8 ``(N, 3, H, W)``, on any device.
+        size: Height and width of what comes out.
+    """
+    there = (images.shape[-2], images.shape[-1])
+    if there == sides(size):
         return images
-    resized: Tensor = F.resize(images, [size, size], antialias=True)
+    height, width = sides(inscribed(size, there))
+    top, left = (there[0] - height) // 2, (there[1] - width) // 2
+    resized: Tensor = F.resize(images[..., top : top + height, left : left + width], list(sides(size)), antialias=True)
     return resized

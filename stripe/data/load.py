@@ -7,6 +7,7 @@ from stripe.data.base import Data
 from stripe.data.folder import load_folder
 from stripe.data.from_torchvision import NAMES, load_torchvision
 from stripe.data.shapes import load_shapes
+from stripe.data.size import ImageSize, parse_size
 from stripe.data.splits import MEMORY_LIMIT
 from stripe.errors import StripeError
 
@@ -18,7 +19,7 @@ def load(
     *,
     root: str | os.PathLike[str] | None = None,
     download: bool = False,
-    image_size: int | None = None,
+    image_size: ImageSize | str | None = None,
     seed: int | None = None,
     center_bias: float | None = None,
     memory_limit: int = MEMORY_LIMIT,
@@ -39,7 +40,8 @@ def load(
         spec: Which data set.
         root: Where torchvision's data sets lie; the environment variable ``STRIPE_DATA`` by default, else ``data``.
         download: Fetch a torchvision data set that is not there.
-        image_size: Height and width in pixels; each data set has its own default.
+        image_size: Height and width in pixels, as ``(48, 192)`` or ``"48x192"``, or one number for square images; each
+            data set has its own default.
         seed: Of ``shapes``; the same as ``shapes:seed=…``. The other data sets do not depend on it.
         center_bias: Of ``shapes``; the same as ``shapes:center_bias=…``.
         memory_limit: Bytes of decoded images up to which a split is held in memory, 2 GiB by default.
@@ -57,20 +59,19 @@ def load(
         >>> images.shape, images.dtype, data.normalize(images).dtype
         (torch.Size([20, 3, 32, 32]), torch.uint8, torch.float32)
     """
-    if image_size is not None and image_size < 1:
-        raise StripeError(f"The image size is {image_size}; it must be at least 1 pixel.")
+    size = None if image_size is None else parse_size(image_size)
     name, _, rest = spec.partition(":")
     if center_bias is not None and name != "shapes":
         raise StripeError(f"center_bias is a setting of shapes; {spec} has none.")
     if name == "shapes":
         given = {"seed": seed, "center_bias": center_bias}
         options = _options(spec, rest) | {key: str(value) for key, value in given.items() if value is not None}
-        return load_shapes(options, image_size=image_size, memory_limit=memory_limit)
+        return load_shapes(options, image_size=size, memory_limit=memory_limit)
     if name == "folder" and rest:
-        return load_folder(Path(rest), image_size=image_size, memory_limit=memory_limit)
+        return load_folder(Path(rest), image_size=size, memory_limit=memory_limit)
     if spec in NAMES:
         folder = Path(root or os.environ.get("STRIPE_DATA") or "data").expanduser().absolute()
-        return load_torchvision(spec, root=folder, download=download, image_size=image_size, memory_limit=memory_limit)
+        return load_torchvision(spec, root=folder, download=download, image_size=size, memory_limit=memory_limit)
     raise StripeError(f"There is no data set {spec!r}. Use shapes, folder:PATH, {', '.join(NAMES)}.")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from stripe.data.augment import crop_and_flip, draw_crops
 from stripe.data.base import Batches, IntArray, Share, Split
 from stripe.data.images import Images, read_all, resize
+from stripe.data.size import ImageSize
 
 __all__ = ["MemorySplit"]
 
@@ -22,19 +23,19 @@ class MemorySplit(Split):
     resized as it leaves, so that CIFAR for a network of 224 pixels takes no more memory than CIFAR.
 
     Args:
-        images: What decodes the images, or all of them, uint8 ``(N, 3, size, size)``.
+        images: What decodes the images, or all of them, uint8 ``(N, 3, height, width)``.
         labels: The class of every image, ``(N,)``.
         paths: A name for every image.
         image_size: Height and width in pixels of the images that come out.
     """
 
-    def __init__(self, images: Images | Tensor, labels: npt.ArrayLike, paths: list[str], image_size: int) -> None:
+    def __init__(self, images: Images | Tensor, labels: npt.ArrayLike, paths: list[str], image_size: ImageSize) -> None:
         super().__init__(labels, paths, image_size)
         self._source = images
 
     @cached_property
     def images(self) -> Tensor:
-        """Every image as it is stored, uint8 ``(N, 3, size, size)``."""
+        """Every image as it is stored, uint8 ``(N, 3, height, width)``."""
         return self._source if isinstance(self._source, Tensor) else self._read(np.arange(len(self)))
 
     def rows(self, indices: IntArray) -> tuple[Tensor, IntArray]:

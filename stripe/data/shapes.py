@@ -10,6 +10,7 @@ from stripe.data.base import Data, Split
 from stripe.data.normalization import NORMALIZATIONS
 from stripe.data.render import SceneImages
 from stripe.data.silhouettes import SILHOUETTES
+from stripe.data.size import ImageSize, sides, write_size
 from stripe.data.splits import MEMORY_LIMIT, make_split
 from stripe.errors import StripeError
 
@@ -35,7 +36,7 @@ class _Settings:
 def load_shapes(
     options: Mapping[str, str],
     *,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> Data:
     """Make the data set; see `stripe.data.scenes` for what the images show.
@@ -46,7 +47,8 @@ def load_shapes(
     Args:
         options: From the spec: ``train`` and ``test``, numbers of images (5000 and 1000), ``center_bias``,
             0 (shapes anywhere) .. 1 (in the centre), 0.7 by default, and ``seed``, which decides all scenes (0).
-        image_size: Height and width in pixels, 32 by default. The same scenes are drawn at any size.
+        image_size: Height and width in pixels, 32 by default. The same scenes are drawn at any size; in oblong images
+            things keep their proportions and are spread over the long side.
         memory_limit: Bytes up to which a split is held in memory.
 
     Raises:
@@ -54,8 +56,8 @@ def load_shapes(
     """
     settings = _settings(options)
     image_size = image_size or IMAGE_SIZE
-    if image_size < SMALLEST:
-        raise StripeError(f"shapes needs an image size of at least {SMALLEST} pixels, not {image_size}.")
+    if min(sides(image_size)) < SMALLEST:
+        raise StripeError(f"shapes needs an image size of at least {SMALLEST} pixels, not {write_size(image_size)}.")
 
     def split(name: str, count: int) -> Split:
         training = name == "train"
@@ -75,7 +77,7 @@ def load_shapes(
         std=NORMALIZATIONS["shapes"].std,
         train=split("train", settings.train),
         test=split("test", settings.test),
-        attrs={"spec": "shapes", "generator": SceneImages.VERSION, "image_size": image_size, **values},
+        attrs={"spec": "shapes", "generator": SceneImages.VERSION, "image_size": write_size(image_size), **values},
     )
 
 

@@ -5,6 +5,7 @@ import numpy.typing as npt
 from stripe.data.base import Split
 from stripe.data.images import Images
 from stripe.data.memory import MemorySplit
+from stripe.data.size import ImageSize
 from stripe.data.streamed import StreamedSplit
 
 __all__ = ["MEMORY_LIMIT", "make_split"]
@@ -17,7 +18,7 @@ def make_split(
     images: Images,
     labels: npt.ArrayLike,
     paths: list[str],
-    image_size: int,
+    image_size: ImageSize,
     *,
     training: bool,
     memory_limit: int = MEMORY_LIMIT,

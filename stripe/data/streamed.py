@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 from stripe.data.augment import PADDING, mix
 from stripe.data.base import Batches, IntArray, Share, Split
 from stripe.data.images import Images, cpu_count, resize
+from stripe.data.size import ImageSize, sides
 from stripe.errors import StripeError
 
 __all__ = ["StreamedSplit"]
@@ -30,7 +31,7 @@ class StreamedSplit(Split):
         image_size: Height and width in pixels of the images that come out.
     """
 
-    def __init__(self, images: Images, labels: npt.ArrayLike, paths: list[str], image_size: int) -> None:
+    def __init__(self, images: Images, labels: npt.ArrayLike, paths: list[str], image_size: ImageSize) -> None:
         super().__init__(labels, paths, image_size)
         self._images = images
 
@@ -51,11 +52,13 @@ class StreamedSplit(Split):
     ) -> Batches:
         """See `Split.augmented`.
 
-        Photos: random resized crop and flip (Szegedy et al. 2015, arXiv 1409.4842, section 6). Images that
-        are all of one size: crop with padding and flip, as in memory.
+        Photos: random resized crop and flip (Szegedy et al. 2015, arXiv 1409.4842, section 6), of the proportions of
+        the images that come out, give or take a third. Images that are all of one size: crop with padding and flip,
+        as in memory.
         """
-        size = self._images.size
-        crop = v2.RandomResizedCrop(size) if self._images.varied else v2.RandomCrop(size, padding=PADDING)
+        height, width = size = sides(self._images.size)
+        ratio = (width / height * 3 / 4, width / height * 4 / 3)
+        crop = v2.RandomResizedCrop(size, ratio=ratio) if self._images.varied else v2.RandomCrop(size, padding=PADDING)
         transform = v2.Compose([crop, v2.RandomHorizontalFlip()])
         return _Streamed(self, indices, batch_size, workers, self._images, transform, seed, device, share)
 

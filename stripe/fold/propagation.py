@@ -32,6 +32,7 @@ __all__ = [
 
 _NORMS = frozenset({"batch_norm", "instance_norm", "group_norm"})
 _CONVS = frozenset({"conv1d", "conv2d", "conv3d"})
+_LEARNED = frozenset({"weight", "bias"})
 _TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
 
 
@@ -76,9 +77,14 @@ def layer_of(call: Call) -> str | None:
     if len(owned) != len(call.inputs) - 1:  # a weight that is computed: parametrized, standardised
         return None
     paths = {value.owner[0] for value in owned if value.owner}
-    learned = [value for value in owned if isinstance(value.tensor, nn.Parameter)]
+    # Frozen normalisations have them as buffers.
+    learned = [
+        value
+        for value in owned
+        if isinstance(value.tensor, nn.Parameter) or (value.owner and value.owner[1] in _LEARNED)
+    ]
     names = [value.owner[1] for value in learned if value.owner]
-    if len(paths) != 1 or "weight" not in names or not set(names) <= {"weight", "bias"}:
+    if len(paths) != 1 or "weight" not in names or not set(names) <= _LEARNED:
         return None
     return paths.pop() if all(_used_once(value) for value in learned) else None
 

@@ -14,6 +14,7 @@ from stripe.fold.batches import Batches
 from stripe.fold.propagation import output_axis
 from stripe.fold.sites import Foldable
 from stripe.models.dataflow import Call, follow
+from stripe.models.frozen_norm import as_batch_norm
 from stripe.models.surgery import ConstantGate
 from stripe.modes import evaluating
 from stripe.progress import track
@@ -114,7 +115,7 @@ def _next_biased(calls: Sequence[Call], gate: str) -> list[str]:
 
 def _means(model: nn.Module, layers: Sequence[str], batches: Batches) -> dict[str, Tensor]:
     """Mean output of each layer, before an activation inside it, per channel over images and positions: float64."""
-    with evaluating(model), torch.no_grad(), _Watcher(model, layers) as watcher:
+    with evaluating(model), torch.no_grad(), as_batch_norm(model), _Watcher(model, layers) as watcher:
         for batch, _ in batches:
             run(model, batch)
     return {layer: watcher.sums[layer] / watcher.counts[layer] for layer in layers}

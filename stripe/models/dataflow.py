@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from stripe.adapter import Batch, batch_of, run, tensors_of
+from stripe.models.frozen_norm import as_batch_norm
 from stripe.modes import evaluating
 
 __all__ = ["Call", "Value", "follow"]
@@ -85,7 +86,7 @@ def follow(model: nn.Module, images: Tensor | Batch) -> list[Call]:
         for path, module in model.named_modules():
             handles.append(module.register_forward_pre_hook(lambda *_, path=path: writer.stack.append(path)))
             handles.append(module.register_forward_hook(lambda *_: writer.leave(), always_call=True))
-        with evaluating(model), torch.no_grad(), writer:
+        with evaluating(model), torch.no_grad(), as_batch_norm(model), writer:
             output = run(model, batch)
     finally:
         for handle in handles:
@@ -103,8 +104,10 @@ class _Writer(TorchFunctionMode):
         self.values: dict[int, Value] = {}
         for path, module in model.named_modules():
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+                # A weight that the state dict leaves out is nobody's: what is folded into it would be lost.
+                lost = name in module._non_persistent_buffers_set and name in ("weight", "bias")
                 if tensor is not None:
-                    self.values.setdefault(id(tensor), Value(tensor, owner=(path, name)))
+                    self.values.setdefault(id(tensor), Value(tensor, owner=None if lost else (path, name)))
 
     def value_of(self, tensor: Tensor) -> Value:
         return self.values.setdefault(id(tensor), Value(tensor))

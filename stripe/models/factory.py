@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from stripe.attention import attention_factory
+from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 from stripe.models import small
 from stripe.models.branches import fuse_branches
@@ -72,8 +73,8 @@ def build(
     return model
 
 
-def native_image_size(spec: str, *, pretrained: bool = False) -> int | None:
-    """Side in pixels of the images that a model is made for.
+def native_image_size(spec: str, *, pretrained: bool = False) -> ImageSize | None:
+    """Height and width in pixels of the images that a model is made for, one number where they are square.
 
     Args:
         spec: As for :func:`build`.

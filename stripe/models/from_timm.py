@@ -7,6 +7,7 @@ import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
+from stripe.data.size import ImageSize, parse_size
 from stripe.errors import StripeError
 from stripe.models.names import did_you_mean
 from stripe.models.third_party import building, refuse_arguments
@@ -45,14 +46,14 @@ def build(name: str, *, num_classes: int | None, pretrained: bool, args: Mapping
     return model
 
 
-def image_size(name: str) -> int:
-    """Side in pixels of the images that the model was trained on, as timm's configuration says; else 224.
+def image_size(name: str) -> ImageSize:
+    """Height and width in pixels of the images that the model was trained on, as timm's configuration says; else 224.
 
     Raises:
         StripeError: Unknown name.
     """
     config = _config(name)
-    return int(config.input_size[-1]) if config else 224
+    return parse_size(tuple(config.input_size[-2:])) if config else 224
 
 
 def normalization(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

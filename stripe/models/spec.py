@@ -6,9 +6,13 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
+from stripe.data import ImageSize, parse_size, sides, write_size
 from stripe.errors import StripeError
 
 __all__ = ["AsrSpec", "Mode", "ModelSpec", "NoiseSpec", "fits", "in_words", "refuse_damage"]
+
+LARGEST = 1 << 14
+"""Pixels of a side of an image."""
 
 Mode = Literal["none", "attention", "asr", "both"]
 
@@ -53,7 +57,7 @@ class ModelSpec:
         noise: Noise, None for none.
         num_classes: Outputs of the classifier; None: as many as published, 10 for plain names.
         args: Further arguments of the model's constructor.
-        image_size: Side of its images in pixels.
+        image_size: Height and width of its images in pixels, one number where they are equal.
         mean: Of its images, one number per channel, in the range 0..1; with ``std`` it is its normalisation.
         std: The same.
         fused: Whether branches that are added up are one convolution.
@@ -70,7 +74,7 @@ class ModelSpec:
     noise: NoiseSpec | None = None
     num_classes: int | None = field(default=None, metadata={"range": (1, 1 << 20)})
     args: Mapping[str, Any] = field(default_factory=dict)
-    image_size: int | None = field(default=None, metadata={"range": (1, 1 << 14)})
+    image_size: ImageSize | None = None
     mean: list[Any] | None = None
     std: list[Any] | None = None
     fused: bool = False
@@ -101,6 +105,7 @@ class ModelSpec:
             "args": dict(self.args),
         }
         rest = {key: getattr(self, key) for key in ("image_size", "mean", "std", "fused", "folded")}
+        rest["image_size"] = self.image_size and write_size(self.image_size)
         return meta | {key: value for key, value in rest.items() if value not in (None, False)}
 
     @classmethod
@@ -120,8 +125,19 @@ class ModelSpec:
             said["asr"] = _part(AsrSpec, said["asr"], source, "ASR")
         if "noise" in said:
             said["noise"] = _part(NoiseSpec, said["noise"], source, "noise")
+        if "image_size" in said:
+            said["image_size"] = _size(said["image_size"])
         refuse_damage(cls, said, source)
         return cls(**said)
+
+
+def _size(value: Any) -> Any:
+    """A size as `stripe.data.write_size` wrote it; what is none, or a size that no image has, stays text."""
+    try:
+        size = parse_size(value)
+    except StripeError:
+        return repr(value)
+    return size if max(sides(size)) <= LARGEST else repr(value)
 
 
 def refuse_damage(cls: type, values: Mapping[str, Any], source: str, what: str = "the model") -> None:

@@ -105,6 +105,10 @@ def image_name(capture: CaptureLike, position: int) -> str:
     return f"{name} · {classes[label]}" if 0 <= label < len(classes) else name
 
 
+_WIDEST = 2.0
+"""Width of the box that a picture before a title fits into, in units of its height."""
+
+
 def add_thumbnail_title(axes: Axes, text: str, picture: npt.NDArray[np.uint8] | None) -> None:
     """A title above the left corner of a panel, with a small picture before it.
 
@@ -118,7 +122,8 @@ def add_thumbnail_title(axes: Axes, text: str, picture: npt.NDArray[np.uint8] | 
     height = 2.6 * font.get_size_in_points()
     parts: list[Artist] = [label]
     if picture is not None:
-        parts.insert(0, OffsetImage(picture, zoom=height / picture.shape[0], interpolation="nearest"))
+        zoom = min(height / picture.shape[0], _WIDEST * height / picture.shape[1])
+        parts.insert(0, OffsetImage(picture, zoom=zoom, interpolation="nearest"))
     title = AnnotationBbox(
         HPacker(children=parts, align="center", pad=0, sep=4),
         (0, 1),

@@ -123,6 +123,8 @@ def _text(value: Any, name: str) -> str:
         return ", ".join(map(str, value))
     if isinstance(value, int) and name in _UNITS:
         return f"{value:,} {_UNITS[name]}"
+    if isinstance(value, str) and name in _UNITS:  # the size of oblong images, as 48x192
+        return f"{value} {_UNITS[name]}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

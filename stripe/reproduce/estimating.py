@@ -12,8 +12,10 @@ from torch import nn
 
 from stripe.adapter import batch_of
 from stripe.asr import cached
+from stripe.data import sides
 from stripe.devices import pick_device
 from stripe.errors import StripeError
+from stripe.models import input_channels
 from stripe.progress import track
 from stripe.reproduce.cache import Planned
 from stripe.tasks import CLASSES
@@ -92,7 +94,7 @@ def _calibrate(run: Planned, device: str | None) -> _Rate:
     try:
         network = compute.place(build(request.description(run.found.classes)))
         batch = min(request.recipe.batch_size if request.recipe else _MOST, _MOST)
-        shape = (batch, 3, run.found.image_size, run.found.image_size)
+        shape = (batch, input_channels(network) or 3, *sides(run.found.image_size))
         images = torch.randn(shape, device=compute.device).contiguous(memory_format=torch.channels_last)
         labels = torch.zeros(batch, dtype=torch.long, device=compute.device)
         evaluation = _time(lambda: _forward(network.eval(), images, compute), compute)

@@ -5,12 +5,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from stripe import bench
 from stripe.analysis import save_table
 from stripe.bench import Variant, describe_machine
+from stripe.data import ImageSize, sides, write_size
 from stripe.devices import pick_device
 from stripe.errors import StripeError
 from stripe.names import data_name, run_name
@@ -31,7 +33,7 @@ def _variant(request: RunConfig) -> Variant:
     return replace(variant, fused=variant.asr != "none")
 
 
-def speeds(plan: Plan, folder: Path, sources: Sources, device: str | None = None) -> dict[int, pd.DataFrame]:
+def speeds(plan: Plan, folder: Path, sources: Sources, device: str | None = None) -> dict[ImageSize, pd.DataFrame]:
     """Measure the networks of a recipe side by side, those for each size of images by themselves, or read the tables.
 
     Args:
@@ -41,7 +43,7 @@ def speeds(plan: Plan, folder: Path, sources: Sources, device: str | None = None
         device: Where to measure.
 
     Returns:
-        Side of the images in pixels → table, as `stripe.bench.measure` makes it.
+        Size of the images in pixels → table, as `stripe.bench.measure` makes it.
 
     Raises:
         StripeError: A network does not fit into the memory.
@@ -57,11 +59,11 @@ def speeds(plan: Plan, folder: Path, sources: Sources, device: str | None = None
             batch_size=plan.scale.bench_batch,
             repeats=plan.scale.bench_repeats,
         )
-        for size in sorted({look.image_size for look in found.values()})
+        for size in sorted({look.image_size for look in found.values()}, key=sides)
     }
 
 
-def _measured(networks: list[str], folder: Path, device: str | None, **settings: int) -> pd.DataFrame:
+def _measured(networks: list[str], folder: Path, device: str | None, **settings: Any) -> pd.DataFrame:
     machine = describe_machine(pick_device(device))
     digest = hashlib.sha256(json.dumps([networks, settings, machine], sort_keys=True).encode()).hexdigest()
     path = folder / f"bench-{digest[:8]}.csv"
@@ -72,7 +74,7 @@ def _measured(networks: list[str], folder: Path, device: str | None, **settings:
     return bench.read_table(path)
 
 
-def of_networks(plan: Plan, tables: Mapping[int, pd.DataFrame], sources: Sources) -> pd.DataFrame:
+def of_networks(plan: Plan, tables: Mapping[ImageSize, pd.DataFrame], sources: Sources) -> pd.DataFrame:
     """A row a cell of the recipe that is measured on networks, trained or not; see `stripe.reproduce.numbers`."""
     rows = []
     for cell in (cell for cell in plan.cells if cell.column.metric in METRICS):
@@ -89,7 +91,7 @@ def of_networks(plan: Plan, tables: Mapping[int, pd.DataFrame], sources: Sources
                 "paper": cell.paper,
                 "best": factor * float(tables[size].set_index("model")[key][name]),
                 "network": name,
-                "data": f"{data_name(request.data)}, {size} px",
+                "data": f"{data_name(request.data)}, {write_size(size)} px",
             }
         )
     return pd.DataFrame(rows)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from stripe.data import Data, Split, choose_images, load
+from stripe.data import Data, ImageSize, Split, choose_images, load, write_size
 from stripe.data.memory import MemorySplit
 from stripe.errors import StripeError
 from stripe.models import native_image_size
@@ -20,7 +20,7 @@ _SEED = 0
 
 class _Published(NamedTuple):
     classes: int
-    image_size: int
+    image_size: ImageSize
     train: int
     test: int
 
@@ -40,7 +40,7 @@ class Found(NamedTuple):
     Attributes:
         attrs: What determines the images, ready for JSON.
         classes: How many.
-        image_size: Side in pixels.
+        image_size: Height and width in pixels, one number where they are equal.
         train: Training images.
         test: Test images.
         problem: Why it cannot be used; ``""`` where it can.
@@ -48,7 +48,7 @@ class Found(NamedTuple):
 
     attrs: dict[str, Any]
     classes: int
-    image_size: int
+    image_size: ImageSize
     train: int
     test: int
     problem: str = ""
@@ -81,7 +81,7 @@ class Sources:
                 raise
             side = size or known.image_size
             problem = "" if self.download and request.data != "imagenet" else str(error)
-            attrs = {"spec": request.data, "image_size": side}
+            attrs = {"spec": request.data, "image_size": write_size(side)}
             return _found(request, attrs, known.classes, side, known.train, known.test, problem)
         splits = len(whole.train), len(whole.test)
         return _found(request, whole.attrs, len(whole.classes), whole.image_size, *splits)
@@ -98,7 +98,7 @@ class Sources:
 
 # Several runs in one process share what they have decoded.
 @lru_cache(maxsize=3)
-def _load(spec: str, image_size: int | None, root: str | None, download: bool) -> Data:
+def _load(spec: str, image_size: ImageSize | None, root: str | None, download: bool) -> Data:
     return load(spec, image_size=image_size, root=root, download=download)
 
 
@@ -119,7 +119,13 @@ def _some(split: Split, count: int | None) -> Split:
 
 
 def _found(
-    request: RunConfig, attrs: Mapping[str, Any], classes: int, size: int, train: int, test: int, problem: str = ""
+    request: RunConfig,
+    attrs: Mapping[str, Any],
+    classes: int,
+    size: ImageSize,
+    train: int,
+    test: int,
+    problem: str = "",
 ) -> Found:
     parts = _parts(request.train_images, request.test_images, train, test)
     counts = parts.get("train_images", train), parts.get("test_images", test)
@@ -132,7 +138,7 @@ def _parts(train_images: int | None, test_images: int | None, train: int, test: 
     return {key: part for key, (part, whole) in asked.items() if part is not None and part < whole}
 
 
-def _image_size(request: RunConfig) -> int | None:
+def _image_size(request: RunConfig) -> ImageSize | None:
     """What was asked for, or what a third-party network expects; our own take any."""
     if request.image_size is None and ":" in request.model:
         return native_image_size(request.model, pretrained=request.pretrained)

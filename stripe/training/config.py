@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
+from stripe.data import ImageSize
 from stripe.errors import StripeError
 from stripe.models.spec import AsrSpec, Mode, ModelSpec, NoiseSpec, fits, in_words
 from stripe.names import data_name, run_name
@@ -62,7 +63,8 @@ class RunConfig:
         images_per_epoch: Train on so many random images in each epoch; None: all.
         capture: Record the attention for so many test images after each epoch; 0: none.
         precision: Of convolutions and matrix products; None: bfloat16 on GPUs that have it, else float32.
-        image_size: Side in pixels; None: that of the data, or what a third-party network expects.
+        image_size: Height and width in pixels, one number where they are equal; None: those of the data, or what a
+            third-party network expects.
         train_images: The training images are so many of the data set's; None: all.
         test_images: The same of the test images.
 
@@ -96,7 +98,7 @@ class RunConfig:
     images_per_epoch: int | None = None
     capture: int = 0
     precision: Precision | None = None
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     train_images: int | None = None
     test_images: int | None = None
 
