@@ -83,8 +83,9 @@ def load_state(
             return []
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
+        settings = [set(group) for group in optimizer.param_groups]
         optimizer.load_state_dict(state["optimizer"])
-        _check_shapes(optimizer)
+        _check_optimizer(optimizer, settings)
         if average is not None:
             average.load_state_dict(state["average"])
         return [row(*map(operator.pos, metrics)) for metrics in state["history"]]  # which numbers alone have
@@ -93,8 +94,14 @@ def load_state(
         raise StripeError(f"{path} is damaged: {reason}. Delete it to begin this run anew.") from error
 
 
-def _check_shapes(optimizer: torch.optim.Optimizer | Optimizers) -> None:
-    """What the optimiser remembers of a parameter has its shape, or is a number; torch does not compare them."""
+def _check_optimizer(optimizer: torch.optim.Optimizer | Optimizers, settings: list[set[str]]) -> None:
+    """Its groups have the settings that they had, and what it remembers of a parameter has the parameter's shape.
+
+    torch compares neither.
+    """
+    for group, names in zip(optimizer.param_groups, settings, strict=True):
+        if missing := names - set(group):
+            raise ValueError(f"its optimiser lacks {sorted(missing)[0]}")
     for parameter, remembered in optimizer.state.items():
         for name, value in remembered.items():
             if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:

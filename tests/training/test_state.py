@@ -112,3 +112,15 @@ def test_a_full_disk_leaves_the_old_state(tmp_path, monkeypatch):
         save_state(path, *network(), HISTORY)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_an_optimiser_that_lost_a_setting_is_damage(tmp_path):
+    model, optimizer = network()
+    step(model, optimizer, 0)
+    save_state(tmp_path / "state.pt", model, optimizer, HISTORY)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    group = state["optimizer"]["param_groups"][0]
+    group["weight_dec!y"] = group.pop("weight_decay")
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(StripeError, match="damaged: its optimiser lacks weight_decay"):
+        load_state(tmp_path / "state.pt", *network())
