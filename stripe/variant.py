@@ -8,7 +8,7 @@ from torch import nn
 
 from stripe import asr, checkpoint, models
 from stripe.attention import ATTENTION
-from stripe.checkpoint.reading import SUFFIXES
+from stripe.checkpoint.reader import SUFFIXES
 from stripe.data import ImageSize
 from stripe.errors import StripeError
 

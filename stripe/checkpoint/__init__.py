@@ -1,11 +1,11 @@
 """Checkpoints, ours (safetensors that describe their model) and other people's, and the networks that they are of."""
 
-from stripe.checkpoint.finding import find, names_moment, same_weights, without_copies
-from stripe.checkpoint.fitting import load_into
+from stripe.checkpoint.files import find, names_moment, same_weights, without_copies
+from stripe.checkpoint.format import save
+from stripe.checkpoint.loader import load_into
 from stripe.checkpoint.official import translate
-from stripe.checkpoint.reading import Checkpoint, epoch_of, read
+from stripe.checkpoint.reader import Checkpoint, epoch_of, read
 from stripe.checkpoint.restoration import prepare, restore
-from stripe.checkpoint.writing import save
 
 __all__ = [
     "Checkpoint",

@@ -1,5 +1,6 @@
-"""Which of the entries of a checkpoint are weights, and which of these are wanted."""
+"""Entries of a checkpoint: which are weights, and which of these are wanted."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from stripe.checkpoint.inert import ARRAY, Inert
-from stripe.checkpoint.notice import notice
 from stripe.errors import StripeError
 
-__all__ = ["USUAL", "choose", "entries", "is_average"]
+__all__ = ["USUAL", "choose", "entries", "is_average", "notice"]
+
+logger = logging.getLogger(__name__)
+
 
 # What training loops call the weights, in the order in which they are preferred where several are there.
 USUAL = ("state_dict", "model", "model_state_dict", "net", "module", "network", "weights", "params", "model_state")
@@ -45,7 +48,7 @@ def choose(found: Mapping[str, dict[str, Any]], wanted: str | None, path: Path) 
         found: What `entries` gave.
         wanted: The name of an entry or, in state dicts that hold several networks, of a part of the names in it;
             ``ema``: whichever is averaged. None: the only one, or the usual one, never an average.
-        path: Of the file, for messages.
+        path: Path of the file, for messages.
 
     Raises:
         StripeError: There is none, or several and none of them is the usual one.
@@ -150,3 +153,13 @@ def _state(content: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, Inert) and value.kind != "")
+
+
+_given: set[tuple[Path, str]] = set()
+
+
+def notice(path: Path, sentence: str) -> None:
+    """Say something once of all checkpoints in a folder: those of a run are alike."""
+    if (path.parent, sentence) not in _given:
+        _given.add((path.parent, sentence))
+        logger.warning("%s: %s", path, sentence)

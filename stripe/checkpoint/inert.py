@@ -37,7 +37,7 @@ class Inert(dict[Any, Any]):
     """What stands for an object of a class that is not on the list: nothing but its name and, of a dict, its items.
 
     Attributes:
-        name: Of the class or function, with its module.
+        name: Name of the class or function, with its module.
         kind: What it is of, where it is a tensor that cannot be read; else empty.
     """
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from stripe.attention import ATTENTION, attention
-from stripe.checkpoint.reading import Checkpoint
+from stripe.checkpoint.reader import Checkpoint
 
 __all__ = ["translate"]
 

@@ -66,7 +66,7 @@ def regular(path: Path) -> None:
     """Make sure that a path is of a file: a pipe would be waited for.
 
     Raises:
-        StripeError: It is none.
+        StripeError: It is something else than a file.
     """
     try:
         mode = path.stat().st_mode

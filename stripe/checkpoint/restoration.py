@@ -8,9 +8,9 @@ from torch import nn
 from stripe.asr.insertion import reparameterize
 from stripe.asr.layers import has_asr
 from stripe.asr.noise import add_noise
-from stripe.checkpoint.fitting import load_into
+from stripe.checkpoint.loader import load_into
 from stripe.checkpoint.official import translate
-from stripe.checkpoint.reading import Checkpoint
+from stripe.checkpoint.reader import Checkpoint
 from stripe.errors import StripeError
 from stripe.models import from_meta
 from stripe.models.surgery import restructure

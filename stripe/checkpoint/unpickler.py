@@ -1,4 +1,4 @@
-"""Unpickling by an allow-list, see `stripe.checkpoint.inert`."""
+"""The unpickler, which knows names by an allow-list, see `stripe.checkpoint.inert`."""
 
 import pickle
 import struct

@@ -1,15 +1,13 @@
-"""Loading a checkpoint into a model, or saying why it does not fit."""
+"""The loader of a checkpoint's weights into a model, which says why where they do not fit."""
 
 import logging
 
 import torch
 from torch import Tensor, nn
 
-from stripe.checkpoint.entries import is_average
-from stripe.checkpoint.keys import plain_names
-from stripe.checkpoint.notice import notice
-from stripe.checkpoint.prefix import COUNTER, Match, matches
-from stripe.checkpoint.reading import Checkpoint
+from stripe.checkpoint.entries import is_average, notice
+from stripe.checkpoint.keys import COUNTER, Match, matches, plain_names
+from stripe.checkpoint.reader import Checkpoint
 from stripe.errors import StripeError
 
 __all__ = ["load_into"]
@@ -27,7 +25,7 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, *, partial: bool = False
     said what was taken off, and which of the checkpoint's other tensors were left.
 
     Args:
-        model: It is changed in place, or left as it was where an error is raised.
+        model: The network. It is changed in place, or left as it was where an error is raised.
         checkpoint: What ``read`` gave.
         partial: Load what fits, and skip the rest.
 

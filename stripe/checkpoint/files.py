@@ -1,4 +1,4 @@
-"""Finding checkpoints, in the order of their epochs."""
+"""Files of checkpoints that patterns stand for, in the order of their epochs, and which are copies."""
 
 import filecmp
 import glob
@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-from stripe.checkpoint.reading import SUFFIXES, epoch_of, read
-from stripe.checkpoint.shards import MAIN
+from stripe.checkpoint.reader import MAIN, SUFFIXES, epoch_of, read
 from stripe.errors import StripeError
 
 __all__ = ["find", "names_moment", "same_weights", "without_copies"]
@@ -86,8 +85,8 @@ def same_weights(path: Path, other: Path, weights: str | None = None) -> bool:
     """Whether two checkpoints hold the same tensors, whatever else is in them.
 
     Args:
-        path: One.
-        other: The other.
+        path: One checkpoint.
+        other: The other one.
         weights: As for `stripe.checkpoint.read`.
 
     Raises:

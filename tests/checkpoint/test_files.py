@@ -61,10 +61,10 @@ def test_reading_an_epoch_does_not_read_tensors(tmp_path: Path) -> None:
             return self.file.metadata()  # type: ignore[attr-defined,no-any-return]
 
     with pytest.MonkeyPatch.context() as patch:
-        from stripe.checkpoint import reading
+        from stripe.checkpoint import reader
 
-        original = reading.safe_open
-        patch.setattr(reading, "safe_open", lambda *a, **k: HeaderOnly(original(*a, **k)))
+        original = reader.safe_open
+        patch.setattr(reader, "safe_open", lambda *a, **k: HeaderOnly(original(*a, **k)))
         assert [path.name for path in checkpoint.find([tmp_path])] == ["b.safetensors", "a.safetensors"]
     assert len(opened) == 2
 

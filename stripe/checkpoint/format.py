@@ -1,7 +1,8 @@
-"""Writing our own checkpoints."""
+"""Our own format: safetensors whose header describes the network."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,42 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from stripe.checkpoint.description import META_KEY
 from stripe.checkpoint.keys import plain_names
 from stripe.errors import StripeError
 from stripe.files import write_whole
+from stripe.models.spec import ModelSpec, refuse_damage
 from stripe.provenance import provenance
 
-__all__ = ["save"]
+__all__ = ["META_KEY", "check_meta", "save"]
+
+META_KEY = "stripe"  # in the header of a safetensors file: our description of the model, as JSON
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What a description says beside its `ModelSpec`, where readers rely on it."""
+
+    data: str
+    classes: list[str]
+    epoch: int = field(metadata={"range": (0, 1 << 31)})
+    learning_rate: float = field(metadata={"range": (0, 1e6)})
+
+
+def check_meta(meta: Any, path: Path) -> None:
+    """Make sure that a description is what its readers take it for.
+
+    Args:
+        meta: As it was read from JSON.
+        path: For the message.
+
+    Raises:
+        StripeError: It is damaged.
+    """
+    if not isinstance(meta, dict):
+        raise StripeError(f"{path}: its description (header entry {META_KEY!r}) is damaged")
+    ModelSpec.from_meta(meta, str(path))
+    said = {key: value for key, value in meta.items() if value is not None}
+    refuse_damage(_Training, said, str(path), "the training")
 
 
 def save(path: str | Path, model: nn.Module, meta: Mapping[str, Any]) -> None:

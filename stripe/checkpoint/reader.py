@@ -1,4 +1,4 @@
-"""Reading a checkpoint of whatever format."""
+"""The reader of checkpoints of any format, in one file, or in shards that an index in JSON names."""
 
 import json
 import re
@@ -11,16 +11,15 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from stripe.checkpoint.description import META_KEY, check_meta
 from stripe.checkpoint.entries import USUAL, choose, entries
+from stripe.checkpoint.format import META_KEY, check_meta
 from stripe.checkpoint.inert import Inert
 from stripe.checkpoint.keys import without_wrappers
 from stripe.checkpoint.pickled import Pickled, read_pickled, refusal, regular
-from stripe.checkpoint.shards import INDEX, MAIN, main_file, shards_of
 from stripe.errors import StripeError
 from stripe.models.spec import ModelSpec
 
-__all__ = ["SUFFIXES", "Checkpoint", "epoch_of", "read"]
+__all__ = ["INDEX", "MAIN", "SUFFIXES", "Checkpoint", "epoch_of", "main_file", "read", "shards_of"]
 
 SAFETENSORS = ".safetensors"
 SUFFIXES = (SAFETENSORS, ".pth", ".pt", ".pth.tar", ".bin", ".ckpt")
@@ -206,3 +205,61 @@ def _epoch_in_name(path: Path) -> int | None:
     searched = (re.search(rf"(?<![a-z]){word}[-_.= ]?(\d{{1,6}})(?!\d|-of-)", stem, re.IGNORECASE) for word in words)
     found = next(filter(None, searched), None) or re.fullmatch(r"(\d{1,6})", stem)
     return int(found[1]) if found else None
+
+
+INDEX = ".index.json"
+MOST_BYTES = 1 << 28  # of an index; those of the largest networks have some megabytes
+
+# The file that stands for a folder as Hugging Face's libraries and timm write it, in the order of preference.
+MAIN = (
+    *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "diffusion_pytorch_model.safetensors"),
+)
+
+
+def main_file(path: Path) -> Path:
+    """The file itself, or the one that a folder is a checkpoint by.
+
+    Raises:
+        StripeError: It is a folder of another kind.
+    """
+    try:
+        if not path.is_dir():
+            return path
+        inside = next((path / name for name in MAIN if (path / name).is_file()), None)
+        if inside is not None:
+            return inside
+        if (path / ".metadata").is_file():
+            raise StripeError(
+                f"{path} is a distributed checkpoint; make one file of it: "
+                "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth"
+            )
+        hint = f", such as {best}" if (best := path / "best.safetensors").is_file() else ""
+    except OSError as error:
+        raise StripeError(f"{path} cannot be read: {error.strerror or error}") from error
+    raise StripeError(f"{path} is a folder; name a checkpoint in it{hint}")
+
+
+def shards_of(index: Path) -> list[Path]:
+    """The files that an index names, each once, in the order of their names.
+
+    Raises:
+        StripeError: It is no index, a file is missing, or one lies outside of its folder.
+    """
+    try:
+        if index.stat().st_size > MOST_BYTES or not index.is_file():
+            raise ValueError("it is no file of text")
+        content = json.loads(index.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise StripeError(f"{index} cannot be read as an index of shards: {error}") from error
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise StripeError(f"{index} is no index of shards: it has no weight_map from parameters to files")
+    names = sorted(set(places.values()))
+    for name in names:
+        # A plain name, so that an index that came from elsewhere reads no other file.
+        if name in ("", ".", "..") or Path(name).name != name or "\\" in name or "\0" in name:
+            raise StripeError(f"{index} names {name!r}, which is no file beside it")
+        if not (index.parent / name).is_file():
+            raise StripeError(f"{index} names {name}, which is not there; all shards have to be")
+    return [index.parent / name for name in names]
