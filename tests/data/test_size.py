@@ -37,7 +37,9 @@ def test_one_way_to_say_each(value: object, size: ImageSize, written: int | str)
 
 @pytest.mark.parametrize("value", ["", "x", "48x", "48x192x3", "-8", "4.5", 4.5, True, (True, 8), None, (1, 2, 3), {}])
 def test_what_is_no_size(value: object) -> None:
-    with pytest.raises(StripeError, match="is no image size. Give the side of square images, as 32, or height x width"):
+    with pytest.raises(
+        StripeError, match=r"is no image size\. Give the side of square images, as 32, or height x width"
+    ):
         parse_size(value)
 
 
