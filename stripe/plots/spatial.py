@@ -126,9 +126,9 @@ def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, name: str) -> No
         axes.imshow(picture)
     axes.grid(False)
     axes.set(xticks=[], yticks=[])
-    flat = picture is not None and picture.shape[0] < 0.6 * picture.shape[1]  # too low for a name that runs upwards
-    along = {"rotation": 0, "ha": "right", "va": "center"} if flat else {}
-    axes.set_ylabel(name.replace(" · ", "\n"), fontsize="small", **along)
+    axes.set_ylabel(name.replace(" · ", "\n"), fontsize="small")
+    if picture is not None and picture.shape[0] < 0.6 * picture.shape[1]:  # too low for a name that runs upwards
+        axes.yaxis.label.set(rotation=0, ha="right", va="center")
 
 
 def _end(span: float, value: float, _position: int | None) -> str:
