@@ -70,8 +70,11 @@ def spatial(
         rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
         drawn = describe(opened, "spatial", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
 
-        figure = StripeFigure(settings, max(len(sites) + 1.6, 3.6), 0.95 * len(rows) + 0.85, drawn)
-        figure.set_layout_engine("compressed")  # square panels, close together
+        first, data = next(iter(sites.items()))
+        height, width = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows[:1]), first).shape[1:]
+        across, down = max(len(sites) + 1.6, 3.6), 0.95 * min(max(height / width, 0.5), 2) * len(rows) + 0.85
+        figure = StripeFigure(settings, across, down, drawn)
+        figure.set_layout_engine("compressed")  # panels of the maps' proportions, close together
         grid = figure.subplots(len(rows) + 1, len(sites) + 1, squeeze=False, height_ratios=[*[1.0] * len(rows), 0.07])
         for axes, position in zip(grid[:, 0], rows, strict=False):
             _picture(axes, opened.thumbnail(int(position)), image_name(opened, int(position)))
@@ -125,6 +128,8 @@ def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, name: str) -> No
     axes.grid(False)
     axes.set(xticks=[], yticks=[])
     axes.set_ylabel(name.replace(" · ", "\n"), fontsize="small")
+    if picture is not None and picture.shape[0] < 0.6 * picture.shape[1]:  # too low for a name that runs upwards
+        axes.yaxis.label.set(rotation=0, ha="right", va="center")
 
 
 def _end(span: float, value: float, _position: int | None) -> str:
