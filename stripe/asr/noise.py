@@ -99,8 +99,12 @@ def add_noise(model: nn.Module, factor: float, offset: float, *, std: float = 0.
             raise StripeError(f"{name} has noise already")
     for layer in layers.values():
         weight = layer.weight
+        # A constant is not drawn: the generator rounds to float32, which a float64 layer would show.
         factors, offsets = (
-            torch.normal(mean, std, (layer.num_features,)).to(weight.device, weight.dtype) for mean in (factor, offset)
+            (
+                torch.normal(mean, std, (layer.num_features,)) if std else weight.new_full((layer.num_features,), mean)
+            ).to(weight.device, weight.dtype)
+            for mean in (factor, offset)
         )
         gamma = _put_innermost(layer, "weight", NoiseFactor(factors))
         _put_innermost(layer, "bias", NoiseOffset(offsets, gamma))
