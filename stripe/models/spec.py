@@ -133,6 +133,8 @@ class ModelSpec:
 
 def _size(value: Any) -> Any:
     """A size as `stripe.data.write_size` wrote it; what is none, or a size that no image has, stays text."""
+    if not isinstance(value, int | str):
+        return repr(value)
     try:
         size = parse_size(value)
     except StripeError:

@@ -4,6 +4,7 @@ import io
 import operator
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -83,7 +84,7 @@ def load_state(
             return []
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
-        settings = [set(group) for group in optimizer.param_groups]
+        settings = [dict(group) for group in optimizer.param_groups]
         optimizer.load_state_dict(state["optimizer"])
         _check_optimizer(optimizer, settings)
         if average is not None:
@@ -94,13 +95,15 @@ def load_state(
         raise StripeError(f"{path} is damaged: {reason}. Delete it to begin this run anew.") from error
 
 
-def _check_optimizer(optimizer: torch.optim.Optimizer | Optimizers, settings: list[set[str]]) -> None:
+def _check_optimizer(optimizer: torch.optim.Optimizer | Optimizers, settings: list[dict[str, Any]]) -> None:
     """Its groups have the settings that they had, and what it remembers of a parameter has the parameter's shape.
 
     torch compares neither.
     """
-    for group, names in zip(optimizer.param_groups, settings, strict=True):
-        if missing := names - set(group):
+    for group, before in zip(optimizer.param_groups, settings, strict=True):
+        if "initial_lr" in before:  # which states of the first release do not hold
+            group.setdefault("initial_lr", before["initial_lr"])
+        if missing := set(before) - set(group):
             raise ValueError(f"its optimiser lacks {sorted(missing)[0]}")
     for parameter, remembered in optimizer.state.items():
         for name, value in remembered.items():
