@@ -126,20 +126,25 @@ class ModelSpec:
         if "noise" in said:
             said["noise"] = _part(NoiseSpec, said["noise"], source, "noise")
         if "image_size" in said:
-            said["image_size"] = _size(said["image_size"])
+            said["image_size"] = _size(said["image_size"], source)
         refuse_damage(cls, said, source)
         return cls(**said)
 
 
-def _size(value: Any) -> Any:
-    """A size as `stripe.data.write_size` wrote it; what is none, or a size that no image has, stays text."""
-    if not isinstance(value, int | str):
-        return repr(value)
+def _size(value: Any, source: str) -> ImageSize:
+    """A size as `stripe.data.write_size` wrote it."""
     try:
-        size = parse_size(value)
-    except StripeError:
-        return repr(value)
-    return size if max(sides(size)) <= LARGEST else repr(value)
+        if isinstance(value, int | str) and max(sides(size := parse_size(value))) <= LARGEST:
+            return size
+    except StripeError:  # it is said below
+        pass
+    raise _damage(source, "the model", "image_size", value)
+
+
+def _damage(source: str, what: str, name: str, value: Any) -> StripeError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 80 else f"{shown[:80]}…"
+    return StripeError(f"{source}: its description of {what} is damaged: {name} is {shown}")
 
 
 def refuse_damage(cls: type, values: Mapping[str, Any], source: str, what: str = "the model") -> None:
@@ -162,9 +167,7 @@ def refuse_damage(cls: type, values: Mapping[str, Any], source: str, what: str =
         low, high = entry.metadata.get("range", (-math.inf, math.inf))
         # False of NaN, too.
         if not fits(value, kinds[entry.name]) or (type(value) in (int, float) and not low <= value <= high):
-            shown = repr(value)
-            shown = shown if len(shown) <= 80 else f"{shown[:80]}…"
-            raise StripeError(f"{source}: its description of {what} is damaged: {entry.name} is {shown}")
+            raise _damage(source, what, entry.name, value)
 
 
 def fits(value: Any, kind: Any) -> bool:
