@@ -61,7 +61,7 @@ class ModelSpec:
         mean: Of its images, one number per channel, in the range 0..1; with ``std`` it is its normalisation.
         std: The same.
         fused: Whether branches that are added up are one convolution.
-        folded: Which attention was made constant, see `stripe.models.restructuring.restructure`.
+        folded: Which attention was made constant, see `stripe.models.surgery.restructure`.
 
     Example:
         >>> ModelSpec.from_meta({"model": "resnet83", "asr": {"attention": "ie"}, "epoch": 3}).mode

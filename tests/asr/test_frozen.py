@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torchvision
-from stripe.fold.recovering import correct_biases
-from stripe.models.constant_gate import ConstantGate
+from stripe.fold.recovery import correct_biases
+from stripe.models.surgery import ConstantGate
 from timm.layers import FrozenBatchNormAct2d
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
