@@ -3,8 +3,6 @@
 import pytest
 import torch
 import torchvision
-from stripe.fold.recovery import correct_biases
-from stripe.models.surgery import ConstantGate
 from timm.layers import FrozenBatchNormAct2d
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -12,10 +10,12 @@ from torchvision.ops import FrozenBatchNorm2d
 from stripe import asr
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches
+from stripe.fold.recovery import correct_biases
 from stripe.fold.sites import find_foldable
 from stripe.fold.weights import fold_gates
 from stripe.models.dataflow import follow
 from stripe.models.frozen_norm import as_batch_norm, is_frozen_norm
+from stripe.models.surgery import ConstantGate
 
 C = 6
 
