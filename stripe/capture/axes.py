@@ -18,6 +18,7 @@ __all__ = [
     "UNKNOWN",
     "Axes",
     "Factor",
+    "axis_of",
     "broadcast",
     "concatenated",
     "convolved",
@@ -50,24 +51,25 @@ CHANNEL = frozenset({"channel", "group"})
 SPATIAL = frozenset({"depth", "height", "width", "length", "token"})
 
 
-def _axis(role: str, size: int) -> Axis:
+def axis_of(role: str, size: int) -> Axis:
+    """An axis that goes over one thing."""
     return (Factor(role, size),) if size != 1 else ()
 
 
 def unknown(shape: Sequence[int]) -> Axes:
     """Axes of which nothing is known."""
-    return tuple(_axis(UNKNOWN, size) for size in shape)
+    return tuple(axis_of(UNKNOWN, size) for size in shape)
 
 
 def copies(shape: Sequence[int]) -> Axes:
     """Axes of a tensor whose elements are all the same."""
-    return tuple(_axis(COPY, size) for size in shape)
+    return tuple(axis_of(COPY, size) for size in shape)
 
 
 def of_images(shape: Sequence[int]) -> Axes:
     """Axes of a network's input: the images, then (C, H, W) where there are four axes, else not known."""
     names = ("image", "channel", "height", "width") if len(shape) == 4 else ("image",)
-    return tuple(_axis(names[i] if i < len(names) else UNKNOWN, size) for i, size in enumerate(shape))
+    return tuple(axis_of(names[i] if i < len(names) else UNKNOWN, size) for i, size in enumerate(shape))
 
 
 def of_one_image(shape: Sequence[int]) -> Axes:
@@ -125,18 +127,18 @@ def _merged(axis: Sequence[Factor]) -> Axis:
 def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
     """Axes after ``expand``: new ones, and those of size 1 that grew, hold copies."""
     axes = ((),) * (len(shape) - len(axes)) + axes
-    return tuple(axis or _axis(COPY, size) for axis, size in zip(axes, shape, strict=True))
+    return tuple(axis or axis_of(COPY, size) for axis, size in zip(axes, shape, strict=True))
 
 
 def repeated(axes: Axes, shape: Sequence[int]) -> Axes:
     """Axes after ``repeat``: an axis of one value holds copies, of another nothing is known where it grew."""
     axes = ((),) * (len(shape) - len(axes)) + axes
     return tuple(
-        _axis(COPY, size)
+        axis_of(COPY, size)
         if not axis or is_copy(axis)
         else axis
         if prod(factor.size for factor in axis) == size
-        else _axis(UNKNOWN, size)
+        else axis_of(UNKNOWN, size)
         for axis, size in zip(axes, shape, strict=True)
     )
 
@@ -178,11 +180,11 @@ def resized(axes: Axes, old: Sequence[int], new: Sequence[int]) -> Axes:
         if before == after:
             found.append(axis)
         elif before == 1 or is_copy(axis):
-            found.append(_axis(COPY, after))
+            found.append(axis_of(COPY, after))
         else:
             roles = {factor.role for factor in axis}
             role = roles.pop() if len(roles) == 1 else "token" if roles <= SPATIAL else UNKNOWN
-            found.append(_axis(role if role != "image" else UNKNOWN, after))
+            found.append(axis_of(role if role != "image" else UNKNOWN, after))
     return tuple(found)
 
 
@@ -197,7 +199,7 @@ def concatenated(parts: Sequence[Axes], dim: int, shape: Sequence[int]) -> Axes:
     else:
         role = roles.pop() if len(roles) == 1 and not roles & {"image", COPY} else UNKNOWN
     known = max((part for part in parts if len(part) == len(shape)), key=lambda part: sum(map(_knowledge, part)))
-    return tuple(_axis(role, size) if i == dim else known[i] for i, size in enumerate(shape))
+    return tuple(axis_of(role, size) if i == dim else known[i] for i, size in enumerate(shape))
 
 
 _NAMES: dict[int, tuple[str, ...]] = {3: ("length",), 4: ("height", "width"), 5: ("depth", "height", "width")}
@@ -210,7 +212,7 @@ def convolved(axes: Axes, shape: Sequence[int]) -> Axes:
         roles = {factor.role for factor in axes[i]} if i < len(axes) else set()
         if i == 1 and axes[1][:1] and axes[1][0].role == "image" and size % axes[1][0].size == 0:
             # A convolution of weights of its own for each image: groups of channels that are the images.
-            found.append((axes[1][0], *_axis("channel", size // axes[1][0].size)))
+            found.append((axes[1][0], *axis_of("channel", size // axes[1][0].size)))
             continue
         if i == 1:
             # Of a map, positions on axis 1 were put there to become channels (patches); of tokens, to be mixed.
@@ -219,7 +221,7 @@ def convolved(axes: Axes, shape: Sequence[int]) -> Axes:
             role = roles.pop() if len(roles) == 1 else "token" if roles <= SPATIAL else UNKNOWN
         else:
             role = _NAMES.get(len(shape), (UNKNOWN,) * len(shape))[i - 2]
-        found.append(_axis(role, size))
+        found.append(axis_of(role, size))
     return tuple(found)
 
 

@@ -8,7 +8,7 @@ inputs does. Nothing is compared and no value is looked at, so that it holds for
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,17 @@ class Origin:
 class _Known:
     axes: Axes
     origin: Origin
+
+
+class _Call(NamedTuple):
+    """An operator that ran: what it was given, and which tensors of that depend on the images."""
+
+    name: str
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: list[Tensor]
+    dependent: list[Tensor]
 
 
 _Key = tuple[Any, ...]
@@ -158,8 +169,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         state = CLEAN if name in _FACTORIES else max(map(self.state, inputs), default=CLEAN)
         dependent = [tensor for tensor in inputs if self.state(tensor) > CLEAN]
         # Before the outputs are marked: what changes a tensor in place has it among both.
-        origin = self._origin_after(name, args, inputs, dependent)
-        axes = [self._axes_after(name, func, args, kwargs, inputs, dependent, output) for output in outputs]
+        call = _Call(name, func, args, kwargs, inputs, dependent)
+        origin = self._origin_after(call)
+        axes = [self._axes_after(call, output) for output in outputs]
         if name == "sum" and inputs:
             self._reduced.get(_key(inputs[0]), set()).update(_dims(func, args, kwargs, inputs[0].ndim))
         for output, found in zip(outputs, axes, strict=True):
@@ -193,7 +205,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         storage = _storage(tensor)
         return storage is not None and storage._cdata in self._parameters
 
-    def _origin_after(self, name: str, args: tuple[Any, ...], inputs: list[Tensor], dependent: list[Tensor]) -> Origin:
+    def _origin_after(self, call: _Call) -> Origin:
+        name, _, args, _, inputs, dependent = call
         learned = any(self._is_parameter(tensor) or self.origin(tensor).learned for tensor in inputs)
         if name in _CONSTANTS:
             return Origin(name, learned)
@@ -215,38 +228,21 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return Origin(before, learned)
         return Origin(name, learned)
 
-    def _axes_after(
-        self,
-        name: str,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        inputs: list[Tensor],
-        dependent: list[Tensor],
-        output: Tensor,
-    ) -> Axes:
+    def _axes_after(self, call: _Call, output: Tensor) -> Axes:
         shape = tuple(output.shape)
-        if name in _CONSTANTS:
+        if call.name in _CONSTANTS:
             return ax.copies(shape)
-        if not inputs:
+        if not call.inputs:
             return ax.unknown(shape)
         try:
-            found = self._rule(name, func, args, kwargs, inputs, dependent or inputs, output)
+            found = self._rule(call, shape)
         except (IndexError, KeyError, TypeError, ValueError, AttributeError):  # an overload that no rule knows
             return ax.unknown(shape)
         return found if len(found) == len(shape) else ax.unknown(shape)
 
-    def _rule(
-        self,
-        name: str,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        inputs: list[Tensor],
-        dependent: list[Tensor],
-        output: Tensor,
-    ) -> Axes:
-        shape = tuple(output.shape)
+    def _rule(self, call: _Call, shape: tuple[int, ...]) -> Axes:
+        name, func, args, kwargs, inputs, _ = call
+        dependent = call.dependent or inputs
         first = dependent[0]
         axes = self.axes(first)
         if name in _VIEWS:
@@ -268,7 +264,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name == "stack":
             dim = _dim(args, kwargs, 1) % len(shape)
             role = "image" if dim == 0 and shape[0] == self.apart else "branch"
-            return (*axes[:dim], ax._axis(role, shape[dim]), *axes[dim:])
+            return (*axes[:dim], ax.axis_of(role, shape[dim]), *axes[dim:])
         if name in ("select", "unbind"):
             dim = (_dim(args, kwargs, 1)) % first.ndim
             return tuple(axis for i, axis in enumerate(axes) if i != dim)
@@ -295,14 +291,14 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         by_right = any(tensor is right for tensor in dependent)
         if by_left and by_right:
             return (*of_left[:-1], of_right[-1])
-        if by_right and not by_left:
+        if by_right:
             mixed = {factor.role for factor in of_right[-2]}
             role = "token" if mixed and mixed <= ax.SPATIAL else "channel"
-            return (*of_right[:-2], ax._axis(role, shape[-2]), of_right[-1])
+            return (*of_right[:-2], ax.axis_of(role, shape[-2]), of_right[-1])
         mixed = {factor.role for factor in of_left[-1]}
         # What mixes positions (an MLP-Mixer's transposed tokens) gives positions, everything else channels.
         role = "token" if mixed and mixed <= ax.SPATIAL else "channel"
-        return (*of_left[:-1], ax._axis(role, shape[-1]))
+        return (*of_left[:-1], ax.axis_of(role, shape[-1]))
 
 
 def _storage(tensor: Tensor) -> Any:
