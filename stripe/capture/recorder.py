@@ -1,5 +1,6 @@
 """Recorder: keeps the gate, and the mean of the map before it, at every site of each forward pass."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -156,7 +157,7 @@ class Recorder:
 
         def column(site: Site) -> Tensor:
             nonlocal start
-            width = site_width(site)
+            width = math.prod(site.shape)
             start += width
             return packed[:, start - width : start].reshape(len(packed), *site.shape)
 
@@ -236,14 +237,6 @@ class Recorder:
                 "images of the size that you record."
             )
         return rows.reshape(self._batch, *site.shape).to(self.dtype, copy=True)
-
-
-def site_width(site: Site) -> int:
-    """How many numbers a site gives an image."""
-    width = 1
-    for size in site.shape:
-        width *= size
-    return width
 
 
 def _pooled(feature_map: Tensor, site: Site) -> Tensor:

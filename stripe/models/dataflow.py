@@ -25,7 +25,7 @@ class Value:
     """A tensor between two functions; one that is changed in place is a new value each time.
 
     Attributes:
-        tensor: It; kept, so that no other takes its identity.
+        tensor: The tensor itself. It is held so that Python gives its identity to no other tensor meanwhile.
         made_by: What computed it; None for inputs, parameters and constants.
         uses: What takes it, once for each time.
         owner: Path of its module and its name there, where it is a parameter or buffer.
@@ -46,7 +46,7 @@ class Call:
     Attributes:
         name: Its name, without the underscore of those that work in place.
         module: Path of the innermost module that was running.
-        function: It.
+        function: The function itself.
         args: What it was given, by position …
         kwargs: … and by name.
         inputs: The tensors therein, in their order.
