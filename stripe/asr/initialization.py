@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from stripe.asr.layers import Group, Target
 from stripe.asr.value import ASR, ChainedASR
-from stripe.attention import DIA
+from stripe.attention import ChainedAttention
 from stripe.errors import StripeError
 
 __all__ = ["Start", "is_dead", "make_asr", "redraw"]
@@ -67,7 +67,7 @@ def make_asr(groups: Sequence[Group], factory: Callable[[int], nn.Module], start
         attention = factory(first.channels).to(weight.device, weight.dtype)
         _prepare(attention, start)
         psi = _first_psi(start.psi, first.channels).to(weight.device, weight.dtype)
-        if isinstance(attention, DIA):
+        if isinstance(attention, ChainedAttention):
             before = made[-1] if made else None
             after = before if isinstance(before, ChainedASR) and before.attention is attention.after else None
             made.append(ChainedASR(attention, psi, start.learnable, after))
@@ -178,8 +178,9 @@ def redraw(asr: ASR, factory: Callable[[int], nn.Module], prepare: Callable[[nn.
         prepare: What is done to a κ that was made.
     """
     for _ in range(DRAWS):
-        # One of DIA is made alone: in the stage that the factory continues it would have no LSTM of its own.
-        fresh = DIA(len(asr.psi)) if isinstance(asr.attention, DIA) else factory(len(asr.psi))
+        # One of a chain is made alone: in the stage that the factory continues it would have no parameters of its own.
+        make = asr.attention.factory() if isinstance(asr.attention, ChainedAttention) else factory
+        fresh = make(len(asr.psi))
         prepare(fresh)
         with torch.no_grad():
             for parameter, drawn in zip(asr.attention.parameters(), fresh.parameters(), strict=False):

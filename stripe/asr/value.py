@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from stripe.asr.cache import remember
-from stripe.attention import DIA, Attention
-from stripe.attention.dia import State
+from stripe.attention import Attention, ChainedAttention
+from stripe.attention.base import State
 
 __all__ = ["ASR", "ChainedASR"]
 
@@ -53,7 +53,7 @@ class ASR(nn.Module):
 
 
 class ChainedASR(ASR):
-    """ASR with DIA, where a value depends on the ψ of the places before it in the stage.
+    """ASR with attention that makes a chain (DIA), whose value depends on the ψ of the places before it in the stage.
 
     Args:
         attention: κ.
@@ -62,9 +62,9 @@ class ChainedASR(ASR):
         after: The ASR before this one in the stage; None for the first.
     """
 
-    attention: DIA
+    attention: ChainedAttention
 
-    def __init__(self, attention: DIA, psi: Tensor, learnable: bool, after: "ChainedASR | None") -> None:
+    def __init__(self, attention: ChainedAttention, psi: Tensor, learnable: bool, after: "ChainedASR | None") -> None:
         super().__init__(attention, psi, learnable)
         self._after = () if after is None else (after,)  # in a tuple, so that it is no submodule
 

@@ -14,8 +14,8 @@ from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 from stripe.models import small
 from stripe.models.branches import fuse_branches
-from stripe.models.names import did_you_mean
 from stripe.models.spec import ModelSpec
+from stripe.names import did_you_mean
 
 __all__ = ["build", "from_meta", "native_image_size", "native_normalization"]
 

@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 
 from stripe.errors import StripeError
-from stripe.models.names import did_you_mean
 from stripe.models.third_party import building
+from stripe.names import did_you_mean
 
 __all__ = ["build"]
 

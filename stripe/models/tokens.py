@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from stripe.attention import Attention, SpatialGate
+from stripe.attention import Attention
 from stripe.errors import StripeError
 
 __all__ = ["TokenAttention"]
@@ -24,7 +24,7 @@ class TokenAttention(nn.Module):
 
     def __init__(self, attention: nn.Module) -> None:
         super().__init__()
-        if not isinstance(attention, Attention) or any(isinstance(part, SpatialGate) for part in attention.modules()):
+        if not isinstance(attention, Attention) or attention.kind != "channel":
             raise StripeError(
                 f"{type(attention).__name__} is no channel attention; only that can follow a ViT's tokens"
             )
