@@ -134,7 +134,7 @@ def data_options(function: Command) -> Command:
                 "--data",
                 "data_spec",
                 metavar="SPEC",
-                help="shapes (built in), folder:PATH, cifar10, cifar100, stl10 or imagenet.",
+                help=f"The data set: {', '.join(registered('stripe.data'))}; shapes needs no files.",
             ),
             click.option(
                 "--data-root",
