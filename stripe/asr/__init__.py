@@ -28,18 +28,14 @@ __all__ = [
     "export",
     "fuse",
     "known_places",
-    "prepare",
     "reparameterize",
     "restore",
-    "translate",
     "values",
 ]
 
-_OF_CHECKPOINT = ("prepare", "restore", "translate")
-
 
 def __getattr__(name: str) -> Any:
-    """The names of the first release for what is in `stripe.checkpoint` now, a layer above."""
-    if name in _OF_CHECKPOINT:
-        return getattr(importlib.import_module("stripe.checkpoint"), name)
+    """The first release's name, in its notebooks, for ``stripe.checkpoint.restore``, which is in a layer above now."""
+    if name == "restore":
+        return importlib.import_module("stripe.checkpoint").restore
     raise AttributeError(f"module 'stripe.asr' has no attribute {name!r}")

@@ -25,7 +25,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """The name of the first release for `stripe.checkpoint`, a layer above."""
+    """The first release's name, in its notebooks, for ``stripe.checkpoint``, which is a layer above now."""
     if name == "checkpoint":
         return importlib.import_module("stripe.checkpoint")
     raise AttributeError(f"module 'stripe.models' has no attribute {name!r}")

@@ -18,7 +18,6 @@ __all__ = [
     "caption",
     "column_name",
     "columns",
-    "data_name",
     "describe",
     "ending_note",
     "image_name",
