@@ -17,7 +17,7 @@ from stripe.models.branches import fuse_branches
 from stripe.models.spec import ModelSpec
 from stripe.names import did_you_mean
 
-__all__ = ["build", "from_meta", "native_image_size", "native_normalization"]
+__all__ = ["build", "from_meta", "input_channels", "native_image_size", "native_normalization"]
 
 SOURCES = ("torchvision", "timm", "python")
 
@@ -120,6 +120,27 @@ def native_normalization(spec: str) -> tuple[tuple[float, float, float], tuple[f
 
         return from_timm.normalization(name)
     raise StripeError(f"there are no published weights of {spec}")
+
+
+def input_channels(model: nn.Module) -> int | None:
+    """Channels of a network's input: 3 for colour, 1 for grey images; None where its layers don't tell.
+
+    That is what its first convolution takes, in the order in which its modules were made, wherever that is inside
+    wrappers. Where it is neither 1 nor 3, pixels may have been moved into channels before (a space-to-depth stem); then
+    another convolution of 3 channels tells.
+
+    Args:
+        model: Any module, on the meta device, too.
+
+    Example:
+        >>> input_channels(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3)))
+        1
+    """
+    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    taken = [layer.in_channels for layer in convolutions if layer.in_channels > 0]  # 0: lazy, not known yet
+    if taken and taken[0] in (1, 3):
+        return taken[0]
+    return 3 if 3 in taken else None
 
 
 def from_meta(meta: Mapping[str, Any]) -> nn.Module:

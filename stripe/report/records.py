@@ -49,11 +49,12 @@ def site_record(site: xr.Dataset, plan: Plan, cut: Cut, tol: float) -> Encoded:
         tol: The tolerance of ``stripe.analysis.metrics``.
 
     Returns:
-        A dictionary ready for JSON. ``attention`` (epochs shown, images shown, columns shown), ``limits``, its 1 and 99 % quantiles;
-        ``std`` and, where it was captured, ``input_std`` (epochs shown, columns shown), over all images; ``mean`` for
-        maps, like ``std``; ``diff`` (1, differences shown, columns shown), mean over all images of |v[t+1] − v[t]|,
-        null where there is one epoch, and ``diff_limit``, its 99.5 % quantile; ``features``, the columns shown (height
-        and width of a map), of ``size`` captured ones; ``columns``, what a column is; ``step``, ``group``, see ``Cut``.
+        A dictionary ready for JSON. ``attention`` (epochs shown, images shown, columns shown), ``limits``, its 1 and
+        99 % quantiles; ``std`` and, where it was captured, ``input_std`` (epochs shown, columns shown), over the images;
+        ``mean`` for maps, like ``std``; ``diff`` (1, differences shown, columns shown), mean over all images of
+        |v[t+1] − v[t]|, null where there is one epoch, and ``diff_limit``, its 99.5 % quantile; ``features``, the
+        columns shown (height and width of a map), of ``size`` captured ones; ``columns``, what a column is; ``step``
+        and ``group``, see ``Cut``.
     """
     attention = site["attention"]
     shape = shape_of(site)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stripe.attention import ATTENTION, Attention, ChainedAttention, SpatialGate, attention
 from stripe.errors import StripeError
-from stripe.models.tokens import TokenAttention
+from stripe.models.insertion import TokenAttention
 
 
 @pytest.mark.parametrize("name", ATTENTION)
