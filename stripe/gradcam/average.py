@@ -14,13 +14,13 @@ from stripe.adapter import Batch, batch_of, isolated
 from stripe.capture.loading import Loader, count_images
 from stripe.capture.thumbnails import thumbnails
 from stripe.errors import StripeError
+from stripe.gradcam.gradients import differentiable
 from stripe.gradcam.layers import find_layer
 from stripe.gradcam.maps import GradCam
-from stripe.gradcam.moments import Moments, distance_from_centre
-from stripe.gradcam.scores import differentiable
+from stripe.moments import Moments
 from stripe.progress import progress_bar
 
-__all__ = ["Target", "gradcam"]
+__all__ = ["Target", "distance_from_centre", "gradcam"]
 
 Target = Literal["predicted", "label"] | int
 
@@ -135,6 +135,14 @@ def gradcam(
             "empty": int((masses == 0).sum()),
         },
     )
+
+
+def distance_from_centre(height: int, width: int) -> npt.NDArray[np.float64]:
+    """The distance of every pixel's middle from the middle of the image, divided by its mean: (height, width)."""
+    y, x = np.ogrid[:height, :width]
+    distance: npt.NDArray[np.float64] = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
+    distance /= distance.mean()
+    return distance
 
 
 def _size(batch: Batch) -> tuple[int, ...]:

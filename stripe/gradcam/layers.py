@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, run
 from stripe.errors import StripeError
+from stripe.gradcam.gradients import differentiable, frozen
 from stripe.gradcam.grid import grid_of
-from stripe.gradcam.scores import differentiable, frozen
 from stripe.modes import evaluating
 
 __all__ = ["candidates", "find_layer", "get_layer", "prefix_tokens"]

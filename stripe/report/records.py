@@ -50,7 +50,7 @@ def site_record(site: xr.Dataset, plan: Plan, cut: Cut, tol: float) -> Encoded:
 
     Returns:
         A dictionary ready for JSON. ``attention`` (epochs shown, images shown, columns shown), ``limits``, its 1 and
-        99 % quantiles; ``std`` and, where it was captured, ``input_std`` (epochs shown, columns shown), over the images;
+        99 % quantiles; ``std`` and, where it was captured, ``input_std`` (epochs shown, columns shown), of all images;
         ``mean`` for maps, like ``std``; ``diff`` (1, differences shown, columns shown), mean over all images of
         |v[t+1] − v[t]|, null where there is one epoch, and ``diff_limit``, its 99.5 % quantile; ``features``, the
         columns shown (height and width of a map), of ``size`` captured ones; ``columns``, what a column is; ``step``
