@@ -16,7 +16,7 @@ LAST = 100
 
 
 def run_name(settings: Mapping[str, Any]) -> str:
-    """What was trained, as `stripe.bench.Variant` names it, and with what noise.
+    """What was trained, as ``stripe.bench.Variant`` names it, and with what noise.
 
     Args:
         settings: Of a run.

@@ -110,7 +110,7 @@ def _halves(root: Path, left_out: _LeftOut) -> Found | None:
     """The split that the folder has of its own, None where it has none."""
     folders = _subfolders(root)
     training, testing = (_named(folders, names) for names in (TRAINING, TESTING))
-    # Folders of classes may be called like that, too: `Train` beside `Car`.
+    # Folders of classes may be called like that, too: ``Train`` beside ``Car``.
     if not training or not (testing or _subfolders(root / training[0])):
         return None
     train = root / training[0]

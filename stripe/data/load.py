@@ -51,9 +51,10 @@ def register(usage: str, *, place: int = LAST) -> Callable[[Loader], Loader]:
     decorator is all that a new file needs to be found, and to be named by ``--help``. A data set of your own, in any
     file, is known once that file is imported.
 
-    The function returns a `Data`. It names those of these arguments that it needs: ``name`` and ``rest``, the parts of
-    the specification before and after the first colon; ``root``, the folder of published data sets; ``image_size``,
-    parsed, or None for the data set's own; ``download``, ``seed``, ``center_bias`` and ``memory_limit`` as for `load`.
+    The function returns a ``Data``. It names those of these arguments that it needs: ``name`` and ``rest``, the parts
+    of the specification before and after the first colon; ``root``, the folder of published data sets; ``image_size``,
+    parsed, or None for the data set's own; ``download``, ``seed``, ``center_bias`` and ``memory_limit`` as for
+    ``load``.
 
     Args:
         usage: The name as people write it, with a colon where more has to follow, as in ``folder:PATH``.

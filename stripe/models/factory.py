@@ -1,7 +1,7 @@
 """Names → models.
 
-A plain name is a network for small images (``resnet83``, ``vgg19`` …, see `stripe.models.small`); ``torchvision:NAME``,
-``timm:NAME`` and ``python:package.module:factory`` are networks as others made them.
+A plain name is a network for small images (``resnet83``, ``vgg19`` …, see ``stripe.models.small``).
+``torchvision:NAME``, ``timm:NAME`` and ``python:package.module:factory`` are networks as others made them.
 """
 
 from collections.abc import Mapping
@@ -34,15 +34,15 @@ def build(
     """Build a model from its name.
 
     Args:
-        spec: A plain name of `stripe.models.small`, ``torchvision:NAME``, ``timm:NAME`` or
+        spec: A plain name of ``stripe.models.small``, ``torchvision:NAME``, ``timm:NAME`` or
             ``python:package.module:factory``.
         num_classes: Outputs of the classifier. None: as many as published, 10 for plain names.
         attention: Attention module in every block, a name of ``stripe.attention.ATTENTION``; in networks of torchvision
-            and timm as `stripe.models.insertion` says.
+            and timm as ``stripe.models.insertion`` says.
         pretrained: Download published weights (``torchvision:``, ``timm:``).
         args: Further keyword arguments of the constructor; plain names have none.
         fused: Have one convolution instead of branches that are added up (RepVGG, ACNet), as after
-            `stripe.models.fuse_branches`. No change for other networks.
+            ``stripe.models.fuse_branches``. No change for other networks.
 
     Returns:
         The model in training mode, on the CPU, images (N, 3, H, W) → logits (N, num_classes).
@@ -60,7 +60,9 @@ def build(
         raise StripeError(f"a classifier needs at least one class, not {num_classes}")
     if small.is_small(spec):
         if pretrained:
-            raise StripeError(f"there are no published weights of {spec}; load a checkpoint with --ckpt")
+            raise StripeError(
+                f"there are no published weights of {spec}; build it without pretrained, and load a checkpoint"
+            )
         if args:
             raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
         model = small.build(spec, 10 if num_classes is None else num_classes, attention)
@@ -77,7 +79,7 @@ def native_image_size(spec: str, *, pretrained: bool = False) -> ImageSize | Non
     """Height and width in pixels of the images that a model is made for, one number where they are square.
 
     Args:
-        spec: As for :func:`build`.
+        spec: As for ``build``.
         pretrained: Whether the published weights are used, which may want larger images.
 
     Returns:
@@ -148,7 +150,7 @@ def from_meta(meta: Mapping[str, Any]) -> nn.Module:
 
     Args:
         meta: ``Checkpoint.meta`` with the keys ``model``, ``num_classes`` and, where they were used,
-            ``attention``, ``args`` and ``fused``, as for :func:`build`.
+            ``attention``, ``args`` and ``fused``, as for ``build``.
 
     Raises:
         StripeError: It does not say the model, or the model is the user's own code: a file must not choose
@@ -172,7 +174,7 @@ def _insert(model: nn.Module, spec: str, attention: str) -> None:
     try:
         insert_attention(model, make)
     except StripeError as error:
-        raise StripeError(f"--attention {attention} does not go into {spec}: {error}") from None
+        raise StripeError(f"attention {attention!r} does not go into {spec}: {error}") from None
 
 
 def _third_party(spec: str, num_classes: int | None, pretrained: bool, args: Mapping[str, Any]) -> nn.Module:
