@@ -1,4 +1,4 @@
-"""Recorder: keeps the gate, and the mean of the map before it, at every site of each forward pass."""
+"""Recording of the gate, and of the mean of the map before it, at every site of each forward pass."""
 
 import math
 from collections import Counter, defaultdict
@@ -22,12 +22,13 @@ __all__ = ["Recorded", "Recorder"]
 
 
 class Recorded(NamedTuple):
-    """What one forward pass left at a site.
+    """The values of one forward pass at one site.
 
     Attributes:
-        attention: (N, *site.shape), the gate.
-        input: (N, *site.shape), the mean of the map before the multiplication over the axes that the gate broadcasts
-            over; for a channel site the global average pooling u of the paper's eq. 3. None if not recorded.
+        attention: Attention values of the gate, of shape (N, *site.shape).
+        input: Mean of the map before the multiplication, over the axes that the gate broadcasts over, of shape
+            (N, *site.shape). For a channel site this is the global average pooling u of the paper's eq. 3. None if it
+            was not recorded.
     """
 
     attention: Tensor
@@ -35,19 +36,20 @@ class Recorded(NamedTuple):
 
 
 class Recorder:
-    """Records attention values while it is open; use it around any loop that calls the model.
+    """A context in which the attention values of each forward pass of a model are recorded.
 
     Only the modules that own a site are hooked. All values of a batch are packed into one tensor on the device, so
     that they cross to the host in one copy.
 
-    The mode is the caller's business: in training mode gates are what they are there, with batch statistics, and the
-    model's running statistics change. ``model.eval()`` and ``torch.no_grad()`` give what inference sees.
+    The recorder does not change the mode of the model. For the values of inference, call ``model.eval()`` and use
+    ``torch.no_grad()``. In training mode the gates are computed with batch statistics, and the running statistics of
+    the model change.
 
     Args:
-        model: The model; wrappers are taken off. Inside the context call ``recorder.model`` where it was compiled.
-        sites: What to record, from [discover][stripe.capture.discover].
-        record_input: Whether to record the mean of the map, too.
-        dtype: Type of the recorded values.
+        model: The model. Wrappers are taken off; if it was compiled, call ``recorder.model`` inside the context.
+        sites: The sites to record, from ``stripe.capture.discover``.
+        record_input: Whether the mean of the map is recorded, too.
+        dtype: Data type of the recorded values.
 
     Example:
         >>> import torch, torchvision
@@ -112,22 +114,24 @@ class Recorder:
         self._seen.clear()
 
     def take(self) -> dict[str, Recorded]:
-        """The values of the last forward pass, on the host.
+        """Return the values of the last forward pass, copied to the host.
 
         Returns:
-            Site name → values, in the order of ``sites``.
+            A dictionary from the name of each site to its values, in the order of ``sites``.
 
         Raises:
-            StripeError: The model has not run, or went another way than at discovery.
+            StripeError: The model has not run, or its forward pass differed from the one at discovery.
         """
         packed = self.take_packed()
         return self.unpack(packed.cpu())
 
     def take_packed(self) -> Tensor:
-        """The values of the last forward pass as one tensor (N, K) on the model's device, not yet copied.
+        """Return the values of the last forward pass as one tensor (N, K) on the model's device.
+
+        K counts all numbers that are recorded per image. ``unpack`` splits the tensor into sites.
 
         Raises:
-            StripeError: The model has not run, or went another way than at discovery.
+            StripeError: The model has not run, or its forward pass differed from the one at discovery.
         """
         missing = [site.name for site in self.sites if site.name not in self._seen]
         if missing:
@@ -148,10 +152,10 @@ class Recorder:
         return torch.cat(columns, dim=1)
 
     def unpack(self, packed: Tensor) -> dict[str, Recorded]:
-        """Take a packed batch apart, without copying.
+        """Split a packed batch into the values of each site, without copying.
 
         Args:
-            packed: (N, K) from ``take_packed``.
+            packed: The tensor (N, K) that ``take_packed`` returned.
         """
         values, start = {}, 0
 
@@ -221,7 +225,7 @@ class Recorder:
         )
 
     def _rows(self, site: Site, values: Tensor) -> Tensor:
-        """(N, …) in the recorded type; a copy, because the model may go on and change the gate in place."""
+        """A copy of the values as (N, *site.shape): the model may change the gate in place afterwards."""
         within = site.within
         rows = values.movedim(within.image_axis, 0)
         for axis, size in enumerate(within.sizes, start=1):
@@ -254,7 +258,7 @@ def _refuse_compiled(*_: Any) -> None:
 
 
 class _ProductCounter(TorchFunctionMode):
-    """Counts the multiplications within each hooked module; active only while one of them runs."""
+    """A torch function mode that counts the multiplications in each hooked module while that module runs."""
 
     def __init__(
         self,
