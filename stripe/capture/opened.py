@@ -27,6 +27,7 @@ class SiteFacts:
         order: Position in the forward pass, from 0.
         map_shape: Sizes of the map that attention is multiplied with, without the images.
         input_dependent: False for a factor that is constant by construction.
+        residual: Whether the product is added to the map, x + x ⊙ v, so that the map is multiplied by 1 + v.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class SiteFacts:
     order: int
     map_shape: tuple[int, ...]
     input_dependent: bool
+    residual: bool = False
 
     @classmethod
     def of(cls, node: xr.DataTree) -> "SiteFacts":
@@ -45,6 +47,7 @@ class SiteFacts:
             order=int(attrs.get("order", 0)),
             map_shape=tuple(map(int, attrs.get("map_shape", ()))),
             input_dependent=bool(attrs.get("input_dependent", 1)),
+            residual=bool(attrs.get("residual", 0)),
         )
 
 
@@ -189,7 +192,9 @@ class Capture:
 
     @cached_property
     def sites(self) -> dict[str, xr.Dataset]:
-        """Name → ``attention`` and perhaps ``input``, (epoch, image, …) of each site, in the order of the forward pass.
+        """Name → values of each site, in the order of the forward pass.
+
+        They are ``attention`` and, where they were recorded, ``input`` and ``input_rms``, (epoch, image, …) each.
 
         Empty where the capture holds none.
         """

@@ -32,7 +32,7 @@ def open_capture(path: str | Path) -> xr.DataTree:
 
     Returns:
         A tree with ``epoch``, ``image``, ``label``, ``path``, ``thumbnail`` … at its root, and ``attention`` (epoch,
-        image, …) and ``input`` in ``/sites/<name>``, and average Grad-CAM maps in ``/gradcam/<layer>``.
+        image, …), ``input`` and ``input_rms`` in ``/sites/<name>``, and average Grad-CAM maps in ``/gradcam/<layer>``.
 
     Raises:
         StripeError: There is no such file, it is damaged, no capture, or has no complete epoch yet.

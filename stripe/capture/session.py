@@ -51,7 +51,7 @@ class CaptureSession:
             gives uint8 images and ``Data.normalize``). Default: no change.
         paths: File of each image, kept beside its values.
         sites: Pattern of site names (``layer3.*``), matched like file names.
-        record_input: Whether to record the mean of the map before the attention, too.
+        record_input: Whether to record the mean and the root mean square of the map before the attention, too.
         dtype: ``float32`` or ``float16``.
         attrs: What determines the result (model, data, seed …); a capture is resumed only where it agrees.
 
