@@ -33,7 +33,7 @@ def metrics(capture: CaptureLike, sites: str = "*", tol: float = 0.01) -> pd.Dat
         capture: A capture, its tree (as `stripe.capture.open_capture` or ``xarray.open_datatree`` opens it) or its
             path.
         sites: Shell pattern of the sites to measure, such as ``"layer3.*"``.
-        tol: Largest difference between epochs that counts as settled, in the unit of attention.
+        tol: Largest distance from the value at the last epoch that counts as settled, in the unit of attention.
 
     Returns:
         One row a site and epoch, in the order of the forward pass, with the columns
@@ -51,8 +51,8 @@ def metrics(capture: CaptureLike, sites: str = "*", tol: float = 0.01) -> pd.Dat
         - ``stripe_index``: η² (`stripe_index`);
         - ``diff_mean``, ``diff_p95``, ``diff_max``: \|v[t] − v[t−1]\| to the captured epoch before (`epoch_diff`):
           mean; 95th percentile over channels of the mean over images; greatest of all. NaN in the first epoch;
-        - ``settled``: share of the values that from here on differ by at most ``tol`` from epoch to epoch
-          (`settled_fraction`); NaN where there is one epoch;
+        - ``settled``: share of the values that from here on stay within ``tol`` of that of the last epoch
+          (``settled_fraction``); NaN where there is one epoch;
         - ``map_correlation``: `map_correlation`; NaN where one image's attention is no map;
         - ``nonfinite``, ``input_nonfinite``: how many values are NaN or infinite, after and before.
 
