@@ -57,8 +57,8 @@ def settling_epoch(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray:
 
     A value whose last difference exceeds the tolerance has not settled within the capture: NaN, because nothing is
     known about what comes after. So has one whose last difference is NaN; earlier NaNs count as unsettled as well.
-    For one epoch of a whole site, take a quantile over images and channels rather than the maximum, which a single value
-    among millions decides, or see ``settled_fraction``.
+    For one epoch of a whole site, take a quantile over images and channels rather than the maximum, which a single
+    value among millions decides, or see ``settled_fraction``.
 
     Args:
         attention: Attention values with a dimension ``epoch``, in ascending order, and any others.
