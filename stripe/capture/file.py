@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from stripe.capture.groups import carry_over
-from stripe.capture.layout import LIBVER, Epoch, Layout, create
+from stripe.capture.layout import LIBVER, VARIABLES, Epoch, Layout, create
 from stripe.capture.lock import open_for_writing
 from stripe.capture.probe import mark_sound
 from stripe.capture.slab import SlabWriter, slabs
@@ -53,9 +53,11 @@ class CaptureFile:
                 structure(self._lock, path)
                 if not self._lock["complete"][:].any():
                     self._replace(layout)  # no epoch is complete, so there is nothing to agree with
+                layout = replace(layout, record_rms=_holds_rms(self._lock))
                 _check_same(self._lock, path, layout)
                 if {epoch.number for epoch in layout.epochs} - set(_epochs(self._lock)):
                     self._grow(layout)
+                self._variables = layout.variables
                 self._slabs = slabs(self._lock, path)
                 _check_in_one_piece(self._lock, path, self._slabs)
                 self._index = {number: index for index, number in enumerate(_epochs(self._lock))}
@@ -108,6 +110,8 @@ class CaptureFile:
         with self._explained():
             for site, variables in values.items():
                 for name, rows in variables.items():
+                    if name not in self._variables:
+                        continue  # the file was begun by the first release
                     slab = self._slabs[f"sites/{group_name(site)}/{name}"]
                     self._writer.write(slab, (self._index[epoch], start), self._narrowed(rows, slab.dtype, site))
 
@@ -242,17 +246,17 @@ def _explained_creation(path: Path, layout: Layout, *, replace: bool = False) ->
 def _check_in_one_piece(file: h5py.File, path: Path, found: Mapping[str, Any]) -> None:
     """Refuse a file whose values cannot be written in place, because they are chunked or compressed."""
     names = ["complete", "learning_rate", "label", *(["thumbnail"] if "thumbnail" in file else [])]
-    names += [
-        f"sites/{site}/{name}"
-        for site, group in file["sites"].items()
-        for name in ("attention", "input")
-        if name in group
-    ]
+    names += [f"sites/{site}/{name}" for site, group in file["sites"].items() for name in VARIABLES if name in group]
     if lacking := [name for name in names if name not in found]:
         raise StripeError(
             f"{path} was packed anew by another program ({lacking[0]} lies in pieces), so that it can be read and "
             "nothing can be added to it. Give another output file."
         )
+
+
+def _holds_rms(file: h5py.File) -> bool:
+    """False of a file that the first release began, which goes on without; files without any input stay as they are."""
+    return all("input_rms" in group or "input" not in group for group in file.get("sites", {}).values())
 
 
 def _epochs(file: h5py.File) -> dict[int, Epoch]:
@@ -287,9 +291,9 @@ def _differences(file: h5py.File, path: Path, layout: Layout) -> Iterator[str]:
         yield f"it holds other sites ({', '.join(others[:3])})"
     for site in layout.sites:
         group = groups[group_name(site.name)]
-        held = [name for name in ("attention", "input") if name in group]
+        held = [name for name in VARIABLES if name in group]
         if held != list(layout.variables):
-            yield f"it holds {' and '.join(held)} of each site"
+            yield f"it holds {' and '.join(name for name in held if name != 'input_rms')} of each site"
         shapes = {group[name].shape[2:] for name in held}
         if shapes != {site.shape} or group["attention"].dtype != np.dtype(layout.dtype):
             yield f"its values at {site.name} have another shape or type"

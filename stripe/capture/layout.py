@@ -15,6 +15,7 @@ A capture is an HDF5 file that is also a valid netCDF-4 file: every axis is a di
 ``/thumbnail``               (image, y, x, rgb)                uint8; absent if the inputs are not pictures
 ``/sites/<name>/attention``  (epoch, image, *dims of site)     the gate
 ``/sites/<name>/input``      (epoch, image, *dims of site)     mean of the map over the axes that the gate lacks
+``/sites/<name>/input_rms``  (epoch, image, *dims of site)     root mean square of the map over the same axes
 ``/gradcam/<layer>/…``       (height, width), (image) …        present if ``stripe gradcam`` added it
 ===========================  ================================  ====================================================
 
@@ -46,6 +47,7 @@ __all__ = [
     "FORMAT_VERSION",
     "LIBVER",
     "NOT_A_VARIABLE",
+    "VARIABLES",
     "Epoch",
     "Layout",
     "add_dimension",
@@ -59,6 +61,9 @@ __all__ = [
 
 FORMAT = "stripe-capture"
 FORMAT_VERSION = 1
+
+VARIABLES = ("attention", "input", "input_rms")
+"""What a site can hold, in this order; a file has the first one, two or all of them, the same at every site."""
 
 # How netCDF-4 names an axis that has no coordinates.
 NOT_A_VARIABLE = "This is a netCDF dimension but not a netCDF variable."
@@ -111,6 +116,7 @@ class Layout:
         thumbnail_shape: Shape (y, x, 3) of a thumbnail; None if no thumbnails are kept.
         sites: The sites that are recorded.
         record_input: Whether the variable ``input`` is recorded, too.
+        record_rms: Whether the variable ``input_rms`` is recorded with it; captures of the first release lack it.
         dtype: Data type of the values, ``float16`` or ``float32``.
         attrs: Model, data, seed and whatever else decides the values; compared when a capture is resumed.
         provenance: Versions, command and time of writing; not compared.
@@ -125,11 +131,14 @@ class Layout:
     dtype: str
     attrs: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    record_rms: bool = True
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of the variables of each site."""
-        return ("attention", "input") if self.record_input else ("attention",)
+        if not self.record_input:
+            return VARIABLES[:1]
+        return VARIABLES if self.record_rms else VARIABLES[:2]
 
     @property
     def nbytes(self) -> int:
@@ -208,6 +217,7 @@ def fill(file: h5py.File, layout: Layout) -> None:
                 "owner": text(site.owner),
                 "map_shape": np.asarray(site.map_shape, np.int64),
                 "input_dependent": int(site.input_dependent is True),
+                "residual": int(site.residual),
                 "order": order,
             }
         )

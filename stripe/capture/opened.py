@@ -27,6 +27,7 @@ class SiteFacts:
         order: Position in the forward pass, from 0.
         map_shape: Shape of the map that the gate multiplies, without the image axis.
         input_dependent: Whether the gate depends on the image; False for a factor that is constant by construction.
+        residual: Whether the product is added to the map, x + x ⊙ v, so that the map is multiplied by 1 + v.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class SiteFacts:
     order: int
     map_shape: tuple[int, ...]
     input_dependent: bool
+    residual: bool = False
 
     @classmethod
     def of(cls, node: xr.DataTree) -> "SiteFacts":
@@ -45,6 +47,7 @@ class SiteFacts:
             order=int(attrs.get("order", 0)),
             map_shape=tuple(map(int, attrs.get("map_shape", ()))),
             input_dependent=bool(attrs.get("input_dependent", 1)),
+            residual=bool(attrs.get("residual", 0)),
         )
 
 
@@ -192,7 +195,8 @@ class Capture:
     def sites(self) -> dict[str, xr.Dataset]:
         """Values of each site by its name, in the order of the forward pass; empty if the capture has no attention.
 
-        A dataset holds ``attention`` (epoch, image, …) and, if it was recorded, ``input`` of the same shape.
+        A dataset holds ``attention`` (epoch, image, …) and, if they were recorded, ``input`` and ``input_rms`` of the same
+        shape.
         """
         nodes = self._groups("sites")
         return {name: nodes[name].to_dataset() for name in self.facts}

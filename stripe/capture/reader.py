@@ -31,8 +31,8 @@ def open_capture(path: str | Path) -> xr.DataTree:
         path: Path of the file.
 
     Returns:
-        A tree with ``epoch``, ``image``, ``label``, ``path``, ``thumbnail`` … at its root, ``attention`` and ``input``
-        (epoch, image, …) in ``/sites/<name>``, and average Grad-CAM maps in ``/gradcam/<layer>``.
+        A tree with ``epoch``, ``image``, ``label``, ``path``, ``thumbnail`` … at its root, ``attention``, ``input``
+        and ``input_rms`` (epoch, image, …) in ``/sites/<name>``, and average Grad-CAM maps in ``/gradcam/<layer>``.
 
     Raises:
         StripeError: The file does not exist, is damaged, is not a capture, or has no complete epoch yet.

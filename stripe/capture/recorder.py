@@ -1,4 +1,4 @@
-"""Recording of the gate, and of the mean of the map before it, at every site of each forward pass."""
+"""Recording of the gate, and of the mean and size of the map before it, at every site of each forward pass."""
 
 import math
 from collections import Counter, defaultdict
@@ -29,10 +29,13 @@ class Recorded(NamedTuple):
         input: Mean of the map before the multiplication, over the axes that the gate broadcasts over, of shape
             (N, *site.shape). For a channel site this is the global average pooling u of the paper's eq. 3. None if it
             was not recorded.
+        input_rms: Root mean square of the map over the same axes, of shape (N, *site.shape): the weight that a change of
+            the gate has in the output. None if it was not recorded.
     """
 
     attention: Tensor
     input: Tensor | None
+    input_rms: Tensor | None
 
 
 class Recorder:
@@ -48,7 +51,7 @@ class Recorder:
     Args:
         model: The model. Wrappers are taken off; if it was compiled, call ``recorder.model`` inside the context.
         sites: The sites to record, from ``stripe.capture.discover``.
-        record_input: Whether the mean of the map is recorded, too.
+        record_input: Whether the mean and the root mean square of the map are recorded, too.
         dtype: Data type of the recorded values.
 
     Example:
@@ -167,7 +170,8 @@ class Recorder:
 
         for site in self.sites:
             attention = column(site)
-            values[site.name] = Recorded(attention, column(site) if self.record_input else None)
+            of_map = (column(site), column(site)) if self.record_input else (None, None)
+            values[site.name] = Recorded(attention, *of_map)
         return values
 
     def _remove(self) -> None:
@@ -219,10 +223,11 @@ class Recorder:
             return
         feature_map = product.operands[1 - site.operand].detach()
         gate = strip_expanded(product.gate(site.operand).detach(), feature_map.ndim)
-        self._seen[site.name] = Recorded(
-            self._rows(site, gate),
-            self._rows(site, _pooled(feature_map, site)) if self.record_input else None,
-        )
+        of_map: tuple[Tensor | None, Tensor | None] = (None, None)
+        if self.record_input:
+            mean, rms = _pooled(feature_map, site)
+            of_map = (self._rows(site, mean), self._rows(site, rms))
+        self._seen[site.name] = Recorded(self._rows(site, gate), *of_map)
 
     def _rows(self, site: Site, values: Tensor) -> Tensor:
         """A copy of the values as (N, *site.shape): the model may change the gate in place afterwards."""
@@ -243,11 +248,20 @@ class Recorder:
         return rows.reshape(self._batch, *site.shape).to(self.dtype, copy=True)
 
 
-def _pooled(feature_map: Tensor, site: Site) -> Tensor:
-    """Mean of the map over the axes that the gate broadcasts over (eq. 3 for a channel gate)."""
+def _pooled(feature_map: Tensor, site: Site) -> tuple[Tensor, Tensor]:
+    """Mean (eq. 3 for a channel gate) and root mean square of the map over the axes that the gate broadcasts over."""
     others = [axis for axis in range(feature_map.ndim) if axis != site.within.image_axis]
     axes = [axis for axis, size in zip(others, site.within.sizes, strict=True) if size == 1]
-    return feature_map.mean(axes, keepdim=True) if axes else feature_map
+    if not axes:
+        return feature_map, feature_map.abs()
+    precise = torch.promote_types(feature_map.dtype, torch.float32)  # squares leave the range of float16
+    if feature_map.is_contiguous() or feature_map.is_cuda:
+        count = math.prod(feature_map.shape[axis] for axis in axes)
+        # One pass that keeps no squares, as square().mean() would.
+        rms = torch.linalg.vector_norm(feature_map, 2, axes, keepdim=True, dtype=precise) / math.sqrt(count)
+    else:  # which is slow on a CPU where the axes lie apart in memory
+        rms = feature_map.to(precise).square().mean(axes, keepdim=True).sqrt()
+    return feature_map.mean(axes, keepdim=True), rms
 
 
 def _refuse_compiled(*_: Any) -> None:

@@ -51,7 +51,8 @@ class CaptureSession:
             gives uint8 images and ``Data.normalize``). Default: no change.
         paths: File of each image, which the capture keeps as text.
         sites: Pattern that the names of the sites must match, as for file names: ``layer3.*``.
-        record_input: Whether the mean of the map before the attention is recorded, too.
+        record_input: Whether the mean and the root mean square of the map before the attention are recorded,
+            too.
         dtype: Data type of the values in the file, ``float32`` or ``float16``.
         attrs: Model, data, seed and whatever else decides the values. A capture is resumed only if they agree.
 

@@ -56,6 +56,7 @@ class Site:
         operand: Index of the operand that is the gate, 0 or 1.
         products: Number of multiplications in that call. Another number reveals that a forward pass differs.
         within: Shape of the gate relative to the map.
+        residual: Whether the product is added to the map, x + x ⊙ v, so that the map is multiplied by 1 + v.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Site:
     operand: int
     products: int
     within: Shape = NOWHERE
+    residual: bool = False
 
     @property
     def is_attention(self) -> bool:
@@ -104,6 +106,8 @@ class _Seen:
     pooled: bool = False
     summed: Callable[[], set[int]] | None = None
     products: int = 0
+    # Whether the product was added to the map: asked once the forward pass is over.
+    added: Callable[[], bool] | None = None
 
 
 def discover(model: nn.Module, sample: Any) -> list[Site]:
@@ -182,7 +186,13 @@ class _Watcher(TorchFunctionMode):
         seen = self._note(product)
         result = func(*args, **kwargs)
         if seen.gating and isinstance(result, Tensor):
-            seen = replace(seen, summed=self.trace.watch_sums(result))
+            feature_map = product.operands[1 - seen.operand]
+            added = getattr(func, "__name__", "").startswith("addcmul") and args[0] is feature_map
+            seen = replace(
+                seen,
+                summed=self.trace.watch_sums(result),
+                added=(lambda: True) if added else self.trace.watch_addition(result, feature_map),
+            )
         self.found.append(seen)
         return result
 
@@ -377,6 +387,7 @@ def _name(found: list[_Seen], owners: dict[str, str]) -> list[Site]:
             operand=seen.operand,
             products=seen.products,
             within=gating.within,
+            residual=seen.added is not None and seen.added(),
         )
         sites.append((place, site))
     return [site for _, site in sorted(sites, key=lambda pair: pair[0])]

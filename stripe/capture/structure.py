@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stripe.capture.layout import FORMAT, FORMAT_VERSION, NOT_A_VARIABLE
+from stripe.capture.layout import FORMAT, FORMAT_VERSION, NOT_A_VARIABLE, VARIABLES
 from stripe.capture.slab import Slab, slabs
 from stripe.capture.text import text
 from stripe.errors import StripeError
@@ -124,10 +124,11 @@ def _check_site(name: str, site: h5py.Group, lead: tuple[int, int]) -> None:
     if not isinstance(about["kind"], str) or not isinstance(about["owner"], str):
         raise ValueError(f"the description of its site {text(name)} is not readable")
     operator.index(about["order"]), operator.index(about["input_dependent"])
+    operator.index(about.get("residual", 0))
     if np.asarray(about["map_shape"]).ndim != 1 or np.asarray(about["map_shape"]).dtype.kind not in INTEGERS:
         raise ValueError(f"the shape of the map of its site {text(name)} is not readable")
     attention = site["attention"]
-    for variable in ("attention", "input") if "input" in site else ("attention",):
+    for variable in ("attention", *(name for name in VARIABLES[1:] if name in site)):
         values = _numbers(site, variable, "f", attention.ndim)
         dims = axes(values)
         if values.shape[:2] != lead or values.shape != attention.shape or dims[:2] != ["epoch", "image"]:

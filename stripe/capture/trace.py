@@ -113,6 +113,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._views: defaultdict[int, set[_Key]] = defaultdict(set)  # by storage, its views that are known
         self._parameters: set[int] = set()
         self._reduced: dict[_Key, set[int]] = {}
+        # Storage of a product → storage of its map, shape, and where to say that one was added to the other.
+        self._products: dict[int, tuple[int, tuple[int, ...], list[bool]]] = {}
         for module in model.modules():
             for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
                 if isinstance(tensor, Tensor) and (storage := _storage(tensor)) is not None:
@@ -150,6 +152,14 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         seen = self._reduced.setdefault(_key(tensor), set())
         return lambda: seen
 
+    def watch_addition(self, product: Tensor, feature_map: Tensor) -> Callable[[], bool]:
+        """From now on, whether a product is added to the map that it was made of; the function returned says it."""
+        added: list[bool] = []
+        storages = _storage(product), _storage(feature_map)
+        if None not in storages and storages[0]._cdata != storages[1]._cdata:
+            self._products[storages[0]._cdata] = (storages[1]._cdata, tuple(product.shape), added)
+        return lambda: bool(added)
+
     def leave(self, tensor: Tensor) -> None:
         """Note that values of a tensor have left torch (``item()``, ``numpy()``)."""
         self.escaped = self.escaped or self.state(tensor) == DEPENDENT
@@ -174,6 +184,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         axes = [self._axes_after(call, output) for output in outputs]
         if name == "sum" and inputs:
             self._reduced.get(_key(inputs[0]), set()).update(_dims(func, args, kwargs, inputs[0].ndim))
+        if name == "add" and len(inputs) == 2 and kwargs.get("alpha", 1) == 1:
+            self._note_addition(*inputs)
         for output, found in zip(outputs, axes, strict=True):
             storage = _storage(output)
             if storage is not None:
@@ -181,6 +193,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._set(storage, max(state, before[1] if before else CLEAN))
                 if func._schema.is_mutable:
                     self._forget_copies(storage, _key(output))
+                    self._forget_products(storage)
             if state or name in _CONSTANTS or name == "expand":
                 self._know(output, _Known(found, origin))
         return result
@@ -196,6 +209,20 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             axes = self._known[key].axes
             kept = tuple(ax.unknown(key[2])[i] if ax.is_copy(axis) else axis for i, axis in enumerate(axes))
             self._known[key] = _Known(kept, self._known[key].origin)
+
+    def _note_addition(self, *terms: Tensor) -> None:
+        one, other = (_storage(term) for term in terms)
+        if one is None or other is None:
+            return
+        for product, feature_map in ((one, other), (other, one)):
+            made_of, shape, added = self._products.get(product._cdata, (None, (), []))
+            if made_of == feature_map._cdata and all(tuple(term.shape) == shape for term in terms):
+                added.append(True)
+
+    def _forget_products(self, storage: Any) -> None:
+        """After a product or its map has been changed in place their sum is no residual gate any more."""
+        changed = storage._cdata
+        self._products = {p: found for p, found in self._products.items() if changed not in (p, found[0])}
 
     def _set(self, storage: Any, state: int) -> None:
         held = self._state.get(storage._cdata)
