@@ -28,7 +28,8 @@ from stripe.fold.propagation import (
     passes,
 )
 from stripe.models.dataflow import Call, Value, follow
-from stripe.models.surgery import ConstantGate, replace_module
+from stripe.models.outline import replace_module
+from stripe.models.surgery import ConstantGate, Passage, clear
 
 __all__ = ["Landing", "Placed", "fold_gates", "place"]
 
@@ -190,6 +191,7 @@ def fold_gates(model: nn.Module, images: Tensor | Batch) -> dict[str, Landing]:
     Returns:
         Path of the gate → where its constant went.
     """
+    clear(model)
     trial = Trial(model, images)
     landings: dict[str, Landing] = {}
     remaining = [path for path, module in trial.model.named_modules() if isinstance(module, ConstantGate)]
@@ -218,7 +220,7 @@ def _fold(model: nn.Module, trial: Trial, path: str, calls: list[Call]) -> Landi
             reasons.append(f"{where}: the outputs would change")
         else:
             layers = tuple(absorption.layer for absorption in placed.absorptions)
-            replace_module(model, path, nn.Identity())
+            replace_module(model, path, Passage())
             for layer in layers:  # rounded once, however many constants it took
                 model.get_submodule(layer).load_state_dict(trial.model.get_submodule(layer).state_dict())
             return Landing(where, layers)
@@ -232,7 +234,7 @@ def _stays(trial: Trial, path: str, placed: Placed, gate: ConstantGate) -> bool:
     try:
         for absorption in placed.absorptions:
             absorb(trial.model, absorption, placed.factor(gate.weight))
-        replace_module(trial.model, path, nn.Identity())
+        replace_module(trial.model, path, Passage())
         if trial.is_unchanged():
             return True
     except Exception as error:  # a layer of somebody's own may use its weight in its own way
