@@ -15,7 +15,7 @@ from stripe.capture import Recorder, Site, discover
 from stripe.errors import StripeError
 from stripe.fold.calls import Calls, Frame
 from stripe.fold.exactness import Trial
-from stripe.models.outline import WHOLE, Outline, calls_of, outline, outline_undoably, replace_module, trace
+from stripe.models.outline import WHOLE, Outline, calls_of, is_given, outline, outline_undoably, replace_module, trace
 from stripe.models.surgery import ConstantGate, clear
 
 __all__ = ["Foldable", "find_foldable", "gated", "outline_places", "put_gates"]
@@ -171,26 +171,31 @@ class _Trial(Trial):
     def _place_part(self, site: Site, gate: Tensor, frames: Sequence[Frame]) -> Foldable | str:
         """Look for the multiplication in the forward of each module that was running, from the innermost one."""
         refusal = f"{site.module or 'the model'} does more than multiply its input by the gate"
-        reasons = []
+        reasons, later = [], []
         for level, (path, _) in enumerate(frames):
             if self.calls.runs[path] != 1:
                 reasons.append(f"{path} runs {self.calls.runs[path]} times in one forward pass")
                 continue
             try:
                 name = self.calls.product(path, site.product) if not level else self.calls.call(frames[level - 1])
-                candidates = calls_of(trace(self.model, path), path, name)
+                graph = trace(self.model, path)
+                candidates = calls_of(graph, path, name)
                 if level and self.calls.runs[frames[level - 1][0]] == 1:
                     # A module that runs once and takes the map alone was tried as a whole.
                     candidates = [each for each in candidates if each.operand != WHOLE]
                 elif not level and site.operand == 0:
                     candidates.reverse()
+                given = [each for each in candidates if is_given(graph, each)]
             except StripeError as error:
                 reasons.append(f"{refusal}, and {error}")
                 continue
-            for candidate in candidates:
-                place = self._try(candidate, site, gate)
-                if place:
+            later += given
+            for candidate in (each for each in candidates if each not in given):
+                if place := self._try(candidate, site, gate):
                     return place
+        for candidate in later:  # what computes the gate is no part of the block then, and stays
+            if place := self._try(candidate, site, gate):
+                return place
         return reasons[0] if reasons else f"{refusal}, and no part of it does that alone"
 
     def _try(self, candidate: Outline, site: Site, gate: Tensor) -> Foldable | None:

@@ -15,7 +15,7 @@ from torch import fx, nn
 from stripe.errors import StripeError
 from stripe.modes import evaluating
 
-__all__ = ["WHOLE", "Outline", "calls_of", "outline", "outline_undoably", "replace_module", "tidy", "trace"]
+__all__ = ["WHOLE", "Outline", "calls_of", "is_given", "outline", "outline_undoably", "replace_module", "tidy", "trace"]
 
 _MULTIPLICATIONS = frozenset({"mul", "imul", "multiply", "mul_", "multiply_"})  # as torch.fx names them
 
@@ -102,6 +102,17 @@ def calls_of(graph: fx.Graph, block: str, name: str) -> list[Outline]:
         return [Outline(block, name, WHOLE)]
     product = products.index(node) if node in products else name
     return [Outline(block, product, operand) for operand in (1, 0)] if len(values) == 2 else []
+
+
+def is_given(graph: fx.Graph, where: Outline) -> bool:
+    """Whether a block is given the gate, or what it only gives another shape: it is computed by who calls the block."""
+    _, feature_map, gate = _find(graph, where)
+    waiting = [] if gate is None else [gate]
+    for node in waiting:
+        if node is feature_map or node.op in ("call_module", "get_attr"):
+            return False
+        waiting += [value for value in node.all_input_nodes if value not in waiting]
+    return bool(waiting)
 
 
 def outline(model: nn.Module, where: Outline) -> str:
@@ -243,7 +254,7 @@ def _extract(
 
 
 def _between(feature_map: fx.Node, gate: fx.Node, product: fx.Node) -> set[fx.Node]:
-    """All that lies between the map and the multiplication; nothing where the gate is computed of something else, too."""
+    """What lies between the map and the multiplication; nothing where the gate is computed of something else, too."""
     inside, waiting = {product}, [gate]
     while waiting:
         node = waiting.pop()
