@@ -89,7 +89,7 @@ def run(model: nn.Module, batch: Batch) -> Any:
             return call(model, torch.stack(batch.inputs))
 
 
-def call(model: nn.Module, inputs: Any) -> Any:
+def call(model: Callable[..., Any], inputs: Any) -> Any:
     """Call a network with the inputs of a batch; a dictionary is passed as keyword arguments."""
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 

@@ -35,7 +35,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Give access to ``restore``, a name of the first release that has moved to ``stripe.checkpoint``, a higher layer."""
+    """Give access to ``restore``, a name of the first release that moved up to ``stripe.checkpoint``."""
     if name == "restore":
         return importlib.import_module("stripe.checkpoint").restore
     raise AttributeError(f"module 'stripe.asr' has no attribute {name!r}")

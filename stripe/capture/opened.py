@@ -195,8 +195,8 @@ class Capture:
     def sites(self) -> dict[str, xr.Dataset]:
         """Values of each site by its name, in the order of the forward pass; empty if the capture has no attention.
 
-        A dataset holds ``attention`` (epoch, image, …) and, if they were recorded, ``input`` and ``input_rms`` of the same
-        shape.
+        A dataset holds ``attention`` (epoch, image, …) and, if they were recorded, ``input`` and ``input_rms`` of the
+        same shape.
         """
         nodes = self._groups("sites")
         return {name: nodes[name].to_dataset() for name in self.facts}

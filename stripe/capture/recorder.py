@@ -29,8 +29,8 @@ class Recorded(NamedTuple):
         input: Mean of the map before the multiplication, over the axes that the gate broadcasts over, of shape
             (N, *site.shape). For a channel site this is the global average pooling u of the paper's eq. 3. None if it
             was not recorded.
-        input_rms: Root mean square of the map over the same axes, of shape (N, *site.shape): the weight that a change of
-            the gate has in the output. None if it was not recorded.
+        input_rms: Root mean square of the map over the same axes, of shape (N, *site.shape): the weight that a change
+            of the gate has in the output. None if it was not recorded.
     """
 
     attention: Tensor
