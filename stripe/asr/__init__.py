@@ -1,4 +1,4 @@
-"""Attention-alike structural re-parameterization: attention that is a constant, and costs nothing after training.
+"""Attention-alike structural re-parameterization (ASR): constant attention, which costs nothing after training.
 
 Huang et al., "Stripe Observation Guided Inference Cost-free Attention Mechanism", ECCV 2024, equations 3–12:
 
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The first release's name, in its notebooks, for ``stripe.checkpoint.restore``, which is in a layer above now."""
+    """Give access to ``restore``, a name of the first release that moved up to ``stripe.checkpoint``."""
     if name == "restore":
         return importlib.import_module("stripe.checkpoint").restore
     raise AttributeError(f"module 'stripe.asr' has no attribute {name!r}")
