@@ -1,4 +1,4 @@
-"""``folder:PATH``: the user's own images, one folder a class."""
+"""``folder:PATH``: the user's own images, one folder for each class."""
 
 import hashlib
 import os

@@ -60,9 +60,7 @@ def build(
         raise StripeError(f"a classifier needs at least one class, not {num_classes}")
     if small.is_small(spec):
         if pretrained:
-            raise StripeError(
-                f"there are no published weights of {spec}; build it without pretrained, and load a checkpoint"
-            )
+            raise StripeError(f"there are no published weights of {spec}; load a checkpoint instead")
         if args:
             raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
         model = small.build(spec, 10 if num_classes is None else num_classes, attention)
@@ -174,7 +172,7 @@ def _insert(model: nn.Module, spec: str, attention: str) -> None:
     try:
         insert_attention(model, make)
     except StripeError as error:
-        raise StripeError(f"attention {attention!r} does not go into {spec}: {error}") from None
+        raise StripeError(f"attention={attention!r} does not go into {spec}: {error}") from None
 
 
 def _third_party(spec: str, num_classes: int | None, pretrained: bool, args: Mapping[str, Any]) -> nn.Module:
