@@ -109,8 +109,8 @@ def _missing(name: str, root: Path, folder: str, download: bool, error: Exceptio
         return StripeError(f"{name} could not be downloaded to {where}: {error}")
     found = "is damaged or incomplete" if where.exists() else "was not found"
     return StripeError(
-        f"{name} {found}: looked in {where}. Download it with --download (in Python: download=True), "
-        "or say where it lies with --data-root or the environment variable STRIPE_DATA."
+        f"{name} {found}: looked in {where}. Download it with download=True, "
+        "or say where it lies with root= or the environment variable STRIPE_DATA."
     )
 
 

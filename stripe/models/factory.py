@@ -60,7 +60,7 @@ def build(
         raise StripeError(f"a classifier needs at least one class, not {num_classes}")
     if small.is_small(spec):
         if pretrained:
-            raise StripeError(f"there are no published weights of {spec}; load a checkpoint with --ckpt")
+            raise StripeError(f"there are no published weights of {spec}; load a checkpoint instead")
         if args:
             raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
         model = small.build(spec, 10 if num_classes is None else num_classes, attention)
@@ -135,11 +135,11 @@ def from_meta(meta: Mapping[str, Any]) -> nn.Module:
     """
     spec = ModelSpec.from_meta(meta)
     if spec.model is None:
-        raise StripeError("the checkpoint does not say which model it is of; name it with --model")
+        raise StripeError("the checkpoint does not say which model it is of; name it with model=")
     if spec.model.startswith("python:"):
         raise StripeError(
             f"the checkpoint is of {spec.model}; code is not run because a file says so: name it yourself with "
-            f"--model {spec.model}"
+            f"model={spec.model!r}"
         )
     return build(spec.model, num_classes=spec.num_classes, attention=spec.attention, args=spec.args, fused=spec.fused)
 
@@ -151,7 +151,7 @@ def _insert(model: nn.Module, spec: str, attention: str) -> None:
     try:
         insert_attention(model, make)
     except StripeError as error:
-        raise StripeError(f"--attention {attention} does not go into {spec}: {error}") from None
+        raise StripeError(f"attention={attention!r} does not go into {spec}: {error}") from None
 
 
 def _third_party(spec: str, num_classes: int | None, pretrained: bool, args: Mapping[str, Any]) -> nn.Module:
