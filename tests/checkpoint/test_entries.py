@@ -89,7 +89,7 @@ def test_an_average_is_taken_only_where_it_is_asked_for(
 def test_several_networks_are_not_guessed(tmp_path: Path) -> None:
     content = {"student": ONES, "teacher": ZEROS}
     with pytest.raises(
-        StripeError, match=r"a\.pth holds the weights of several networks: student, teacher.*weights='stu"
+        StripeError, match=r"a\.pth holds the weights of several networks: student, teacher.*weights='student'"
     ):
         taken(tmp_path, content)
     assert checkpoint.find([tmp_path / "a.pth"])
