@@ -1,4 +1,4 @@
-"""What is refused before a byte is written, and what file systems and names are coped with."""
+"""Writing of a capture: refusals before anything is written, unusual file systems, and unusual names."""
 
 import errno
 import os

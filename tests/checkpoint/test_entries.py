@@ -1,4 +1,4 @@
-"""Which of the weights in a checkpoint are taken."""
+"""Choice among several sets of weights in a checkpoint."""
 
 from pathlib import Path
 from typing import Any

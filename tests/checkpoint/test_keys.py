@@ -1,4 +1,4 @@
-"""Names with something before them."""
+"""Names of parameters with the prefixes of wrappers and other networks."""
 
 from pathlib import Path
 
