@@ -1,4 +1,4 @@
-"""A cached value equals the one that would be computed anew: modes, checkpointing, changes, transformations, threads."""
+"""A cached value equals one that is computed anew: modes, checkpointing, changes, transformations, threads."""
 
 import copy
 import threading
