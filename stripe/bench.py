@@ -136,7 +136,7 @@ def _common_size(variants: Sequence[Variant]) -> ImageSize:
     known = set(sizes.values())
     if len(known) > 1 or None in known:
         said = ", ".join(f"{name} {write_size(size) if size else 'unknown'}" for name, size in sizes.items())
-        raise StripeError(f"the networks are not made for images of one size ({said}); say it with --image-size")
+        raise StripeError(f"the networks are not made for images of one size ({said}); give image_size=")
     size = known.pop()
     assert size is not None
     return size

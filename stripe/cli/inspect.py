@@ -104,7 +104,7 @@ def _of_model(
 
 
 def _channels(spec: str, build: "Callable[[], nn.Module]", args: dict[str, Any]) -> int:
-    """Channels of a network's images, before it is built for good: timm is told them, the user's code tells them."""
+    """The channels of a network's images before it is built: timm's networks are given them, the user's tell them."""
     import torch
 
     from stripe.models import input_channels

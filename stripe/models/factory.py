@@ -156,11 +156,11 @@ def from_meta(meta: Mapping[str, Any]) -> nn.Module:
     """
     spec = ModelSpec.from_meta(meta)
     if spec.model is None:
-        raise StripeError("the checkpoint does not say which model it is of; name it with --model")
+        raise StripeError("the checkpoint does not say which model it is of; name it with model=")
     if spec.model.startswith("python:"):
         raise StripeError(
             f"the checkpoint is of {spec.model}; code is not run because a file says so: name it yourself with "
-            f"--model {spec.model}"
+            f"model={spec.model!r}"
         )
     return build(spec.model, num_classes=spec.num_classes, attention=spec.attention, args=spec.args, fused=spec.fused)
 

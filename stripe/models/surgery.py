@@ -81,7 +81,7 @@ def restructure(model: nn.Module, folded: Any, source: str) -> None:
     except (AttributeError, LookupError, TypeError, ValueError, StripeError) as error:
         raise StripeError(
             f"{source}: what was folded in it does not fit the model ({error or type(folded).__name__}); "
-            "name the model that it was folded from with --model"
+            "name the model that it was folded from with model="
         ) from error
 
 

@@ -61,10 +61,10 @@ def _connected(scheduler: str, timeout: float) -> Iterator["Client"]:
         from distributed import Client
     except ImportError:
         raise StripeError(
-            "--scheduler needs dask.distributed, which is not installed: pip install 'stripe-observation[cluster]'."
+            "scheduler= needs dask.distributed, which is not installed: pip install 'stripe-observation[cluster]'."
         ) from None
     if "://" not in scheduler:
-        raise StripeError(f"--scheduler {scheduler} is no address; give one such as tcp://host:8786.")
+        raise StripeError(f"scheduler={scheduler!r} is no address; give one such as tcp://host:8786.")
     try:
         client = Client(scheduler, timeout=timeout, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:

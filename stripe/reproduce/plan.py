@@ -67,7 +67,7 @@ class Plan:
         if recipe.missing:
             return cls(recipe, common, ())
         if recipe.draw and recipe.draw.kind == "diff" and changes.epochs == 1:
-            raise StripeError(f"{recipe.name} shows differences from epoch to epoch: give --epochs 2 or more.")
+            raise StripeError(f"{recipe.name} shows differences from epoch to epoch: give epochs=2 or more.")
         instead: dict[tuple[str, str], None] = {}
         cells = []
         for row in recipe.rows:
@@ -159,5 +159,5 @@ def _refuse_model(recipe: Recipe, changes: Changes) -> None:
     }
     if changes.model and len(models) > 1:
         raise StripeError(
-            f"{recipe.name} compares {', '.join(sorted(models))}; --model would make them one. Leave it away."
+            f"{recipe.name} compares {', '.join(sorted(models))}; model= would make them one. Leave it away."
         )

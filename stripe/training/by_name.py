@@ -79,12 +79,10 @@ def train(
     if config.capture and spec.attention == "none" and ":" not in config.model:
         if spec.asr:
             raise StripeError(
-                f"ASR is a constant already, so in {config.model} there is no attention to capture: give --mode both, "
-                "or no --capture."
+                f"ASR is a constant already, so in {config.model} there is no attention to capture: give mode='both', "
+                "or capture=0."
             )
-        raise StripeError(
-            f"{config.model} without attention has none to capture: give --attention se, or no --capture."
-        )
+        raise StripeError(f"{config.model} without attention has none to capture: give attention='se', or capture=0.")
 
     data.require_classes()
     validation = None
@@ -177,7 +175,7 @@ def train(
 def _check(world: World, compiled: bool, batch: int) -> None:
     """What several processes cannot do."""
     if world.size > 1 and compiled:
-        raise StripeError("torch.compile is for one process here; leave --compile away, or torchrun.")
+        raise StripeError("torch.compile is for one process here; leave compiled= away, or torchrun.")
     if batch < world.size:
         raise StripeError(f"{world.size} processes cannot share a batch of {batch} images; each needs one at least.")
 

@@ -118,7 +118,7 @@ class RunConfig:
         of_asr = ", ".join(name for name, default in _OF_ASR.items() if getattr(self, name) != default)
         if of_asr and self.spec.asr is None:
             raise StripeError(
-                f"{of_asr}: a setting of ASR, and there is none in mode {self.spec.mode}; say --mode asr or both"
+                f"{of_asr}: a setting of ASR, and there is none in mode {self.spec.mode}; give mode='asr' or 'both'"
             )
 
     @property

@@ -216,7 +216,7 @@ def diverged(what: str) -> StripeError:
     """
     return StripeError(
         f"{what}: the training has diverged. What the epochs before left is kept; train anew, in another folder, with "
-        "a lower --lr or larger batches."
+        "a lower learning rate (lr=) or larger batches."
     )
 
 

@@ -36,7 +36,7 @@ def test_a_scheduler_that_does_not_answer(cache):
 
 
 def test_a_scheduler_that_is_no_address():
-    with pytest.raises(StripeError, match="--scheduler foo is no address; give one such as tcp://host:8786"):
+    with pytest.raises(StripeError, match="scheduler='foo' is no address; give one such as tcp://host:8786"):
         on_cluster([], "foo", Watch())
 
 
