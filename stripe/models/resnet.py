@@ -68,7 +68,6 @@ class CifarResNet(nn.Module):
         depth: 9n+2 with n ≥ 1: 11, 20, 29, …, 83, …, 164.
         num_classes: Outputs of the classifier.
         attention: Makes the attention module of a block from the block's number of output channels.
-        last_gamma: Value at which the scale γ of each block's last normalisation starts.
 
     Raises:
         StripeError: The depth is not of that form.
@@ -79,13 +78,7 @@ class CifarResNet(nn.Module):
         torch.Size([2, 10])
     """
 
-    def __init__(
-        self,
-        depth: int,
-        num_classes: int = 10,
-        attention: Callable[[int], nn.Module] = nn.Identity,
-        last_gamma: float = 1.0,
-    ) -> None:
+    def __init__(self, depth: int, num_classes: int = 10, attention: Callable[[int], nn.Module] = nn.Identity) -> None:
         super().__init__()
         blocks = _blocks_per_stage(depth)
         self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
@@ -98,8 +91,6 @@ class CifarResNet(nn.Module):
             # Attention modules keep the initialisation that they come with.
             if isinstance(module, nn.Conv2d) and "attention_module" not in name:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if isinstance(module, Bottleneck):
-                nn.init.constant_(module.bn3.weight, last_gamma)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W) → logits (N, num_classes)."""
