@@ -6,9 +6,7 @@ import sys
 import pytest
 
 from stripe.errors import StripeError
-from stripe.reproduce.cluster import on_cluster
-from stripe.reproduce.executing import Watch
-from stripe.reproduce.making import Machine, compute
+from stripe.reproduce.execution import Machine, Watch, compute, on_cluster
 
 
 # Two workers that import torch, one of which dies and is started anew: some 20 s.
