@@ -7,8 +7,8 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from stripe.errors import StripeError
-from stripe.names import did_you_mean
 from stripe.models.spec import fits, in_words
+from stripe.names import did_you_mean
 
 __all__ = ["check", "read_toml", "types_of"]
 
