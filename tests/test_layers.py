@@ -15,6 +15,7 @@ LAYERS = [
     {"adapter", "modes"},
     {"files"},
     {"devices", "export"},
+    {"onnx"},
     {"data", "attention"},
     {"models"},
     {"asr"},

@@ -6,7 +6,7 @@ from types import ModuleType
 from stripe.models.basic_resnet import BasicResNet
 from stripe.models.branches import fuse_block, fuse_branches
 from stripe.models.channels import input_channels
-from stripe.models.factory import build, from_meta, native_image_size, native_normalization
+from stripe.models.factory import build, file_hash, from_meta, native_image_size, native_normalization
 from stripe.models.resnet import Bottleneck, CifarResNet
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "CifarResNet",
     "build",
     "checkpoint",
+    "file_hash",
     "from_meta",
     "fuse_block",
     "fuse_branches",

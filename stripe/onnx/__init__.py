@@ -1,0 +1,9 @@
+"""Networks in ONNX files: read as PyTorch modules, and written back.
+
+The packages that this needs (onnx, onnxruntime, onnx2torch) are imported only where a file is read: the extra ``onnx``.
+"""
+
+from stripe.onnx.file import OnnxFile, Tensors, read
+from stripe.onnx.network import load, verify
+
+__all__ = ["OnnxFile", "Tensors", "load", "read", "verify"]
