@@ -5,5 +5,6 @@ The packages that this needs (onnx, onnxruntime, onnx2torch) are imported only w
 
 from stripe.onnx.file import OnnxFile, Tensors, read
 from stripe.onnx.network import load, verify
+from stripe.onnx.writing import Comparison, compare, write
 
-__all__ = ["OnnxFile", "Tensors", "load", "read", "verify"]
+__all__ = ["Comparison", "OnnxFile", "Tensors", "compare", "load", "read", "verify", "write"]

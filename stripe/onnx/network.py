@@ -17,7 +17,7 @@ from stripe.onnx.file import OnnxFile, onnx_package
 from stripe.onnx.operators import SamePad, converter_of, mended, refuse_unknown, register
 from stripe.onnx.preparation import prepare, session
 
-__all__ = ["CHANNELS_LAST", "PAD", "convert", "load", "run_onnx", "verify"]
+__all__ = ["CHANNELS_LAST", "PAD", "convert", "load", "run_onnx", "take", "verify"]
 
 CHANNELS_LAST = "channels_last"
 """The name of the module that makes images (N, H, W, C) for a network that takes these."""
@@ -69,6 +69,8 @@ def convert(proto: Any, file: OnnxFile) -> fx.GraphModule:
             raise StripeError(f"{file.path}: {_culprit(plain, error)}") from error
     for name, module in list(network.named_children()):
         setattr(network, name, mended(module))
+    for tensor in (*network.parameters(), *network.buffers()):  # memory of their own, and not the file's
+        tensor.data = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
     graph = network.graph
     for name, pad in pads.items():
         network.add_submodule(f"{name}{PAD}", pad)
@@ -227,12 +229,13 @@ def _name_outputs(network: fx.GraphModule, proto: Any, file: OnnxFile) -> None:
         value = calls[node.name]
         if len(node.output) > 1:
             with graph.inserting_before(final):
-                value = graph.call_function(_take, (value, place))
+                value = graph.call_function(take, (value, place))
         values.append(value)
     final.args = (values[0] if len(values) == 1 else tuple(values),)
 
 
-def _take(values: Any, place: int) -> Any:
+def take(values: Any, place: int) -> Any:
+    """One of the outputs of a node that has several."""
     return values[place]
 
 

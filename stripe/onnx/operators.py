@@ -51,10 +51,16 @@ def mended(module: nn.Module) -> nn.Module:
     """The module, or one of ours in the place of one of onnx2torch's that errs."""
     nodes = "onnx2torch.node_converters"
     if isinstance(module, onnx_package(f"{nodes}.slice").OnnxSlice):
-        return Slice()
+        return _in_place_of(module, Slice())
     if isinstance(module, onnx_package(f"{nodes}.reduce").OnnxReduceStaticAxes):
-        return Reduction(module.operation_type, module.axes, module.keepdims)
+        return _in_place_of(module, Reduction(module.operation_type, module.axes, module.keepdims))
     return module
+
+
+def _in_place_of(module: Any, ours: Any) -> nn.Module:
+    ours.onnx_mapping = module.onnx_mapping
+    made: nn.Module = ours
+    return made
 
 
 def _add(registry: Any, operator: str, version: int, convert: Any) -> None:

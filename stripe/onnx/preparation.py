@@ -89,8 +89,13 @@ def _constants_computed(proto: Any, path: Path) -> Any:
         written = Path(folder) / "network.onnx"
         session(proto, path, write=written)
         computed = onnx.load(written)
-    del computed.opset_import[:]
-    computed.opset_import.extend(proto.opset_import)
+    for theirs, ours in (  # onnxruntime has its own idea of them
+        (computed.opset_import, proto.opset_import),
+        (computed.graph.input, proto.graph.input),
+        (computed.graph.output, proto.graph.output),
+    ):
+        del theirs[:]
+        theirs.extend(ours)
     return computed
 
 
