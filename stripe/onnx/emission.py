@@ -81,7 +81,7 @@ class _Emission:
             args = fx.map_arg(node.args, lambda each: values[each])
             kwargs = fx.map_arg(node.kwargs, lambda each: values[each])
             if node.op == "placeholder":
-                values[node] = next(remaining)
+                values[node] = next(remaining, None)  # *args of a module that is given none
             elif node.op == "get_attr":
                 values[node] = _attribute(network, str(node.target))
             elif node.op == "output":
@@ -113,11 +113,11 @@ class _Emission:
     def _module(self, name: str, module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Value:
         source = self.sources.get(name)
         reference = getattr(self.reference, name, None)
-        if name == CHANNELS_LAST or isinstance(module, SamePad) or (source is None and type(module) is nn.Identity):
+        if name == CHANNELS_LAST or isinstance(module, SamePad) or (source is None and isinstance(module, nn.Identity)):
             return _value(args[0])
         if source is not None and type(module) is type(reference):
             return self._own(source, module, reference, args, kwargs)
-        if type(module) is nn.Identity:
+        if isinstance(module, nn.Identity):
             return _value(args[0])
         graph = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
         return _value(self.run(graph, args)[0])
