@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 try:
     __version__ = version("stripe-observation")
-except PackageNotFoundError:  # a source tree that was never installed
+except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0.0.0"
 
 _LAYERS = (
@@ -31,18 +31,18 @@ _LAYERS = (
 
 
 def load(path: "str | Path", model: "nn.Module | None" = None) -> "nn.Module":
-    """The network of a checkpoint of ours, with ASR or without its folded attention as it was saved.
+    """Load the network of a checkpoint of ours, with the ASR or the folded attention that it was saved with.
 
     Args:
-        path: Trained, fused or folded, ``….safetensors``; nothing in it is unpickled or run.
-        model: What it was built from, where that was code of yours (``python:``), which a file must not choose. It is
-            changed in place; make a new one for each file.
+        path: Path of a trained, fused or folded checkpoint, ``….safetensors``; nothing in it is unpickled or run.
+        model: Network before training, fusing or folding. It is needed if the network was built from your own code
+            (``python:``), which a file must not run. It is changed in place, so make a new one for each file.
 
     Returns:
         The network in evaluation mode, on the CPU.
 
     Raises:
-        StripeError: The file is damaged, does not say its model, or does not fit it.
+        StripeError: The file is damaged, does not describe its model, or does not fit it.
 
     Example:
         >>> import stripe
@@ -54,7 +54,7 @@ def load(path: "str | Path", model: "nn.Module | None" = None) -> "nn.Module":
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Import a layer when it is first asked for, so that ``import stripe`` and ``stripe --help`` stay cheap."""
+    """Import a subpackage when it is first used, so that ``import stripe`` and ``stripe --help`` are fast."""
     if name in _LAYERS:
         return importlib.import_module(f"stripe.{name}")
     raise AttributeError(f"module 'stripe' has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""Speed and size: what attention costs, and what is left of that after fusing (paper, table 1 and figure 3).
+"""Speed and size of networks: the cost of attention before and after fusing (paper, table 1 and figure 3).
 
-Speeds drift: a processor warms up, neighbours come and go. So the networks take turns, each round measures every one of
-them, and how fast one is *relative* to the first is judged round by round.
+The speed of a machine drifts, as it warms up and runs other programs. Therefore each round measures every network in
+turn, and the speed *relative* to the first network is computed round by round.
 
 Example:
     >>> from stripe.bench import measure
@@ -40,7 +40,7 @@ __all__ = ["Variant", "add_accuracy", "describe_machine", "measure", "read_table
 logger = logging.getLogger(__name__)
 
 SECONDS = 0.2
-"""How long a network runs in each round at least; its passes are repeated to fill it."""
+"""Shortest time in seconds for which a network runs in each round; its passes are repeated to fill it."""
 
 
 @isolated()
@@ -53,23 +53,26 @@ def measure(
     device: str | torch.device | None = None,
     repeats: int = 10,
 ) -> pd.DataFrame:
-    """Measure networks in evaluation mode, float32, channels-last; with random weights where they are no checkpoints.
+    """Measure networks in evaluation mode, with float32 values in channels-last order.
+
+    Networks that are not checkpoints have random weights.
 
     Args:
-        variants: The networks, as for `Variant.parse`. Speeds are also given relative to the first.
-        image_size: Height and width in pixels, one number where they are equal. None: what the networks are made for.
-        batch_size: Images per forward pass.
-        num_classes: As for `stripe.models.build`.
-        device: Where to measure; None: a GPU where there is one.
-        repeats: The number of rounds.
+        variants: Names of the networks, as for ``Variant.parse``. Speeds are also given relative to the first.
+        image_size: Height and width in pixels, or one number if they are equal; by default the size that the networks
+            are made for.
+        batch_size: Number of images per forward pass.
+        num_classes: Number of classes, as for ``stripe.models.build``.
+        device: Device to measure on, for example ``cuda:0``; by default a GPU if there is one.
+        repeats: Number of rounds.
 
     Returns:
-        One row per network, with ``model`` (its whole name), ``backbone``, ``attention``, ``asr``, ``fused``;
-        ``parameters``, as the network is (ASR that is not fused has its own); ``flops``, of one image: multiplications
-        and additions of convolutions and matrix products, the only ones that torch counts;
-        ``images_per_second``, the median over the rounds, and its ``lower_quartile`` and ``upper_quartile``;
-        ``relative_speed``, the median over the rounds of the rate divided by that of the first network.
-        ``attrs`` say the machine, image size, batch size, classes and repeats.
+        A table with one row per network and the columns ``model`` (the whole name), ``backbone``, ``attention``,
+        ``asr`` and ``fused``; ``parameters``, including those of ASR that is not fused; ``flops`` per image, which are
+        the multiplications and additions of convolutions and matrix products, the only ones that torch counts;
+        ``images_per_second``, the median over the rounds, with ``lower_quartile`` and ``upper_quartile``; and
+        ``relative_speed``, the median over the rounds of the rate divided by that of the first network. Its ``attrs``
+        hold the machine, image size, batch size, classes and repeats.
 
     Raises:
         StripeError: A name is unknown, or the networks do not fit into the device's memory.
@@ -128,7 +131,7 @@ def _refuse(variants: Sequence[Variant], batch_size: int, repeats: int) -> None:
 
 
 def _common_size(variants: Sequence[Variant]) -> ImageSize:
-    """The size that all the backbones are made for."""
+    """The image size that all the backbones are made for."""
     sizes = {variant.backbone: variant.image_size() for variant in variants}
     known = set(sizes.values())
     if len(known) > 1 or None in known:
@@ -140,12 +143,12 @@ def _common_size(variants: Sequence[Variant]) -> ImageSize:
 
 
 def _placed(network: nn.Module, device: torch.device) -> nn.Module:
-    # Torch's counter of FLOPs trips over ASR's ψ where gradients are possible.
+    # Torch's counter of FLOPs fails on ASR's ψ if gradients are enabled.
     return network.requires_grad_(False).to(device).to(memory_format=torch.channels_last)
 
 
 def _flops(network: nn.Module, image: Tensor) -> int:
-    """Of one image; a multiplication with an addition counts as two."""
+    """The FLOPs of one image; a multiplication with an addition counts as two."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         run(network, batch_of(image, network))
     return int(counter.get_total_flops())
@@ -160,8 +163,8 @@ def _passes(network: nn.Module, images: Tensor) -> Callable[[], None]:
 
 
 def _take_turns(passes: Sequence[Callable[[], None]], repeats: int) -> npt.NDArray[np.float64]:
-    """Seconds per pass, (repeats, networks)."""
-    # This import brings a C++ builder, which would complain where there is a CUDA compiler and no GPU.
+    """Measure seconds per pass in rounds over all networks; return an array (repeats, networks)."""
+    # This import loads a C++ builder, which warns if there is a CUDA compiler and no GPU.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.benchmark import Timer
 
@@ -186,18 +189,18 @@ def add_accuracy(table: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     A fused network has the accuracy of the run that trained it, as fusing does not change its outputs.
 
     Args:
-        table: From `measure`; not changed.
-        runs: Of networks in the table. Several of one network differ in the seed alone.
+        table: Table from ``measure``; it is not changed.
+        runs: Runs of networks in the table. Runs of one network may differ in the seed alone.
 
     Returns:
-        The table with ``accuracy``, in per cent at the best epoch, the mean over seeds; ``accuracy_std``, its standard
-        deviation (n − 1), NaN with one seed; ``last_accuracy``, the mean after the last epoch; ``runs``, how many. NaN
-        and 0 where there is no run. ``attrs["accuracy_of"]`` says the data, how the best epoch was chosen, and the
-        scale.
+        The table with the further columns ``accuracy``, in per cent at the best epoch, the mean over seeds;
+        ``accuracy_std``, its standard deviation (n − 1), NaN with one seed; ``last_accuracy``, the mean after the last
+        epoch; and ``runs``, the number of runs. A network without runs has NaN and 0. ``attrs["accuracy_of"]`` holds
+        the data, the choice of the best epoch, and the scale.
 
     Raises:
-        StripeError: A run is of a network that is not in the table, has not finished an epoch, or the runs are no
-            comparison: of different data, or of one network trained in different ways.
+        StripeError: A run is of a network that is not in the table or has not finished an epoch, or the runs cannot be
+            compared, as they are on different data or train one network in different ways.
     """
     measured = [Variant(row.backbone, row.attention, row.asr) for row in table.itertuples()]  # type: ignore[arg-type]
     data = dict.fromkeys(str(run.settings["data"]) for run in runs)
@@ -225,7 +228,7 @@ def add_accuracy(table: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     return result
 
 
-# what → the columns that it must have, and the command that makes it
+# For each table, its columns and the command that makes it.
 TABLES = {
     "speeds": (
         {"model", "backbone", "attention", "asr", "fused", "parameters", "images_per_second", "relative_speed"},
@@ -239,17 +242,17 @@ TABLES = {
 
 
 def read_table(path: str | Path, what: str = "speeds") -> pd.DataFrame:
-    """Read what `stripe.analysis.save_table` wrote of a table from `measure`, or of another.
+    """Read a table of speeds, or another one, that ``stripe.analysis.save_table`` wrote.
 
     Args:
-        path: The ``.csv`` (what made it is in ``<path>.json``), ``.parquet`` or ``.json`` file.
-        what: What the table is of, a key of `TABLES`.
+        path: Path of the ``.csv`` (whose provenance is in ``<path>.json``), ``.parquet`` or ``.json`` file.
+        what: Content of the table, a key of ``TABLES``.
 
     Returns:
-        The table, and in its ``attrs`` what made it; those are empty where a ``.csv`` came without its second file.
+        The table with its provenance in ``attrs``, which is empty if the second file of a ``.csv`` is missing.
 
     Raises:
-        StripeError: There is no such file, or it is no such table.
+        StripeError: There is no such file, or it is not a table of this content.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""The device to compute on, and the machine that it is of."""
+"""Choice of the device to compute on, and description of the machine."""
 
 import os
 import platform
@@ -12,10 +12,11 @@ __all__ = ["describe_machine", "pick_device"]
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device of that name, or the best there is.
+    """Return the device of the given name, or the fastest available one.
 
     Args:
-        name: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` …; None: an accelerator where there is one, else the CPU.
+        name: Name of the device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` …; by default an accelerator if there is one,
+            else the CPU.
 
     Raises:
         StripeError: There is no such device.
@@ -25,7 +26,7 @@ def pick_device(name: str | None = None) -> torch.device:
         return accelerator or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).item()  # not `meta`, which holds no values
+        torch.zeros(1, device=device).item()  # not ``meta``, which holds no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise StripeError(
             f"There is no device {name!r} here ({str(error).splitlines()[0]}). Leave --device away."
@@ -34,11 +35,11 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:
-    """Name the machine, to be said beside every speed.
+    """Describe the machine, which belongs to every measured speed.
 
     Returns:
-        ``device`` (``cpu``, ``cuda:0`` …), ``processor`` (name of the GPU, or of the CPU with the number of threads
-        that torch uses and of logical cores), ``torch`` and, for an Nvidia GPU, ``cuda`` and ``cudnn``.
+        A dictionary with ``device`` (``cpu``, ``cuda:0`` …), ``processor`` (name of the GPU; or of the CPU, with the
+        numbers of torch's threads and of logical cores), ``torch`` and, for an Nvidia GPU, ``cuda`` and ``cudnn``.
 
     Example:
         >>> describe_machine(torch.device("cpu"))["device"]
@@ -60,7 +61,7 @@ def _processor(device: torch.device) -> str:
 
 
 def _cpu_name() -> str:
-    """The model's name where Linux tells it; elsewhere what Python knows."""
+    """The name of the processor's model on Linux; elsewhere the name that Python knows."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Networks for other runtimes, ONNX and torch.export: each is run, and compared with the network that it came from."""
+"""Export of networks to ONNX and torch.export: each file is run and compared with the original network."""
 
 import importlib
 import io
@@ -22,10 +22,10 @@ from stripe.provenance import provenance
 __all__ = ["EXPORTS", "LARGEST_ONNX", "Difference", "compare", "export", "require"]
 
 EXPORTS = {"onnx": ".onnx", "torch": ".pt2"}
-"""Kind of export → how its files end."""
+"""Ending of the files for each kind of export."""
 
 LARGEST_ONNX = 2**31
-"""Bytes: what one protobuf message, and so an ONNX file with its weights inside, can hold."""
+"""Largest size in bytes of a protobuf message, and so of an ONNX file that includes its weights."""
 
 _TALKERS = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 
@@ -34,12 +34,12 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the outputs of two networks are from each other.
+    """Difference between the outputs of two networks.
 
     Attributes:
-        dtype: The precision in which they were computed, as ``float64``.
-        largest: The largest absolute difference.
-        relative: That, divided by the largest absolute output.
+        dtype: Precision in which the outputs were computed, such as ``float64``.
+        largest: Largest absolute difference.
+        relative: Largest absolute difference, divided by the largest absolute output.
     """
 
     dtype: str
@@ -49,16 +49,16 @@ class Difference:
 
 @isolated()
 def compare(model: nn.Module, fused: nn.Module, images: Tensor, dtype: torch.dtype) -> Difference:
-    """The largest difference between two networks' outputs for the same images, in evaluation mode.
+    """Compute the largest difference between the outputs of two networks for the same images, in evaluation mode.
 
     Args:
-        model: A network; not changed.
-        fused: Another; not changed.
-        images: (N, 3, H, W), floating point.
-        dtype: What to compute in; parameters are converted as they are.
+        model: A network; it is not changed.
+        fused: The network to compare with; it is not changed.
+        images: Images (N, 3, H, W) of a floating-point type.
+        dtype: Precision of the computation, to which copies of the parameters are converted.
 
     Raises:
-        StripeError: They do not run, or return no tensors, or not finite ones.
+        StripeError: A network does not run, does not return a tensor, or returns values that are not finite.
     """
     outputs = []
     for network in (model, fused):
@@ -86,23 +86,23 @@ def export(
     meta: Mapping[str, Any] | None = None,
     tolerance: float = 1e-5,
 ) -> Difference:
-    """Write a network for another runtime, run that, and keep the file only where the outputs are the same.
+    """Write a network for another runtime, run the file, and keep it only if the outputs are the same.
 
-    The file takes any number of images, computes in evaluation mode, and says what made it: the ONNX property
-    ``stripe``, the extra file ``stripe.json`` of a torch.export archive. ONNX computes with other kernels, which round
-    differently (some 1e-6); a torch.export program with the same ones.
+    The exported network takes any number of images and computes in evaluation mode. Its provenance is in the ONNX
+    property ``stripe``, or in the extra file ``stripe.json`` of a torch.export archive. ONNX computes with other
+    kernels, which round differently (about 1e-6); a torch.export program uses the same ones.
 
     Args:
-        model: From images (N, 3, H, W) to a tensor, or to something that holds one under its usual name (``logits``),
-            which alone is exported; not changed. Fuse it before.
-        images: What to trace and to compare with, float32 (N, 3, H, W) with N ≥ 2.
-        path: Where to; replaced where it exists, untouched where an error is raised.
-        kind: ``"onnx"`` (checked with onnxruntime on the CPU) or ``"torch"`` (torch.export).
-        meta: What is known about the network, ready for JSON; written into the file.
+        model: A network from images (N, 3, H, W) to a tensor, or to an object that holds a tensor under its usual name
+            (``logits``), which alone is exported. It is not changed. Fuse it before.
+        images: Images for tracing and for the comparison, float32 (N, 3, H, W) with N ≥ 2.
+        path: Path of the file. An existing file is replaced, or left unchanged if an error is raised.
+        kind: Kind of export: ``"onnx"`` (checked with onnxruntime on the CPU) or ``"torch"`` (torch.export).
+        meta: Description of the network in JSON types, which is written into the file.
         tolerance: Largest permitted difference, relative to the largest output.
 
     Returns:
-        How far the outputs are apart.
+        The difference between the outputs.
 
     Raises:
         StripeError: A package is missing, the network cannot be exported, the outputs differ, or the file cannot be
@@ -135,7 +135,7 @@ def export(
             write(network, images, unfinished, record)
             exported = load(unfinished)
             difference = _difference(network, exported, images)
-        if not difference.relative <= tolerance:  # NaN is not
+        if not difference.relative <= tolerance:  # so written because NaN must be refused, too
             raise StripeError(
                 f"the {kind} export's outputs differ by {difference.relative:.1e} (relative), more than "
                 f"{tolerance:.1e}; nothing is written"
@@ -144,13 +144,13 @@ def export(
     except OSError as error:
         raise StripeError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # it was renamed, or its folder could not be made
+        with suppress(OSError):  # it has its own name now, or its folder could not be made
             unfinished.unlink()
     return difference
 
 
 class _Scores(nn.Module):
-    """A network whose only output is its scores."""
+    """A network whose only output is its logits."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ def _load_onnx(path: Path) -> Network:
     return run
 
 
-# kind → how it is written, and how it is read again
+# For each kind, a function that writes it and one that reads it again.
 _KINDS: dict[str, tuple[Callable[[nn.Module, Tensor, Path, str], None], Callable[[Path], Network]]] = {
     "onnx": (_write_onnx, _load_onnx),
     "torch": (_write_torch, _load_torch),
@@ -205,7 +205,7 @@ def _traced(network: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
 
 
 def _difference(network: nn.Module, exported: Network, images: Tensor) -> Difference:
-    """Over all images at once, and over the first alone: their number must not have been taken for a constant."""
+    """Compare all images at once, and the first alone: the export must not fix the number of images."""
     largest, scale = 0.0, 0.0
     for batch in (images, images[:1]):
         with torch.no_grad():
@@ -222,7 +222,7 @@ def _difference(network: nn.Module, exported: Network, images: Tensor) -> Differ
 
 @contextmanager
 def _exporting(kind: str) -> Iterator[None]:
-    """Keep the exporters' remarks to themselves, and turn whatever they raise into one sentence."""
+    """A context that silences the exporters, and turns whatever they raise into one sentence."""
     loggers = [logging.getLogger(name) for name in _TALKERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, on file systems that can do less than a local disk."""
+"""Files that are written completely or not at all, also on file systems that can do less than a local disk."""
 
 import contextlib
 import errno
@@ -12,23 +12,25 @@ from stripe.errors import StripeError
 
 __all__ = ["UNSUPPORTED", "beside", "name_new", "replacing", "sync", "write_whole"]
 
-# How file systems say that they have no locks, links, permissions or the like: exFAT, SMB, NFS, FUSE, Lustre …
+# Errors of file systems without locks, links, permissions or the like: exFAT, SMB, NFS, FUSE, Lustre …
 UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EPERM, errno.ENOTTY}
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Have a file written beside its place, then renamed: whoever is killed or runs out of disk leaves the old one.
+    """A context in which a file is written under a temporary name, and gets its own name at the end.
+
+    A process that is killed or runs out of disk leaves the old file. Only one process may write the file at a time: the
+    temporary name is always the same, so that the remains of a killed process are overwritten.
 
     Args:
-        path: The file; replaced where it is there. Folders that are missing are made. Only one process may write it at
-            a time: the name beside it is always the same, so that what a killed process left is not left for ever.
+        path: Path of the file; an existing file is replaced, and missing folders are made.
 
     Yields:
-        Where to write.
+        The temporary path to write to.
 
     Raises:
-        StripeError: It cannot be written.
+        StripeError: The file cannot be written.
 
     Example:
         >>> with replacing(Path("/tmp/table.csv")) as unfinished:
@@ -44,29 +46,29 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise StripeError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
-        with contextlib.suppress(OSError):  # it was renamed, or its folder could not be made
+        with contextlib.suppress(OSError):  # it has its own name now, or its folder could not be made
             unfinished.unlink()
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it, see `replacing`.
+    """Write bytes into a file under a temporary name and rename it; see ``replacing``.
 
     Args:
-        path: The file.
-        content: What it is to hold.
+        path: Path of the file.
+        content: Content of the file.
 
     Raises:
-        StripeError: It cannot be written.
+        StripeError: The file cannot be written.
     """
     with replacing(path) as unfinished:
         unfinished.write_bytes(content)
 
 
 def beside(path: Path) -> Path:
-    """Make an empty file beside another, hidden and of a new name, with the permissions that new files have.
+    """Make an empty hidden file with a new name beside another, with the permissions of new files.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The file cannot be made.
     """
     while True:
         unfinished = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
@@ -78,20 +80,20 @@ def beside(path: Path) -> Path:
 
 
 def name_new(unfinished: Path, path: Path) -> None:
-    """Give a finished file its name, where no file has it yet; `unfinished` may be there afterwards or not.
+    """Give a finished file its name, if no file has it yet; ``unfinished`` may exist afterwards or not.
 
-    A hard link refuses to overwrite, which a rename does not. Where the file system has none, the name is taken by an
-    empty file first.
+    A hard link refuses to overwrite a file, which a rename does not. If the file system has no hard links, the name is
+    first taken by an empty file.
 
     Raises:
-        FileExistsError: A file of that name is there.
-        OSError: It cannot be named.
+        FileExistsError: A file of that name exists.
+        OSError: The file cannot get the name.
     """
     try:
         os.link(unfinished, path)
     except FileExistsError:
         raise
-    except OSError:  # for whatever reason: if it is not the link alone, what follows fails as well
+    except OSError:  # for any reason: if not only the link fails, the following lines fail as well
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             unfinished.replace(path)
@@ -101,10 +103,10 @@ def name_new(unfinished: Path, path: Path) -> None:
 
 
 def sync(descriptor: int) -> None:
-    """Wait until what was written to an open file has reached the disk, where the file system can tell.
+    """Wait until the content of an open file has reached the disk, if the file system can tell.
 
     Raises:
-        OSError: It could not be written.
+        OSError: The content could not be written.
     """
     try:
         os.fsync(descriptor)

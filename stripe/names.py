@@ -1,14 +1,22 @@
-"""How networks and data sets are called where people read it: captions, titles, tables, folders of runs."""
+"""Names: of networks and data sets where people read them, and those by which the files of a folder are known."""
 
-from collections.abc import Mapping
-from pathlib import PurePath
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path, PurePath
 from typing import Any
 
-__all__ = ["data_name", "run_name"]
+__all__ = ["data_name", "did_you_mean", "registered", "run_name"]
+
+_REGISTERED = re.compile(r'^@register\("([^"]+)"(?:, place=(\d+))?', re.MULTILINE)
+
+LAST = 100
+"""The place in lists of names that say none."""
 
 
 def run_name(settings: Mapping[str, Any]) -> str:
-    """What was trained, as `stripe.bench.Variant` names it, and with what noise.
+    """What was trained, as ``stripe.bench.Variant`` names it, and with what noise.
 
     Args:
         settings: Of a run.
@@ -29,7 +37,7 @@ def data_name(spec: str) -> str:
     """The data set as a reader knows it; where its folder lies on somebody's disk is nobody's business.
 
     Args:
-        spec: As `stripe.data.load` takes it.
+        spec: As ``stripe.data.load`` takes it.
 
     Example:
         >>> data_name("folder:/home/somebody/photos")
@@ -37,3 +45,39 @@ def data_name(spec: str) -> str:
     """
     kind, colon, path = spec.partition(":")
     return f"folder {PurePath(path).name}" if kind == "folder" and colon else spec
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean a, b or c?"`` with the closest known names, nothing where none is close."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    if not close:
+        return ""
+    *others, last = close
+    return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"
+
+
+def registered(package: str) -> list[str]:
+    """The names that the files of a package register, for help texts.
+
+    They are read from the text of the files, since importing them would import torch, which takes seconds. So a name,
+    and its place in lists, stand on the line of the decorator: ``@register("se", place=0)``.
+
+    Args:
+        package: As ``stripe.attention``.
+
+    Returns:
+        In the order of their places, those of one place by name.
+
+    Example:
+        >>> registered("stripe.attention")[:3]
+        ['se', 'eca', 'cbam']
+    """
+    spec = find_spec(package)
+    folders = (spec.submodule_search_locations if spec else None) or ()
+    found = [
+        (int(place or LAST), name)
+        for folder in folders
+        for file in Path(folder).glob("*.py")
+        for name, place in _REGISTERED.findall(file.read_text(encoding="utf-8"))
+    ]
+    return [name for _, name in sorted(found)]

@@ -1,4 +1,4 @@
-"""Progress bars: one look for everything that takes long."""
+"""Progress bars, which look the same for every long computation."""
 
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 def progress_bar() -> Progress:
-    """A bar on standard error, so that a table on standard output stays a table; silent where nobody looks.
+    """Make a progress bar on standard error, so that a table on standard output stays a table.
 
-    That is where there is neither a terminal nor Jupyter with ipywidgets, without which a bar leaves warnings behind.
+    It is silent without a terminal, and in Jupyter without ipywidgets, where a bar would leave warnings.
     """
     console = Console(stderr=True)
     shown = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
@@ -40,12 +40,12 @@ def progress_bar() -> Progress:
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate and show how far it has come.
+    """Iterate over items and show the progress.
 
     Args:
-        iterable: What to go through.
-        description: What is being done, in a few words.
-        total: The number of items, where ``len`` does not know it.
+        iterable: Items to iterate over.
+        description: Description of the computation in a few words.
+        total: Number of items; by default the length of ``iterable``.
     """
     with progress_bar() as progress:
         if total is None and hasattr(iterable, "__len__"):

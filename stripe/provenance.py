@@ -1,4 +1,4 @@
-"""What made a file: written into every picture, table, capture and checkpoint."""
+"""Provenance of files, which is written into every picture, table, capture and checkpoint."""
 
 import platform
 import shlex
@@ -11,17 +11,17 @@ __all__ = ["command_line", "provenance"]
 
 
 def command_line() -> str:
-    """The command as the user could type it again, or the name of the program that embeds us."""
+    """Return the command as the user could type it again, or the name of the program that embeds us."""
     program = Path(sys.argv[0]).name or "python"
     return shlex.join([program, *sys.argv[1:]]) if program in {"stripe", "__main__.py"} else program
 
 
 def provenance() -> dict[str, str]:
-    """What made a file: our version, the libraries' versions, the command and the time.
+    """Return the provenance of a file that is written now.
 
     Returns:
-        ``stripe``, ``torch``, ``torchvision``, ``timm``, ``numpy``, ``python`` (versions), ``command`` and
-        ``created`` (ISO 8601, UTC), all strings. A library that is not installed is left out.
+        A dictionary of strings: the versions of ``stripe``, ``torch``, ``torchvision``, ``timm``, ``numpy`` and
+        ``python``, the ``command``, and the time ``created`` (ISO 8601, UTC). A library that is missing is left out.
     """
     found = {"stripe": _version("stripe-observation")}
     found |= {name: _version(name) for name in ("torch", "torchvision", "timm", "numpy")}

@@ -1,4 +1,4 @@
-"""Names of networks with what was done to them, as ``resnet164+asr(se)+fused``."""
+"""Names of networks with attention and ASR, such as ``resnet164+asr(se)+fused``."""
 
 import re
 from dataclasses import dataclass
@@ -17,13 +17,14 @@ __all__ = ["Variant"]
 
 @dataclass(frozen=True)
 class Variant:
-    """A backbone, attention in its blocks, ASR at its known places, and whether that was fused.
+    """A backbone with attention in its blocks, ASR at its known places, or both.
 
     Attributes:
-        backbone: As for `stripe.models.build`; or a checkpoint, trained or folded, with the attention that it has.
-        attention: κ in every block, ``"none"`` without.
-        asr: κ of ASR, ``"none"`` without.
-        fused: Whether ASR, and branches that are added up, are in the weights.
+        backbone: Name of a network, as for ``stripe.models.build``; or path of a checkpoint, trained or folded, which
+            keeps its attention.
+        attention: Name of the attention module in every block, ``"none"`` without attention.
+        asr: Name of the attention module of ASR, ``"none"`` without ASR.
+        fused: Whether ASR, and branches that are summed, are fused into the weights.
 
     Example:
         >>> Variant.parse("resnet164+se+asr(ie)+fused")
@@ -37,14 +38,14 @@ class Variant:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a name: a backbone, then ``+κ``, ``+asr(κ)`` and ``+fused``, each at most once.
+        """Parse a name: a backbone, then ``+κ``, ``+asr(κ)`` and ``+fused``, each at most once.
 
         Raises:
-            StripeError: It is not of that form.
+            StripeError: The name does not have this form.
         """
         files = (*SUFFIXES, ".onnx") if text.startswith("onnx:") else SUFFIXES
         end = max((text.rfind(suffix) + len(suffix) for suffix in files if suffix in text), default=0)
-        first, *additions = (part.strip() for part in text[end:].split("+"))  # there may be a + in a file's path
+        first, *additions = (part.strip() for part in text[end:].split("+"))  # the path of a file may contain a +
         backbone = text[:end].strip() + first
         found: dict[str, str] = {}
         for addition in additions:
@@ -72,25 +73,33 @@ class Variant:
 
     @property
     def is_checkpoint(self) -> bool:
-        """Whether the backbone is a file."""
+        """Whether the backbone is the path of a checkpoint."""
         return self.backbone.endswith(SUFFIXES)
 
     def image_size(self) -> ImageSize | None:
-        """Height and width in pixels of the images that it is made for; None where that is not known."""
+        """Height and width in pixels of the images that the network is made for; None if they are unknown."""
         if not self.is_checkpoint:
             return models.native_image_size(self.backbone)
         spec = checkpoint.read(self.backbone).spec
         return spec.image_size or models.native_image_size(spec.model) if spec.model else None
 
+<<<<<<< HEAD
     def build(self, num_classes: int | None = None, image_size: ImageSize | None = None) -> nn.Module:
         """The network in evaluation mode, on the CPU, with random weights where it is no checkpoint.
 
         Args:
             num_classes: As for ``stripe.models.build``; a checkpoint has its own.
             image_size: As there.
+=======
+    def build(self, num_classes: int | None = None) -> nn.Module:
+        """Build the network in evaluation mode on the CPU, with random weights unless it is a checkpoint.
+
+        Args:
+            num_classes: Number of classes, as for ``stripe.models.build``; a checkpoint keeps its own.
+>>>>>>> main
 
         Raises:
-            StripeError: A name is unknown, attention does not go there, or there is nothing to fuse.
+            StripeError: A name is unknown, the attention cannot be inserted, or there is nothing to fuse.
         """
         if self.is_checkpoint:
             if self.attention != "none" or self.asr != "none":

@@ -12,7 +12,7 @@ PACKAGE = Path(stripe.__file__).parent
 # From the lowest to the highest; layers in one row don't know each other.
 LAYERS = [
     {"errors", "provenance", "progress", "names"},
-    {"adapter", "modes"},
+    {"adapter", "modes", "moments"},
     {"files"},
     {"devices", "export"},
     {"onnx"},

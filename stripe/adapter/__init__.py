@@ -1,9 +1,8 @@
-"""The one way in which networks are called: batches of any form in, outputs of any form out.
+"""Calls of unknown networks, with batches of any form and outputs of any form.
 
 Loaders give tensors, pairs, lists of images of different sizes or dictionaries; networks give logits, tuples,
-dictionaries or dataclasses. Everything that runs a network that it has never seen does it through this module, so that
-each form is understood in one place, no mode of the caller's leaks into the network, and the caller's tensors stay as
-they are.
+dictionaries or dataclasses. All code that runs a network of the user calls it through this package, so that each form
+is handled in one place, no mode of the caller affects the network, and the caller's tensors are not changed.
 """
 
 from stripe.adapter.batch import Batch, batch_of, tensors_in

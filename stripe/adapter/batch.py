@@ -1,4 +1,4 @@
-"""Batches of any form: what a network is called with, and the images and classes in it."""
+"""Batches of any form: the inputs of a network, and the images and labels among them."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -15,22 +15,23 @@ from stripe.errors import StripeError
 __all__ = ["Batch", "batch_of", "size_of", "tensors_in"]
 
 
-# Names of the entry of a dictionary that holds the images, and of the one that holds their classes.
+# Keys under which a dictionary may hold the images, and their labels.
 IMAGE_KEYS = ("pixel_values", "image", "images", "img", "imgs", "inputs", "input", "x", "data", "video", "pixels")
 LABEL_KEYS = ("labels", "label", "targets", "target", "y", "class", "classes", "fine_label")
-# Names of the entry or attribute of an output that holds the logits.
+# Keys or attributes under which an output may hold the logits.
 _PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images as a network takes them, and their classes.
+    """Images in the form that a network takes, and their labels.
 
     Attributes:
-        inputs: What the network is called with: a tensor (N, …), a list of N tensors (images of different sizes), or a
-            dictionary of keyword arguments.
-        images: The images among them, (N, …) or a list of N tensors.
-        labels: (N,) int64, −1 where an image has no class or something other than one number.
+        inputs: Inputs of the network: a tensor (N, …), a list of N tensors (images of different sizes), or a dictionary
+            of keyword arguments.
+        images: Images among the inputs: a tensor (N, …) or a list of N tensors.
+        labels: Classes of the images, of shape (N,) and type int64; −1 if an image has no class, or a label that is
+            not a single number.
     """
 
     inputs: Any
@@ -38,18 +39,18 @@ class Batch:
     labels: Tensor
 
     def __len__(self) -> int:
-        """N, the number of images."""
+        """The number of images N."""
         return len(self.images)
 
     @property
     def shape(self) -> str:
-        """The form of the images in words, for messages."""
+        """Shape of the images in words, for messages."""
         if isinstance(self.images, Tensor):
             return f"a batch of images of shape {size_of(self.images)} ({self.images.dtype})"
         return f"a list of {len(self.images)} images, the first of shape {size_of(self.images[0])}"
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        """The same batch with a function applied to the images."""
+        """Return the batch with a function applied to its images."""
         if isinstance(self.images, Tensor):
             images: Tensor | list[Tensor] = function(self.images)
         else:
@@ -57,10 +58,10 @@ class Batch:
         return self.replaced(images)
 
     def stacked(self) -> "Batch":
-        """The same batch with a list of images as one tensor, as classifiers take them.
+        """Return the batch with a list of images stacked into one tensor, as classifiers take them.
 
         Raises:
-            StripeError: They are of different sizes.
+            StripeError: The images have different sizes.
         """
         if isinstance(self.images, Tensor):
             return self
@@ -73,7 +74,7 @@ class Batch:
         return self.replaced(torch.stack(self.images))
 
     def first(self, count: int) -> "Batch":
-        """The first images alone."""
+        """Return a batch of the first ``count`` images."""
 
         def part(value: Any) -> Any:
             return value[:count] if isinstance(value, Tensor | list) and len(value) == len(self) else value
@@ -81,7 +82,7 @@ class Batch:
         return replace(self.replaced(self.images[:count], part), labels=self.labels[:count])
 
     def beside(self, model: nn.Module) -> "Batch":
-        """The same batch on the device of a network."""
+        """Return the batch on the device of a network."""
         parameter = next(model.parameters(), None)
 
         def move(value: Any) -> Any:
@@ -94,14 +95,15 @@ class Batch:
         return self._with(move)
 
     def on(self, model: nn.Module, preprocess: Callable[[Tensor], Tensor] | None = None) -> "Batch":
-        """The same batch on the device of a network and in the precision of its weights.
+        """Return the batch on the device of a network and in the precision of its weights.
 
         Args:
             model: The network.
-            preprocess: Turns images (N, …), already on the device, into what the network takes. None: no change.
+            preprocess: Function that turns images (N, …), already on the device, into the input of the network; by
+                default they are not changed.
 
         Raises:
-            StripeError: The images are no floating-point numbers.
+            StripeError: The images are not floating-point numbers.
         """
         precision = next((p.dtype for p in model.parameters() if p.dtype in _PRECISIONS), None)
 
@@ -126,32 +128,32 @@ class Batch:
         return moved._with(convert)
 
     def replaced(self, images: Tensor | list[Tensor], others: Callable[[Any], Any] = lambda value: value) -> "Batch":
-        """The same batch with other images, and a function applied to what it holds beside them."""
+        """Return the batch with other images, and with a function applied to all its other inputs."""
         if not isinstance(self.inputs, Mapping):
             return replace(self, inputs=images, images=images)
         inputs = {key: images if value is self.images else others(value) for key, value in self.inputs.items()}
         return replace(self, inputs=inputs, images=images)
 
     def _with(self, function: Callable[[Any], Any]) -> "Batch":
-        """The same batch with a function applied to each tensor in it."""
+        """Return the batch with a function applied to each of its tensors."""
         images: Any = tree_map(function, self.images)
         return self.replaced(images, lambda value: tree_map(function, value))
 
 
 def batch_of(item: Any, model: nn.Module | None = None) -> Batch:
-    """Take what a loader gives apart.
+    """Make a batch from an item of a loader.
 
-    Understood are a tensor of images; a tuple or list that begins with images, which labels may follow; a list of
-    images of different sizes, alone or followed by anything (detection); a dictionary with images, and perhaps labels,
-    under their usual names.
+    An item may be a tensor of images; a tuple or list that begins with images, which labels may follow; a list of
+    images of different sizes, alone or followed by anything (as in detection); or a dictionary with images, and perhaps
+    labels, under their usual names.
 
     Args:
-        item: What a loader gives, or a `Batch`, which stays as it is.
-        model: The network, by whose arguments it is decided how a dictionary is handed over: entries that its
-            ``forward`` names are given by name, images of another name are given as its first argument.
+        item: Item of a loader, or a ``Batch``, which is returned unchanged.
+        model: The network that a dictionary is meant for. Entries that its ``forward`` has as arguments are passed by
+            name; images of another name are passed as its first argument.
 
     Raises:
-        StripeError: It is none of these.
+        StripeError: The item has none of these forms.
     """
     if item is None:
         raise StripeError("The loader gives no images.")
@@ -208,14 +210,14 @@ def _of_mapping(item: Mapping[str, Any], model: nn.Module | None, labels: Any = 
     inputs = {
         name: images if name == key else tree_map(_tensor, entry)
         for name, entry in item.items()
-        # A loss that a network computes of labels by itself is nothing that we look at.
+        # Labels are not passed on: a network would compute a loss from them, which nobody uses.
         if name in accepted and name not in LABEL_KEYS
     }
     return Batch(inputs, images, _labels(labels, len(images)))
 
 
 def _arguments(model: nn.Module | None) -> set[str]:
-    """Names of the arguments of a network's ``forward``."""
+    """The names of the arguments of a network's ``forward``."""
     if model is None:
         return set()
     try:
@@ -226,7 +228,7 @@ def _arguments(model: nn.Module | None) -> set[str]:
 
 
 def _are_images(value: Any) -> bool:
-    """Whether it is a list of images, each (C, H, W)."""
+    """Whether a value is a list of images, each (C, H, W)."""
     return (
         isinstance(value, tuple | list)
         and len(value) > 0
@@ -241,14 +243,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _labels(value: Any, count: int) -> Tensor:
-    """One class an image as (N,) int64; −1 for everything else."""
+    """Labels as one class per image, of shape (N,) and type int64; −1 for anything else."""
     if isinstance(value, tuple | list) and all(_is_number(label) for label in value):
         value = torch.tensor([int(label) for label in value], dtype=torch.int64)
     if isinstance(value, np.ndarray) and value.dtype.kind in "iub":
         value = torch.from_numpy(value.astype(np.int64))
     if isinstance(value, Tensor) and value.shape in ((count,), (count, 1)) and not value.is_complex():
         classes = value.detach().reshape(count).long()
-        if torch.equal(classes.to(value.dtype), value.detach().reshape(count)):  # 0.0 and 1.0 are, 0.7 is no class
+        if torch.equal(classes.to(value.dtype), value.detach().reshape(count)):  # 0.0 and 1.0 are classes, 0.7 is not
             return classes
     return torch.full((count,), -1)
 
@@ -265,10 +267,10 @@ def _kind(item: Any) -> str:
 
 
 def tensors_in(inputs: Any) -> list[Tensor]:
-    """The tensors of any nesting of lists, tuples and dictionaries."""
+    """Collect the tensors in any nesting of lists, tuples and dictionaries."""
     return [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
 
 
 def size_of(value: Any) -> str:
-    """The shape of a tensor as 2×3×8×8, the type of anything else."""
+    """Describe a tensor by its shape, as 2×3×8×8, and anything else by its type."""
     return "×".join(map(str, value.shape)) if isinstance(value, Tensor) else type(value).__name__

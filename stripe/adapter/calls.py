@@ -1,4 +1,4 @@
-"""Calls of networks that we have never seen: in no mode of the caller's, on copies of the inputs, errors explained."""
+"""Calls of unknown networks: without the caller's modes, on copies of the inputs, and with errors explained."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,9 +20,9 @@ R = TypeVar("R")
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Within, no inference mode and no autocast of the caller's are in force; a network's own are.
+    """A context that suspends the caller's inference mode and autocast; a network may still use its own.
 
-    Whether gradients are computed is for whoever runs the network to say.
+    Whether gradients are computed is not changed.
     """
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
@@ -36,12 +36,12 @@ def isolated() -> Iterator[None]:
 
 
 def eager() -> AbstractContextManager[Any]:
-    """Within, ``torch.compile`` compiles nothing: hooks and modes see what runs in Python."""
+    """A context in which ``torch.compile`` compiles nothing, so that hooks and modes see everything in Python."""
     return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
 
 def ours(function: Callable[P, R]) -> Callable[P, R]:
-    """Mark what a hook of ours raises, so that `run` does not blame the network for it."""
+    """Mark the exceptions of one of our hooks, so that ``run`` does not attribute them to the network."""
 
     @wraps(function)
     def marked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,17 +55,19 @@ def ours(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def run(model: nn.Module, batch: Batch) -> Any:
-    """Call a network with copies of a batch's inputs, which it may change, in no mode of the caller's.
+    """Call a network with copies of a batch's inputs, without the caller's inference mode and autocast.
+
+    The network may change the copies.
 
     Args:
-        model: The network, or whatever stands for it when it is called.
-        batch: The batch, on its device and in its precision, see `Batch.on`.
+        model: The network, or a callable that stands for it.
+        batch: The batch, on the device and in the precision of the network; see ``Batch.on``.
 
     Returns:
-        What the network returns.
+        The output of the network.
 
     Raises:
-        StripeError: The network raises something; the message has its words.
+        StripeError: The network raises an exception, whose text is in the message.
 
     Example:
         >>> import torch
@@ -76,7 +78,7 @@ def run(model: nn.Module, batch: Batch) -> Any:
         try:
             return call(model, _cloned(batch.inputs))
         except (TypeError, AttributeError) as error:
-            # Most networks take no list; where the images have one size they can be given as one tensor.
+            # Most networks take no list; images of one size can be given as one tensor instead.
             if getattr(error, "raised_by_stripe", False) or not isinstance(batch.inputs, list):
                 raise
             if len({image.shape for image in batch.inputs}) > 1:
@@ -87,8 +89,8 @@ def run(model: nn.Module, batch: Batch) -> Any:
             return call(model, torch.stack(batch.inputs))
 
 
-def call(model: nn.Module, inputs: Any) -> Any:
-    """Call a network with the inputs of a batch, by name where they are a dictionary."""
+def call(model: Callable[..., Any], inputs: Any) -> Any:
+    """Call a network with the inputs of a batch; a dictionary is passed as keyword arguments."""
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
@@ -98,10 +100,10 @@ def _cloned(inputs: Any) -> Any:
 
 @contextmanager
 def explained(model: nn.Module, batch: Batch) -> Iterator[None]:
-    """Whatever a network raises within becomes a sentence with its words; what a hook of ours raises is left alone.
+    """A context that turns exceptions of a network into a sentence; those of our own hooks are left alone.
 
     Raises:
-        StripeError: The network raised something.
+        StripeError: The network raised an exception, whose text is in the message.
     """
     try:
         yield

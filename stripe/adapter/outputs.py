@@ -1,4 +1,4 @@
-"""Outputs of any form: the scores in them, and their tensors."""
+"""Outputs of any form: the logits and the tensors in them."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -16,10 +16,10 @@ LOGIT_KEYS = ("logits", "out", "output", "scores", "pred", "predictions", "head"
 
 
 def logits_of(output: Any) -> Tensor | None:
-    """The tensor of a network's output that holds its scores, None where there is none.
+    """Find the tensor of a network's output that holds its logits; None if there is none.
 
-    A tensor is that itself; of a dictionary, a dataclass or a named tuple it is the entry ``logits``, ``out``,
-    ``output`` …, of these and of plain tuples the first tensor otherwise.
+    This is the output itself if it is a tensor. In a dictionary, a dataclass or a named tuple it is the entry
+    ``logits``, ``out``, ``output`` …; without such an entry, and in a plain tuple, it is the first tensor.
     """
     if isinstance(output, Tensor):
         return output
@@ -40,7 +40,7 @@ def logits_of(output: Any) -> Tensor | None:
 
 
 def tensors_of(output: Any) -> list[Tensor]:
-    """All tensors in a network's output, whatever holds them."""
+    """Collect all tensors in a network's output, whatever container holds them."""
     if isinstance(output, Tensor):
         return [output]
     if isinstance(output, Mapping):
@@ -55,20 +55,20 @@ def tensors_of(output: Any) -> list[Tensor]:
 
 
 def class_scores(output: Any, count: int) -> Tensor:
-    """The scores of a classifier, a column for each class.
+    """Return the logits of a classifier with one column per class.
 
-    One logit l an image is a yes/no classifier: its columns are (−l/2, l/2), of which the softmax is (1 − σ(l), σ(l)).
-    So class 1 is predicted where l > 0, and the cross-entropy is the usual binary one.
+    One logit l per image is a yes/no classifier: its columns are (−l/2, l/2), whose softmax is (1 − σ(l), σ(l)). So
+    class 1 is predicted if l > 0, and the cross-entropy is the usual binary one.
 
     Args:
-        output: What the network returned.
-        count: N, the number of images.
+        output: Output of the network.
+        count: Number of images N.
 
     Returns:
-        (N, K) with K ≥ 2.
+        Logits (N, K) with K ≥ 2.
 
     Raises:
-        StripeError: It holds no scores of N images.
+        StripeError: The output holds no logits of N images.
     """
     scores = logits_of(output)
     if scores is not None and scores.ndim == 1 and len(scores) == count:

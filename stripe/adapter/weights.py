@@ -1,4 +1,4 @@
-"""The weights of a network: whether they have values, and copies of them."""
+"""Weights of a network: a check that they have values, and copies."""
 
 import copy
 from typing import TypeVar
@@ -13,10 +13,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def check_weights(model: nn.Module) -> None:
-    """See to it that the weights of a network have values.
+    """Check that the weights of a network have values.
 
     Raises:
-        StripeError: They are on the meta device, or are made only when the network runs for the first time.
+        StripeError: Weights are on the meta device, or are only made when the network runs for the first time.
     """
     if not isinstance(model, nn.Module):
         raise StripeError(f"a {type(model).__name__} is no network; give a torch.nn.Module")
@@ -28,10 +28,10 @@ def check_weights(model: nn.Module) -> None:
 
 
 def copy_model(model: Network) -> Network:
-    """A deep copy of a network; what cannot be copied in it (a lock, an open file) is shared with the copy.
+    """Make a deep copy of a network, which shares parts that cannot be copied (a lock, an open file).
 
     Raises:
-        StripeError: Not even that copies it.
+        StripeError: The network cannot be copied even so.
     """
     try:
         return copy.deepcopy(model)
@@ -45,7 +45,7 @@ def copy_model(model: Network) -> Network:
             try:
                 copy.deepcopy(value)
             except Exception:
-                # A container is the copy's own (its hooks are), what is in it is shared.
+                # The copy has containers (such as hooks) of its own, but shares their contents.
                 shared[id(value)] = copy.copy(value) if isinstance(value, dict | list | set) else value
     try:
         return copy.deepcopy(model, shared)

@@ -94,10 +94,10 @@ class Movement:
     """Differences from epoch to epoch, and the values that have settled.
 
     Attributes:
-        tol: The largest difference that counts as settled.
+        tol: The largest distance from the last epoch's value that counts as settled.
         total: ``(epoch, feature)`` sum over the images of the difference to the epoch before; 0 in the first epoch.
         largest: ``(epoch, feature)`` the largest of them.
-        settled: ``(epoch,)`` values whose differences after this epoch all stay within ``tol``.
+        settled: ``(epoch,)`` values that from this epoch on stay within ``tol`` of that of the last epoch.
     """
 
     tol: float
@@ -110,20 +110,24 @@ class Movement:
         """Of no image yet."""
         return cls(tol, np.zeros((epochs, features)), np.zeros((epochs, features)), _counts(epochs))
 
-    def add(self, first: int, rows: Rows, still: NDArray[np.bool_], scratch: Rows) -> None:
+    def add(self, first: int, rows: Rows, final: Rows, still: NDArray[np.bool_], scratch: Rows) -> None:
         """Take in further images; of the same images, later epochs come before earlier ones.
 
         Args:
             first: Index of the first epoch of ``rows``.
             rows: ``(epochs, images, features)`` values; the last epoch is the first one of the call before.
-            still: ``(images, features)`` whether no difference after the last epoch exceeded ``tol``; updated.
+            final: ``(images, features)`` values of the last epoch of all.
+            still: ``(images, features)`` whether no epoch after those of ``rows`` is more than ``tol`` away from the
+                last one; updated.
             scratch: One epoch less than ``rows``; overwritten.
         """
         difference = np.abs(np.subtract(rows[1:], rows[:-1], out=scratch), out=scratch)
         later = slice(first + 1, first + len(rows))
         self.total[later] += difference.sum(axis=1)
         np.maximum(self.largest[later], difference.max(axis=1), out=self.largest[later])
-        within = difference <= self.tol
+        if not still.any():
+            return
+        within = np.abs(np.subtract(rows[:-1], final, out=scratch), out=scratch) <= self.tol
         for epoch in reversed(range(len(within))):
             still &= within[epoch]
             self.settled[first + epoch] += np.count_nonzero(still)

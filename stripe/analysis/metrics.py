@@ -33,7 +33,7 @@ def metrics(capture: CaptureLike, sites: str = "*", tol: float = 0.01) -> pd.Dat
         capture: A capture, its tree (as `stripe.capture.open_capture` or ``xarray.open_datatree`` opens it) or its
             path.
         sites: Shell pattern of the sites to measure, such as ``"layer3.*"``.
-        tol: Largest difference between epochs that counts as settled, in the unit of attention.
+        tol: Largest distance from the value at the last epoch that counts as settled, in the unit of attention.
 
     Returns:
         One row a site and epoch, in the order of the forward pass, with the columns
@@ -47,12 +47,13 @@ def metrics(capture: CaptureLike, sites: str = "*", tol: float = 0.01) -> pd.Dat
         - ``input_std_median`` … ``input_relative_std``: the same of what came before, the mean over positions of the
           map that attention is multiplied with; NaN where it was not captured;
         - ``frozen``: share of the channels that never vary, whose std is at most 1e-6 of the RMS of attention;
-        - ``constant_error``: RMS of v − its mean over images, divided by the RMS of v: how far off a constant would be;
-        - ``stripe_index``: η² (`stripe_index`);
+        - ``constant_error``: RMS of v − its mean over images, divided by the RMS of v: how far off a constant would be
+          (``constant_error``, which makes up for the mean being that of the same images);
+        - ``stripe_index``: η² (``stripe_index``), which is 1/N for pure noise on N images;
         - ``diff_mean``, ``diff_p95``, ``diff_max``: \|v[t] − v[t−1]\| to the captured epoch before (`epoch_diff`):
           mean; 95th percentile over channels of the mean over images; greatest of all. NaN in the first epoch;
-        - ``settled``: share of the values that from here on differ by at most ``tol`` from epoch to epoch
-          (`settled_fraction`); NaN where there is one epoch;
+        - ``settled``: share of the values that from here on stay within ``tol`` of that of the last epoch
+          (``settled_fraction``); NaN where there is one epoch;
         - ``map_correlation``: `map_correlation`; NaN where one image's attention is no map;
         - ``nonfinite``, ``input_nonfinite``: how many values are NaN or infinite, after and before.
 
@@ -128,13 +129,15 @@ def _constancy(moments: Moments) -> dict[str, pd.Series]:
     """How much of the attention, and of its variance, is a constant of the channel."""
     mean, variance = _channels(moments.mean), _channels(moments.variance)
     within, rms = variance.mean(), np.sqrt((mean**2 + variance).mean())
+    images = pd.Series(moments.count)
+    unbiased = images / (images - 1).where(images > 1)  # their mean is nearer to these images than to others
     between = (mean - mean.bfill().iloc[0]).var(ddof=0)  # shifted: the same mean everywhere gives exactly 0
     total = between + within
     comparable = (total > 0) & (moments.count > 1) & (mean.count() > 1)
     frozen = (np.sqrt(variance) <= FROZEN * rms).where(variance.notna())
     return {
         "frozen": frozen.mean(),
-        "constant_error": (np.sqrt(within) / rms).mask(rms == 0, 0.0),
+        "constant_error": (np.sqrt(unbiased * within) / rms).mask((rms == 0) & (images > 1), 0.0),
         "stripe_index": (between / total).where(comparable),
     }
 

@@ -92,6 +92,7 @@ def summarize_block(values: NDArray[np.floating[Any]], tol: float | None, maps: 
         for start in range(0, images, some):
             block = values[:, start : start + some]
             still = np.ones(block.shape[1:], bool)
+            final = block[-1].astype(precision, copy=False)
             for last in range(epochs, 0, -group):  # backwards: settled is what never moves again
                 first = max(0, last - group)
                 rows = block[first : last + 1].astype(precision, copy=False)  # and the epoch after them
@@ -100,7 +101,7 @@ def summarize_block(values: NDArray[np.floating[Any]], tol: float | None, maps: 
                 if agreement is not None:
                     agreement.add(first, now)
                 if movement is not None and len(rows) > 1:
-                    movement.add(first, rows, still, scratch[: len(rows) - 1, : now.shape[1]])
+                    movement.add(first, rows, final, still, scratch[: len(rows) - 1, : now.shape[1]])
     return Summary(moments, movement, agreement)
 
 

@@ -1,4 +1,4 @@
-"""Attention-alike structural re-parameterization: attention that is a constant, and costs nothing after training.
+"""Attention-alike structural re-parameterization (ASR): constant attention, which costs nothing after training.
 
 Huang et al., "Stripe Observation Guided Inference Cost-free Attention Mechanism", ECCV 2024, equations 3–12:
 
@@ -28,18 +28,14 @@ __all__ = [
     "export",
     "fuse",
     "known_places",
-    "prepare",
     "reparameterize",
     "restore",
-    "translate",
     "values",
 ]
 
-_OF_CHECKPOINT = ("prepare", "restore", "translate")
-
 
 def __getattr__(name: str) -> Any:
-    """The names of the first release for what is in `stripe.checkpoint` now, a layer above."""
-    if name in _OF_CHECKPOINT:
-        return getattr(importlib.import_module("stripe.checkpoint"), name)
+    """Give access to ``restore``, a name of the first release that moved up to ``stripe.checkpoint``."""
+    if name == "restore":
+        return importlib.import_module("stripe.checkpoint").restore
     raise AttributeError(f"module 'stripe.asr' has no attribute {name!r}")

@@ -1,8 +1,8 @@
-"""Residual branches, and where each ends, read from the data flow of a network.
+"""Residual branches of a network and their last layers, read from the data flow.
 
-What a network adds is said by its functions, not by the names of its classes. An addition of two maps joins a *branch*
-and a *shortcut*: the shortcut is what both come from, or a projection of it that has fewer layers. Where neither has a
-nonlinearity, both are parts of one layer, and their addition is a *sum* (RepVGG, ACNet).
+Additions are found by the functions that a network calls, not by the names of its classes. An addition of two maps
+joins a *branch* and a *shortcut*: the shortcut is the map that both are computed from, or a projection of it with fewer
+layers. If neither has a nonlinearity, both are parts of one layer, and their addition is a *sum* (RepVGG, ACNet).
 """
 
 from dataclasses import dataclass, field
@@ -30,24 +30,24 @@ ACTIVATIONS = frozenset(
     {"relu", "relu6", "hardtanh", "hardswish", "silu", "gelu", "elu", "leaky_relu", "prelu", "mish", "selu", "celu"}
     | {"softplus", "rrelu", "threshold", "clamp", "clamp_min", "tanh"}
 )
-GATES = frozenset({"sigmoid", "hardsigmoid", "softmax"})  # what ends in one of these weighs the other factor
-UNCHANGED = frozenset({"dropout", "dropout2d", "contiguous", "clone", "to", "permute"}) | ADDITIONS  # of one map: of 0
+GATES = frozenset({"sigmoid", "hardsigmoid", "softmax"})  # a factor that ends in one of these is a gate for the other
+UNCHANGED = frozenset({"dropout", "dropout2d", "contiguous", "clone", "to", "permute"}) | ADDITIONS  # of one map
 SPREAD = frozenset({"expand", "expand_as", "repeat", "interpolate", "broadcast_to"})
 NONLINEAR = ACTIVATIONS | GATES | PRODUCTS | ATTENTION | {"max_pool2d", "normalize"}
 
 
 @dataclass
 class Flow:
-    """The data flow of one forward pass, with what was found in it.
+    """The data flow of one forward pass, and the branches in it.
 
     Attributes:
-        calls: The calls of the pass, as `stripe.models.dataflow.follow` gives them.
+        calls: Calls of the pass, from ``stripe.models.dataflow.follow``.
         model: The network that ran.
-        order: Layer → when it runs.
-        residual: The ends of the residual branches: layers; those that are added up share one ASR.
-        sums: Additions of parallel parts of one layer → these.
-        activated: The normalisations, and sums, that an activation follows at once, outside of residual branches.
-        appended: The ends of the branches that are concatenated with what they come from.
+        order: Position of each layer in the pass, by its name.
+        residual: Last layers of the residual branches; layers whose outputs are summed share one ASR.
+        sums: Parts of a layer whose outputs are summed, by the addition.
+        activated: Normalisations and sums that an activation follows directly, outside of residual branches.
+        appended: Last layers of the branches that are concatenated with their input.
     """
 
     calls: list[Call]
@@ -60,7 +60,7 @@ class Flow:
 
     def __post_init__(self) -> None:
         self._number: dict[int, int] = {}
-        self._before: dict[int, int] = {}  # value → those that it depends on, itself included, as bits
+        self._before: dict[int, int] = {}  # for each value, itself and the values that it depends on, as bits
         self._weighted = self._nonlinear = self._normalised = 0
         self._images = self._bit(self.calls[0].inputs[0]) if self.calls and self.calls[0].inputs else 0
         for when, call in enumerate(self.calls):
@@ -111,7 +111,7 @@ class Flow:
         return [] if all(ends) else [group for part in ends for group in part or []]
 
     def _join(self, call: Call, one: Value, other: Value) -> None:
-        """What an addition of two maps joins."""
+        """Note which branches an addition of two maps joins."""
         first, second = self._before_of(one), self._before_of(other)
         common = first & second
         ends = [self._ends(value, common) for value in (one, other)]
@@ -126,7 +126,7 @@ class Flow:
             chosen = 0 if depths[0] > depths[1] else 1
         elif any(ends):
             chosen = 0 if ends[0] else 1
-            # One convolution that is added to its own input, without a normalisation, says where a token is.
+            # One convolution that is added to its own input without a normalisation encodes positions of tokens.
             if (own[chosen] & self._weighted).bit_count() < 2 and not own[chosen] & self._normalised:
                 return
         else:
@@ -135,7 +135,7 @@ class Flow:
         self._inside |= own[chosen]
 
     def _ends(self, value: Value, common: int) -> list[Group] | None:
-        """The layers that made a map last; None where that is a shortcut, or a sum of branches and shortcuts."""
+        """The last layers before a map; None if it is a shortcut, or a sum of branches and shortcuts."""
         while not self._bit(value) & common and value.made_by is not None:
             call = value.made_by
             if id(call) in self.sums:
@@ -155,7 +155,7 @@ class Flow:
         return None
 
     def _operands(self, call: Call) -> list[Value]:
-        """The two maps of an addition; other calls have none."""
+        """The two maps of an addition; empty for any other call."""
         if call.name.strip("_") not in ADDITIONS or len(call.outputs) != 1:
             return []
         shape = call.outputs[0].tensor.shape
@@ -163,7 +163,7 @@ class Flow:
         return maps if len(maps) == 2 and len({id(value) for value in maps}) == 2 else []
 
     def _layer(self, call: Call) -> str | None:
-        """The layer whose function a call is, where its weight can be scaled: its own, and used once."""
+        """The layer that a call belongs to, if its weight can be scaled: it is not shared and is used once."""
         if call.name not in WEIGHTED | NORMS:
             return None
         output = call.name == "multi_head_attention_forward"
@@ -182,7 +182,7 @@ class Flow:
         return path if foldable(self.model.get_submodule(path)) else None
 
     def _seen_by_the_output(self) -> set[int]:
-        """The values that reach the output otherwise than through a gate that weighs a map."""
+        """The values that reach the output by a path that is not the gate of a multiplication."""
         values = {id(value): value for call in self.calls for value in call.outputs}
         waiting = [value for value in values.values() if value.returned] or list(values.values())
         seen: set[int] = set()
@@ -201,14 +201,14 @@ class Flow:
         return 1 << self._number.setdefault(id(value), len(self._number))
 
     def _before_of(self, value: Value) -> int:
-        """What a value depends on; parameters and constants depend on nothing, and nothing is said by their use."""
+        """The values that a value depends on; parameters and constants depend on none, and do not count."""
         if value.owner is not None:
             return 0
         return self._before.get(id(value)) or self._bit(value)
 
 
 def _weighed(call: Call) -> list[Value]:
-    """The maps of a multiplication, without the gates and constants that weigh them; none of other calls."""
+    """The maps of a multiplication, without its gates and constants; empty for any other call."""
     if call.name.strip("_") not in MULTIPLICATIONS or len(call.outputs) != 1:
         return []
     shape = call.outputs[0].tensor.shape

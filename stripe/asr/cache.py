@@ -1,12 +1,12 @@
 """A cache of attention values: each is computed once per forward pass.
 
 Weight and bias of a layer take the same v, and so do the layers of a group, but each asks for it by itself.
-`torch.nn.utils.parametrize.cached` is no help: it keeps parametrized tensors, not what they share, and confuses a
+``torch.nn.utils.parametrize.cached`` is no help: it keeps parametrized tensors, not what they share, and confuses a
 model with its deep copies.
 
-What is kept must be what would be computed anew. So it is kept together with everything that it depends on besides the
-code: whether gradients are recorded, the tensors and how often each was changed. And it is computed where
-`torch.utils.checkpoint` does not see it, which compares what the first pass and the recomputation save for backward.
+A cached value must equal the value that would be computed anew. Therefore it is stored with everything that it depends
+on besides the code: whether gradients are recorded, the tensors, and how often each was changed. It is computed where
+``torch.utils.checkpoint`` does not see it, which compares the tensors that the first pass and the recomputation save.
 """
 
 import threading
@@ -27,14 +27,14 @@ Computed = TypeVar("Computed")
 
 @dataclass
 class _Kept:
-    """A value that was computed.
+    """A cached value.
 
     Attributes:
-        value: The value: a tensor, or a tree of tensors.
-        circumstances: What the value depends on, see `_circumstances`.
+        value: A tensor, or a tree of tensors.
+        circumstances: Everything that the value depends on, from ``_circumstances``.
         tensors: The tensors that the value was computed from. They are held here because another tensor could otherwise
             get the ``id`` of one that was freed.
-        spent: Not empty once a backward pass went through the value, which frees its graph.
+        spent: A list that is not empty once a backward pass went through the value, which frees its graph.
     """
 
     value: Any
@@ -56,15 +56,15 @@ _thread = _OfThread()
 
 @contextmanager
 def cached() -> Iterator[None]:
-    """Compute every ASR's value v(ψ, θ) at most once inside, as long as it stays the same.
+    """A context in which the value v(ψ, θ) of every ASR is computed at most once, as long as it does not change.
 
-    In training around one forward pass (the loss's ``backward`` may follow inside or outside); in evaluation around the
-    whole pass over the data. Without it nothing is wrong, only slower; a model without ASR does not mind it.
+    In training, use it around one forward pass (``backward`` may follow inside or outside); in evaluation, around the
+    whole pass over the data. Results are the same without it, only slower. It has no effect on a model without ASR.
 
-    A value is computed anew where a kept one would not do: after another grad or inference mode, after a parameter was
-    changed (by an optimiser's step, ``load_state_dict``, ``to``; not seen: writing into ``parameter.data``), after
-    ``backward`` went through it, in another thread or CUDA stream, in the recomputation of gradient checkpointing, and
-    in the transformations of ``torch.func`` and under ``torch.compile``, which keep nothing.
+    A value is computed anew if the cached one cannot be used: in another grad or inference mode, after a parameter was
+    changed (by a step of an optimiser, ``load_state_dict`` or ``to``; writing into ``parameter.data`` is not seen),
+    after ``backward`` went through it, in another thread or CUDA stream, and in the recomputation of gradient
+    checkpointing. Nothing is cached in the transformations of ``torch.func`` and under ``torch.compile``.
 
     Example:
         >>> from stripe import asr
@@ -85,14 +85,15 @@ def cached() -> Iterator[None]:
 
 
 def remember(owner: nn.Module, compute: Callable[[], Computed], sources: Callable[[], list[nn.Module]]) -> Computed:
-    """What ``compute`` gives, kept for ``owner`` until the outermost `cached` of this thread ends.
+    """Return the result of ``compute``, cached for ``owner`` until the outermost ``cached`` of this thread ends.
 
     Args:
-        owner: The module whose value it is.
-        compute: Computes the value, a tree of tensors.
-        sources: Gives all modules (not their submodules) whose parameters, buffers and modes the value depends on.
+        owner: The module that the value belongs to.
+        compute: Function that computes the value, a tensor or a tree of tensors.
+        sources: Function that returns all modules (not their submodules) whose parameters, buffers and modes the value
+            depends on.
     """
-    # The compiler sees that it is the same computation, and a dictionary would only break its graph.
+    # the compiler merges equal computations by itself, and a dictionary would break its graph
     if torch.compiler.is_compiling():
         return compute()
     if not _thread.depth or _transforming():
@@ -104,7 +105,7 @@ def remember(owner: nn.Module, compute: Callable[[], Computed], sources: Callabl
         for tensor in (*module._parameters.values(), *module._buffers.values())
         if tensor is not None
     ]
-    if any(tensor.is_inference() for tensor in tensors):  # nothing counts their changes
+    if any(tensor.is_inference() for tensor in tensors):  # their changes are not counted
         return _apart(compute)
     circumstances = _circumstances(modules, tensors)
     kept = _thread.kept.get(owner)
@@ -116,7 +117,7 @@ def remember(owner: nn.Module, compute: Callable[[], Computed], sources: Callabl
 
 
 def _transforming() -> bool:
-    """Whether what is computed now belongs to something that ends before `cached` does."""
+    """Whether the computation belongs to a transformation that ends before ``cached`` does."""
     return bool(
         torch._C._current_graph_task_id() != -1  # within backward: the recomputation of gradient checkpointing
         or torch._C._functorch.peek_interpreter_stack() is not None  # torch.func
@@ -138,24 +139,24 @@ def _circumstances(modules: list[nn.Module], tensors: list[Tensor]) -> tuple[Any
 
 
 def _address(tensor: Tensor) -> int:
-    """Where its data lies, which ``.data = …`` changes; 0 for subclasses, which may have none."""
+    """The address of a tensor's data, which ``.data = …`` changes; 0 for subclasses, which may have none."""
     return tensor.data_ptr() if type(tensor) in (Tensor, nn.Parameter) else 0
 
 
 def _watch(kept: _Kept) -> None:
-    """Have a backward pass through the value leave a mark."""
-    spent = kept.spent  # not kept itself: a hook that holds its tensor keeps both from being freed
+    """Register hooks by which a backward pass through the value marks it as spent."""
+    spent = kept.spent  # not ``kept`` itself: a hook that refers to its tensor prevents both from being freed
     for leaf in tree_leaves(kept.value):
         if isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf:
             leaf.register_hook(lambda _: spent.append(True))  # type: ignore[no-untyped-call]
 
 
 def _apart(compute: Callable[[], Computed]) -> Computed:
-    """Compute where no hooks on saved tensors see it.
+    """Compute a value where no hooks on saved tensors see it.
 
-    `torch.utils.checkpoint` counts with such hooks what is saved in the first pass and in the recomputation. Whether a
-    value is computed or kept may differ between them, so that must not count. The hooks that go in front of them keep
-    the tensors as they are.
+    With such hooks ``torch.utils.checkpoint`` counts the tensors that the first pass and the recomputation save. A
+    value may be cached in one of the two and computed in the other, so that its tensors must not count. The hooks that
+    are pushed here hide the outer ones and return the tensors unchanged.
     """
     with _without_hooks():
         return compute()

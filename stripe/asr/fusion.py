@@ -1,4 +1,4 @@
-"""Fusion: from ASR to plain weights."""
+"""Fusion of ASR into plain weights."""
 
 import logging
 from typing import TypeVar
@@ -21,21 +21,21 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def fuse(model: Model, *, inplace: bool = False) -> Model:
-    """Put every ASR's value into the weights of the layer that it scales, and take the ASR away.
+    """Multiply every ASR's value into the weights of the layer that it scales, and remove the ASR.
 
-    ``g[θ̂, ψ, θ]`` of the paper's equation 5: weight and bias become what they were computed to be, so the outputs stay
-    the same bit for bit, and modules and state dict are those of the plain network. Noise (`stripe.asr.noise`) is put
-    into the weights likewise. A network with neither stays as it is.
+    This is ``g[θ̂, ψ, θ]`` of the paper's equation 5. The scaled weights and biases replace the original ones, so that
+    the outputs are equal bit for bit, and modules and state dict are those of the plain network. Noise
+    (``stripe.asr.noise``) is fused, too. A network with neither is not changed.
 
     Args:
-        model: Any network; one wrapped in DataParallel stays wrapped.
-        inplace: Change ``model`` itself; else a copy, which shares nothing with it.
+        model: Any network; one that is wrapped in DataParallel stays wrapped.
+        inplace: Whether ``model`` itself is changed; otherwise a copy that shares nothing with it.
 
     Returns:
         The fused network.
 
     Raises:
-        StripeError: The network cannot be copied, or somebody has parametrized a layer further after ASR was put in.
+        StripeError: The network cannot be copied, or a layer got other parametrizations after ASR was inserted.
 
     Example:
         >>> from stripe import asr
@@ -58,25 +58,26 @@ def fuse(model: Model, *, inplace: bool = False) -> Model:
         layer = fused.get_submodule(name)
         _own_class(layer)
         tensors = list(parametrizations(layer))
-        for tensor in sorted(tensors):  # the bias first, for noise computes it from the weight, too
+        for tensor in sorted(tensors):  # the bias first, as noise computes it from the weight
             remove_parametrizations(layer, tensor, leave_parametrized=True)
-        for tensor in tensors:  # and back in the plain layer's order
+        for tensor in tensors:  # restore the order of the plain layer
             if tensor in layer._parameters:
                 layer._parameters[tensor] = layer._parameters.pop(tensor)
-        if is_frozen_norm(layer):  # where they are buffers, in front of the statistics
+        if is_frozen_norm(layer):  # if they are buffers, they come before the statistics
             layer._buffers = {name: layer._buffers[name] for name in dict.fromkeys([*tensors, *layer._buffers])}
     logger.info("fused %d layers", len(places))
     return fused
 
 
 def values(model: nn.Module) -> dict[str, Tensor]:
-    """The constant that each layer with ASR is multiplied by.
+    """Return the constant that each layer with ASR is multiplied by.
 
     Args:
         model: A network with ASR.
 
     Returns:
-        Name of the layer → v(ψ, θ), (C,), the product where there are several ASR; layers in the order of the network.
+        A dictionary from the name of each layer to v(ψ, θ) of shape (C,), in the order of the network. If a layer has
+        several ASR, it is their product.
     """
     found = {}
     for name, layer in model.named_modules():
@@ -87,10 +88,10 @@ def values(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _own_class(layer: nn.Module) -> None:
-    """Give a layer back a class that is its alone.
+    """Give a layer a class of its own.
 
-    Torch puts a parametrized tensor into the layer's class, which it makes for that one layer; a deep copy of the layer
-    shares it, and would lose its tensor when that of the other is removed.
+    Torch makes a class for each parametrized layer and puts the parametrized tensor into it. A deep copy of the layer
+    shares this class, and would lose its tensor when that of the other layer is removed.
     """
     shared = type(layer)
     attributes = {name: value for name, value in vars(shared).items() if name not in ("__dict__", "__weakref__")}

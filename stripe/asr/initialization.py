@@ -1,11 +1,11 @@
-"""How ASR begins: ψ and θ are drawn, and where they could not learn, that is said or they are drawn again.
+"""Initialization of ASR: ψ and θ are drawn; if they cannot learn, there is a warning, or they are drawn again.
 
-SE, SPA and CBAM's channel half have a hidden layer of h = max(1, round(C / r)) ReLUs. On maps some unit is on for some
-image; on the constant ψ a unit is on or off for good. Row w and bias b of a unit are drawn from distributions symmetric
-around 0, and so is what the unit takes, w·ψ + b: it is off with probability 1/2. Where all are off, which has the
-probability 2^−h, v is σ of the last bias: ψ and all other parameters get no gradient, and weight decay aside nothing
-will ever change that. (r = 16: 1/2 for 16 channels, 1/4 for 32, 1/16 for 64, 1/256 for 128. A single unit that is off
-may wake when others move ψ.)
+SE, SPA and CBAM's channel half have a hidden layer of h = max(1, round(C / r)) ReLUs. On maps, some unit is active for
+some image; on the constant ψ, a unit is always active or never. Row w and bias b of a unit are drawn from distributions
+symmetric around 0, and so is its input w·ψ + b: the unit is inactive with probability 1/2. If all units are inactive,
+which has the probability 2^−h, v is σ of the last bias: ψ and all other parameters get no gradient, and apart from
+weight decay nothing ever changes that. (For r = 16 the probability is 1/2 for 16 channels, 1/4 for 32, 1/16 for 64,
+1/256 for 128. A single inactive unit may become active when others change ψ.)
 """
 
 import logging
@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from stripe.asr.layers import Group, Target
 from stripe.asr.value import ASR, ChainedASR
-from stripe.attention import DIA
+from stripe.attention import ChainedAttention
 from stripe.errors import StripeError
 
 __all__ = ["Start", "is_dead", "make_asr", "redraw"]
@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """How an ASR begins.
+    """Initial state of an ASR.
 
     Attributes:
-        psi: ψ's first value: a number, ``"C0.1"`` (that number) or ``"N0.3"`` (normal, standard deviation 0.3).
+        psi: Initial value of ψ: a number, ``"C0.1"`` (that number) or ``"N0.3"`` (normal, standard deviation 0.3).
         learnable: Whether ψ is a parameter.
-        activation: σ; None: κ's own.
-        init: What all parameters of κ are set to; None: κ's own initialisation.
-        kind: ``"paper"``: where ψ gets no gradient, that is said; ``"alive"``: θ is drawn again; None: nobody looks.
+        activation: Activation σ; None stands for that of κ.
+        init: Number that all parameters of κ are set to; None stands for the initialisation of κ.
+        kind: What happens if ψ gets no gradient: ``"paper"`` warns, ``"alive"`` draws θ again, None does not check.
     """
 
     psi: float | str
@@ -49,12 +49,12 @@ class Start:
 
 
 def make_asr(groups: Sequence[Group], factory: Callable[[int], nn.Module], start: Start) -> list[ASR]:
-    """One ASR for each group of layers, on their device and of their type.
+    """Make one ASR for each group of layers, on their device and of their data type.
 
     Args:
-        groups: In the order of the forward pass.
-        factory: Makes κ from the number of channels.
-        start: How each begins.
+        groups: Groups of layers, in the order of the forward pass.
+        factory: Function that makes κ from the number of channels.
+        start: Initial state of each ASR.
 
     Raises:
         StripeError: κ has no value for a constant.
@@ -67,7 +67,7 @@ def make_asr(groups: Sequence[Group], factory: Callable[[int], nn.Module], start
         attention = factory(first.channels).to(weight.device, weight.dtype)
         _prepare(attention, start)
         psi = _first_psi(start.psi, first.channels).to(weight.device, weight.dtype)
-        if isinstance(attention, DIA):
+        if isinstance(attention, ChainedAttention):
             before = made[-1] if made else None
             after = before if isinstance(before, ChainedASR) and before.attention is attention.after else None
             made.append(ChainedASR(attention, psi, start.learnable, after))
@@ -80,7 +80,7 @@ def make_asr(groups: Sequence[Group], factory: Callable[[int], nn.Module], start
 
 
 def _wake(made: list[ASR], factory: Callable[[int], nn.Module], start: Start) -> None:
-    """Draw those that cannot learn again, after all others, which so begin as without it; or say how many there are."""
+    """Draw those ASR again that cannot learn, or warn of them; the others are as if none were drawn again."""
     dead = [asr for asr in made if is_dead(asr)]
     if dead and start.kind == "alive":
         for asr in dead:
@@ -115,7 +115,7 @@ def _check_value(asr: ASR, target: Target) -> None:
             value = asr.value()
     except StripeError:
         raise
-    except Exception as error:  # the module may be the user's: anything may come out of it
+    except Exception as error:  # the module may be the user's, and raise anything
         raise StripeError(f"{kind} cannot be used for ASR: of a map of one pixel its gate fails ({error})") from error
     if value.shape != (target.channels,):
         raise StripeError(
@@ -125,7 +125,7 @@ def _check_value(asr: ASR, target: Target) -> None:
 
 
 def _first_psi(psi: float | str, channels: int) -> Tensor:
-    """ψ's first value, (C,), see `Start`."""
+    """The initial value of ψ, of shape (C,); see ``Start``."""
     if not isinstance(psi, str):
         return torch.full((channels,), float(psi))
     said = re.fullmatch(r"([CN])(\d*\.?\d+(?:e-?\d+)?)", psi)
@@ -136,15 +136,15 @@ def _first_psi(psi: float | str, channels: int) -> Tensor:
 
 
 DRAWS = 100
-"""After so many without success it is no bad luck: half of them succeed where it is hardest."""
+"""Number of draws after which to give up; even in the hardest case each succeeds with probability 1/2."""
 
 
 def is_dead(asr: ASR) -> bool:
-    """Whether ψ gets no gradient, neither now nor after κ has made a step along its own.
+    """Whether ψ gets no gradient, neither now nor after one step of κ along its own gradient.
 
-    (The step is for modules that begin at 0, as IE and SRM: there ψ begins without a gradient, but the weights have
-    one, and once they moved, so has ψ.) Nothing is drawn, and nothing changed. Of tensors without data, or in inference
-    mode, it cannot be said: False.
+    (In modules whose parameters start at 0, such as IE and SRM, ψ has no gradient at first, but the parameters have
+    one; after their first step ψ has one, too.) No numbers are drawn, and the ASR is not changed. The result is False
+    for tensors without data and in inference mode, where it cannot be computed.
     """
     if any(
         tensor.is_meta or tensor.is_inference() or isinstance(tensor, FakeTensor)
@@ -170,16 +170,17 @@ def is_dead(asr: ASR) -> bool:
 
 
 def redraw(asr: ASR, factory: Callable[[int], nn.Module], prepare: Callable[[nn.Module], None]) -> None:
-    """Draw θ anew until the ASR is not dead, from torch's global generator.
+    """Draw θ from torch's global generator until the ASR is not dead.
 
     Args:
-        asr: A dead one.
-        factory: Makes κ from the number of channels.
-        prepare: What is done to a κ that was made.
+        asr: A dead ASR.
+        factory: Function that makes κ from the number of channels.
+        prepare: Function that is applied to each κ after it was made.
     """
     for _ in range(DRAWS):
-        # One of DIA is made alone: in the stage that the factory continues it would have no LSTM of its own.
-        fresh = DIA(len(asr.psi)) if isinstance(asr.attention, DIA) else factory(len(asr.psi))
+        # A κ of a chain is made by itself: in the stage of the factory it would have no parameters of its own.
+        make = asr.attention.factory() if isinstance(asr.attention, ChainedAttention) else factory
+        fresh = make(len(asr.psi))
         prepare(fresh)
         with torch.no_grad():
             for parameter, drawn in zip(asr.attention.parameters(), fresh.parameters(), strict=False):
@@ -189,7 +190,7 @@ def redraw(asr: ASR, factory: Callable[[int], nn.Module], prepare: Callable[[nn.
 
 
 def _gradients(asr: ASR) -> list[Tensor | None]:
-    """Of Σ v: with respect to ψ, then to the parameters of κ; None for those that it does not depend on."""
+    """The gradients of Σ v with respect to ψ and the parameters of κ; None for those that it does not depend on."""
     learnable = asr.psi.requires_grad
     asr.psi.requires_grad_(True)
     parameters = list(asr.attention.parameters())

@@ -36,36 +36,38 @@ def reparameterize(
 ) -> list[str]:
     """Insert attention-alike structural re-parameterization into a network, in place.
 
-    What a layer computes becomes ``y ⊙ v``, ``v = σ(F_θ(ψ))``, by scaling the rows of its weight and its bias
-    (Stripe Observation paper, eq. 5–12), so that no feature map is touched; `stripe.asr.fuse` leaves the scaled
-    weights. ψ and θ are drawn from torch's global generator; they are on the device, and of the type, of the layer.
-    Build the optimiser afterwards.
+    The output y of a layer becomes ``y ⊙ v`` with ``v = σ(F_θ(ψ))``. This is done by scaling the rows of its weight and
+    its bias (Stripe Observation paper, eq. 5–12), so that no map is touched, and ``stripe.asr.fuse`` only has to keep
+    the scaled weights. ψ and θ are drawn from torch's global generator, and have the device and the data type of the
+    layer. Build the optimiser afterwards.
 
     Args:
-        model: Any network. Untouched where an error is raised.
-        where: After which layers. A pattern of module names as in a shell (``"layer*.*.bn3"``), a function of name and
-            module, or groups of names: the layers of a group feed one sum (RepVGG, ACNet) and share one ASR. None: the
-            places that are known for this architecture, or found by the paper's rule, which a warning then says, see
-            `stripe.asr.known_places`. An activation that is part of the layer (timm's BatchNormAct2d) comes after the
-            scaling.
-        attention: κ: a name of `stripe.attention.ATTENTION`, or what makes a module of yours from the number of
-            channels C. It needs ``gate(x)``, maps (1, C, 1, 1) → (1, C, 1, 1).
-        psi: ψ's first value: a number, or as in table 8 ``"C0.1"`` (that number everywhere) or ``"N0.3"`` (normal,
-            standard deviation 0.3). None: 0.1, and 1e-3 at the known places of a ViT.
+        model: Any network. It is not changed if an error is raised.
+        where: Layers after which ASR is inserted: a pattern of module names as in a shell (``"layer*.*.bn3"``), a
+            function of name and module, or groups of names. The layers of a group feed one sum (RepVGG, ACNet) and
+            share one ASR. By default the known places of the architecture, or those of the paper's rule, of which a
+            warning tells; see ``stripe.asr.known_places``. An activation that is part of the layer (timm's
+            BatchNormAct2d) comes after the scaling.
+        attention: Attention module κ: a name of ``stripe.attention.ATTENTION``, or a function that makes a module from
+            the number of channels C. The module needs ``gate(x)`` for maps (1, C, 1, 1) → (1, C, 1, 1).
+        psi: Initial value of ψ: a number or, as in table 8, ``"C0.1"`` (that number everywhere) or ``"N0.3"`` (normal,
+            standard deviation 0.3). By default 0.1, and 1e-3 at the known places of a ViT.
         learnable: Whether ψ is trained (table 8).
-        copies: δ, how many ASR at each place, one after the other (table 7).
-        activation: σ: ``"sigmoid"``, ``"tanh"`` or a function. None: κ's own, and tanh at the known places of a ViT.
-        init: Set all parameters of κ to this. None: κ's own initialisation, and 1e-3 at the known places of a ViT.
-        start: All h = max(1, round(C / 16)) hidden units of SE, SPA or CBAM are off on the constant ψ with probability
-            2^−h: then ψ, and θ but for its last bias, never get a gradient. ``"paper"``: such places stay, and a
-            warning says how many there are. ``"alive"``: their θ is drawn again until ψ has a gradient. None: nobody
-            looks, for weights that are loaded afterwards.
+        copies: Number δ of ASR at each place, one after the other (table 7).
+        activation: Activation σ: ``"sigmoid"``, ``"tanh"`` or a function. By default that of κ, and tanh at the known
+            places of a ViT.
+        init: Number that all parameters of κ are set to. By default κ's own initialisation, and 1e-3 at the known
+            places of a ViT.
+        start: What happens at dead places. With probability 2^−h all h = max(1, round(C / 16)) hidden units of SE, SPA
+            or CBAM are inactive on the constant ψ; then ψ, and θ except its last bias, never get a gradient.
+            ``"paper"`` keeps such places and warns of their number, ``"alive"`` draws their θ again until ψ has a
+            gradient, and None does not check, for weights that are loaded afterwards.
 
     Returns:
         The names of the layers.
 
     Raises:
-        StripeError: No layer is meant, a layer cannot take ASR, or κ has no value for a constant.
+        StripeError: No layer is selected, a layer cannot take ASR, or κ has no value for a constant.
 
     Example:
         >>> from stripe import asr
@@ -101,7 +103,7 @@ def reparameterize(
 
 
 def _register(group: Group, asr: ASR) -> None:
-    """Scale what the layers of a group have by the same value."""
+    """Scale the weights and biases of the layers of a group by the same value."""
     owner = True
     for target in group:
         for tensor in target.tensors:

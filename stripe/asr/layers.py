@@ -1,6 +1,6 @@
-"""The layers that an attention value can be folded into (paper, equations 5–12, and appendix A).
+"""The layers that an attention value can be fused into (paper, equations 5–12, and appendix A).
 
-Those that are to be scaled are looked up by name, and each is checked before anything is changed.
+The layers to scale are looked up by name, and each is checked before anything is changed.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ __all__ = [
     "tensors_of",
 ]
 
-# class → the attribute that holds the number of output channels
+# attribute with the number of output channels, by class
 CHANNELS: dict[type[nn.Module], str] = {
     _BatchNorm: "num_features",
     _InstanceNorm: "num_features",
@@ -46,45 +46,45 @@ KINDS = "batch (frozen, too), instance, group and layer norm, convolutions, tran
 
 
 class Scale(nn.Module):
-    """A parametrization: weight or bias of a layer, times v along the layer's output channels.
+    """A parametrization that multiplies the weight or the bias of a layer by v along the output channels.
 
     Args:
-        asr: What gives v, (C,).
-        owner: Whether ``asr`` becomes a submodule here. That is so in one place only: its parameters would be
-            listed, and saved, more than once.
-        groups: Those of a transposed convolution; 0 for any other layer.
+        asr: Module that computes v, of shape (C,).
+        owner: Whether ``asr`` becomes a submodule here. This holds for one place only, as its parameters would
+            otherwise be listed and saved more than once.
+        groups: Number of groups of a transposed convolution; 0 for any other layer.
     """
 
     def __init__(self, asr: ASR, owner: bool, groups: int = 0) -> None:
         super().__init__()
-        self._asr = (asr,)  # in a tuple, so that it is no submodule
+        self._asr = (asr,)  # in a tuple, so that it is not a submodule
         if owner:
             self.asr = asr
         self.groups = groups
 
     @property
     def source(self) -> ASR:
-        """What gives v."""
+        """The module that computes v."""
         return self._asr[0]
 
     def forward(self, tensor: Tensor) -> Tensor:
-        """A weight (C, …), or (C_in, C / groups, …) of a transposed convolution, or a bias (C,), times v."""
+        """Multiply a weight (C, …), or (C_in, C / groups, …) of a transposed convolution, or a bias (C,) by v."""
         value = self.source.value()
         if tensor.ndim == 1:
             return tensor * value
         if self.groups:
-            # Row i makes the outputs of its group.
+            # Each row computes the outputs of its group.
             value = value.view(self.groups, 1, -1).expand(-1, len(tensor) // self.groups, -1).flatten(0, 1)
         return tensor * value.view(*value.shape, *[1] * (tensor.ndim - value.ndim))
 
 
 def foldable(layer: nn.Module) -> bool:
-    """Whether the layer is of a kind that an attention value can be folded into."""
+    """Whether a layer is of a kind that an attention value can be fused into."""
     return isinstance(layer, tuple(CHANNELS)) or is_frozen_norm(layer)
 
 
 def channels_of(layer: nn.Module) -> int:
-    """C, the number of output channels (features) of a foldable layer."""
+    """The number of output channels (features) C of a foldable layer."""
     if is_frozen_norm(layer):
         assert isinstance(layer.weight, Tensor)
         return len(layer.weight)
@@ -93,13 +93,13 @@ def channels_of(layer: nn.Module) -> int:
 
 
 def tensors_of(layer: nn.Module) -> list[str]:
-    """What there is to scale: ``weight`` and, where the layer has one, ``bias``."""
+    """The names of the tensors to scale: ``weight`` and, if the layer has one, ``bias``."""
     owned = {**layer._buffers, **layer._parameters} if is_frozen_norm(layer) else layer._parameters
     return [name for name in ("weight", "bias") if owned.get(name) is not None]
 
 
 def parametrizations(layer: nn.Module) -> dict[str, list[nn.Module]]:
-    """What each of a layer's parametrized tensors passes through, in that order."""
+    """The parametrizations of each tensor of a layer, in the order in which they are applied."""
     if not is_parametrized(layer):
         return {}
     lists = layer.parametrizations
@@ -114,14 +114,14 @@ def has_asr(layer: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Target:
-    """A layer that is to be scaled.
+    """A layer to scale.
 
     Attributes:
-        name: Its name in the model.
-        layer: The module.
-        channels: C, its output channels.
-        tensors: ``weight`` and, where it has one, ``bias``.
-        transposed_groups: The groups of a transposed convolution; 0 for any other layer.
+        name: Name of the layer in the model.
+        layer: The layer itself.
+        channels: Number of output channels C.
+        tensors: Names of the tensors to scale: ``weight`` and, if the layer has one, ``bias``.
+        transposed_groups: Number of groups of a transposed convolution; 0 for any other layer.
     """
 
     name: str
@@ -135,15 +135,15 @@ Group = list[Target]
 
 
 def resolve(model: nn.Module, groups: Sequence[tuple[str, ...]]) -> list[Group]:
-    """Look up layers by name, and make sure that an attention value can be folded into each.
+    """Look up layers by name, and check that an attention value can be fused into each.
 
     Args:
         model: The network.
-        groups: Names; the layers of a group share a value.
+        groups: Groups of names; the layers of a group share a value.
 
     Raises:
-        StripeError: A name is unknown or means a layer of another group, a layer cannot be scaled, shares its weight
-            with another, or has another number of channels than the rest of its group.
+        StripeError: A name is unknown or stands for a layer of another group; or a layer cannot be scaled, shares its
+            weight with another, or has another number of channels than the rest of its group.
     """
     own = [(*module._parameters.values(), *module._buffers.values()) for module in model.modules()]
     uses = Counter(id(tensor) for tensors in own for tensor in tensors)
@@ -179,7 +179,7 @@ def _target(model: nn.Module, name: str) -> Target:
 
 
 def _check(name: str, layer: nn.Module) -> None:
-    """Make sure that an attention value can be folded into a layer, or say why not."""
+    """Check that an attention value can be fused into a layer, and raise the reason if not."""
     kind = type(layer).__name__
     if not foldable(layer):
         raise StripeError(f"{name} is a {kind}; ASR can follow {KINDS}")

@@ -1,8 +1,8 @@
-"""Noise in batch normalisation, that a network has to learn with (Stripe Observation paper, section 6 and table 9).
+"""Constant noise in batch normalisation (Stripe Observation paper, section 6 and table 9).
 
-Where x̂ is the normalised map, ``BN(x) = (x̂ ⊙ N_a + N_b) ⊙ γ + β``, in training and in evaluation alike. That is a
-batch normalisation with γ ⊙ N_a and β + γ ⊙ N_b instead of γ and β, so the noise is a parametrization, like ASR,
-and is fused like it.
+With the normalised map x̂, ``BN(x) = (x̂ ⊙ N_a + N_b) ⊙ γ + β``, in training and in evaluation. This is a batch
+normalisation with γ ⊙ N_a and β + γ ⊙ N_b instead of γ and β, so that the noise is a parametrization, as ASR is, and
+is fused in the same way.
 """
 
 import math
@@ -20,10 +20,10 @@ __all__ = ["Noise", "NoiseFactor", "NoiseOffset", "add_noise", "has_noise"]
 
 
 class Noise(nn.Module):
-    """What the parametrizations of this file have in common.
+    """Base class of the parametrizations for noise.
 
     Args:
-        noise: One number per channel, (C,); a buffer, so that a checkpoint holds what was drawn.
+        noise: One number per channel, of shape (C,). It is a buffer, so that checkpoints hold it.
     """
 
     def __init__(self, noise: Tensor) -> None:
@@ -33,27 +33,27 @@ class Noise(nn.Module):
 
 
 class NoiseFactor(Noise):
-    """γ (C,) → γ ⊙ N_a."""
+    """A parametrization that multiplies γ (C,) by N_a."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight of the normalisation, (C,), times the noise."""
+        """Multiply the weight of the normalisation (C,) by the noise."""
         return weight * self.noise
 
 
 class NoiseOffset(Noise):
-    """β (C,) → β + γ ⊙ N_b.
+    """A parametrization that adds γ ⊙ N_b to β (C,).
 
     Args:
-        noise: N_b, (C,).
-        weight: The parametrizations of the same layer's weight, whose original is γ.
+        noise: The noise N_b, of shape (C,).
+        weight: Parametrizations of the weight of the same layer, whose original is γ.
     """
 
     def __init__(self, noise: Tensor, weight: ParametrizationList) -> None:
         super().__init__(noise)
-        self._weight = (weight,)  # in a tuple, so that it is no submodule
+        self._weight = (weight,)  # in a tuple, so that it is not a submodule
 
     def forward(self, bias: Tensor) -> Tensor:
-        """The bias of the normalisation, (C,), plus γ times the noise."""
+        """Add γ times the noise to the bias of the normalisation (C,)."""
         gamma = self._weight[0].original
         assert isinstance(gamma, Tensor)
         return bias + gamma * self.noise
@@ -62,16 +62,16 @@ class NoiseOffset(Noise):
 def add_noise(model: nn.Module, factor: float, offset: float, *, std: float = 0.0) -> list[str]:
     """Disturb every batch normalisation of a network by constants, in place.
 
-    The network may have ASR or not, which then scales what is disturbed: ``((x̂ ⊙ N_a + N_b) ⊙ γ + β) ⊙ v``. Batch
-    normalisations within attention modules are left as they are: they are no layers of the backbone.
+    The network may have ASR, which then scales the disturbed output: ``((x̂ ⊙ N_a + N_b) ⊙ γ + β) ⊙ v``. Batch
+    normalisations within attention modules are not changed, as they are not layers of the backbone.
 
     Args:
-        model: Any network; untouched where an error is raised. Build the optimiser afterwards.
-        factor: N_a, or its mean.
-        offset: N_b, or its mean.
-        std: Standard deviation over the channels: N_a and N_b of each channel are drawn, once, from normal
-            distributions around ``factor`` and ``offset``, by torch's global generator. 0: equal constants, as in
-            table 9.
+        model: Any network. It is not changed if an error is raised. Build the optimiser afterwards.
+        factor: Value of N_a, or its mean.
+        offset: Value of N_b, or its mean.
+        std: Standard deviation over the channels. N_a and N_b of each channel are drawn once from normal distributions
+            around ``factor`` and ``offset``, by torch's global generator. With 0 all channels have the same constants,
+            as in table 9.
 
     Returns:
         The names of the layers.
@@ -99,7 +99,7 @@ def add_noise(model: nn.Module, factor: float, offset: float, *, std: float = 0.
             raise StripeError(f"{name} has noise already")
     for layer in layers.values():
         weight = layer.weight
-        # A constant is not drawn: the generator rounds to float32, which a float64 layer would show.
+        # Constants are not drawn: the generator rounds to float32, which would be visible in a float64 layer.
         factors, offsets = (
             (
                 torch.normal(mean, std, (layer.num_features,)) if std else weight.new_full((layer.num_features,), mean)
@@ -112,12 +112,12 @@ def add_noise(model: nn.Module, factor: float, offset: float, *, std: float = 0.
 
 
 def has_noise(layer: nn.Module) -> bool:
-    """Whether `add_noise` disturbed a layer."""
+    """Whether ``add_noise`` disturbed a layer."""
     return is_parametrized(layer, "bias") and isinstance(_passed(layer, "bias")[0], Noise)
 
 
 def _put_innermost(layer: nn.Module, tensor: str, noise: Noise) -> ParametrizationList:
-    """Before what is there: so γ, which N_b is multiplied by, is the layer's own."""
+    """Apply the noise before existing parametrizations, so that γ, which N_b is multiplied by, is the layer's own."""
     if is_parametrized(layer, tensor):
         _passed(layer, tensor).insert(0, noise)
     else:
@@ -126,7 +126,7 @@ def _put_innermost(layer: nn.Module, tensor: str, noise: Noise) -> Parametrizati
 
 
 def _passed(layer: nn.Module, tensor: str) -> ParametrizationList:
-    """What a parametrized tensor passes through."""
+    """The parametrizations of a tensor."""
     lists = layer.parametrizations
     assert isinstance(lists, nn.ModuleDict)
     passed = lists[tensor]

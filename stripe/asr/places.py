@@ -1,4 +1,4 @@
-"""Where ASR goes: in networks that are known (paper, appendix B.2 and figures 7–11), and where a caller says."""
+"""Places of ASR: those of known networks (paper, appendix B.2 and figures 7–11), and those that a caller selects."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,14 +29,14 @@ ATTENTION_NAMES = {"attention_module", "attn", "se"}  # ours, and timm's
 
 @dataclass(frozen=True)
 class Places:
-    """Where ASR goes, and how it begins there.
+    """Layers after which ASR is inserted, and its initial state there.
 
     Attributes:
-        groups: Names of layers, in the order of the forward pass; those of a group share one ASR.
-        psi: ψ's first value.
-        activation: σ, a name; None: κ's own.
-        init: What all parameters of κ are set to; None: κ's own initialisation.
-        note: How they were found, where that was not by the class of the network.
+        groups: Groups of names of layers, in the order of the forward pass; the layers of a group share one ASR.
+        psi: Initial value of ψ.
+        activation: Name of the activation σ; None stands for that of κ.
+        init: Number that all parameters of κ are set to; None stands for κ's own initialisation.
+        note: How the places were found, if not by the class of the network.
     """
 
     groups: Groups
@@ -47,7 +47,7 @@ class Places:
 
 
 def known_places(model: nn.Module, images: Tensor | None = None) -> Places:
-    """Where the paper puts ASR: in a network that is known, as its class and structure tell, in others by its rule.
+    """Find the places of ASR by the class and structure of a known network, or by the paper's rule in any other.
 
     - ResNet, ResNeXt (ours, torchvision's, timm's): the last normalisation of each block, before the addition; in
       ResNet-ACNet the last three, which are added up and share one ASR.
@@ -56,21 +56,21 @@ def known_places(model: nn.Module, images: Tensor | None = None) -> Places:
     - ShuffleNetV2 (torchvision): the last normalisation of each residual branch.
     - MobileNetV1 (timm), MobileNetV2 (torchvision, timm), and networks of the same blocks (EfficientNet): the
       normalisations after each block's depthwise convolution and after the pointwise one that follows it.
-    - ViT (torchvision, timm): the output projection of the self-attention and the second linear layer of the MLP; tanh,
-      ψ and all parameters of κ begin at 1e-3.
+    - ViT (torchvision, timm): the output projection of the self-attention and the second linear layer of the MLP, with
+      the activation tanh, and 1e-3 as the initial value of ψ and of all parameters of κ.
 
-    These also where such networks, or blocks of a ResNet, are parts of another (a detector, a wrapper). In any other
-    network the data flow is read, and the same rule applied: the layer that comes last in each residual branch, before
-    the addition, a normalisation where one does; where there are no residual branches, each normalisation in front of
-    an activation. For a transformer ASR begins as in ViT. `Places.note` then says so.
+    The same places are found if such networks, or blocks of a ResNet, are parts of another network (a detector, a
+    wrapper). In any other network the paper's rule is applied to the data flow: the last layer of each residual branch
+    before the addition, which may be a normalisation; without residual branches, each normalisation before an
+    activation. In a transformer the initial state is that of ViT. ``Places.note`` tells of the rule.
 
     Args:
         model: Any network.
-        images: What it takes, (N, C, H, W), to read the data flow with; None: what its configuration says, or what
-            turns out to work.
+        images: Images (N, C, H, W) with which the data flow is read; by default random ones of the size in the model's
+            configuration, or of a size that the model accepts.
 
     Raises:
-        StripeError: Nothing is known, and the rule finds nothing.
+        StripeError: The network is not known, and the rule finds no place.
 
     Example:
         >>> import timm
@@ -90,7 +90,7 @@ def known_places(model: nn.Module, images: Tensor | None = None) -> Places:
 
 
 def _known(model: nn.Module) -> Places | None:
-    """The places of a network that is known by its class, or by the class that it was derived from."""
+    """The places of a network whose class, or a base class, is known."""
     for kind in type(model).__mro__:
         package = kind.__module__.partition(".")[0]
         packages, find = PLACES.get(kind.__name__, ((), None))
@@ -101,7 +101,7 @@ def _known(model: nn.Module) -> Places | None:
 
 
 def _known_parts(model: nn.Module) -> Places | None:
-    """The places of known networks inside another; of the blocks of a ResNet, where its stages were taken out."""
+    """The places of known networks, or of blocks of a ResNet, inside another network."""
     parts: list[tuple[str, Places]] = []
     for name, part in model.named_modules():
         if name and not any(name.startswith(f"{outer}.") for outer, _ in parts):
@@ -160,7 +160,7 @@ def _mobilenet_of_torchvision(model: nn.Module) -> Places:
 
 
 def _mobilenet_of_timm(model: nn.Module) -> Places:
-    """The last two normalisations of a block, where all blocks are of these two kinds."""
+    """The last two normalisations of each block, if all blocks are of these two kinds."""
     norms = {"DepthwiseSeparableConv": ("bn1", "bn2"), "InvertedResidual": ("bn2", "bn3")}
     blocks = {name: type(block).__name__ for name, block in _blocks(model, "blocks")}
     if not set(blocks.values()) <= set(norms):
@@ -192,8 +192,8 @@ def _as_in_vit(groups: Groups) -> Places:
 TIMM, TORCHVISION = ("timm",), ("torchvision",)
 BOTH = TIMM + TORCHVISION
 
-# class of the network → the packages whose class of that name it is (one of the user's own may have the name, too),
-# and its places; none where the structure is not the one that is known
+# By the name of a network's class: the packages that the class must come from (a user's class may have the same name),
+# and a function that finds the places, which are empty if the structure is not the known one.
 PLACES: dict[str, tuple[tuple[str, ...], Callable[[nn.Module], Places]]] = {
     "BasicResNet": (("stripe",), _basic_resnet),
     "CifarResNet": (("stripe",), _resnet),
@@ -209,21 +209,21 @@ PLACES: dict[str, tuple[tuple[str, ...], Callable[[nn.Module], Places]]] = {
 
 
 def _norms(model: nn.Module, path: str) -> list[str]:
-    """Names of the batch normalisations inside a module, without those of its attention."""
+    """The names of the batch normalisations inside a module, without those of its attention."""
     inside = _submodule(model, path).named_modules(prefix=path)
     own = ((name, layer) for name, layer in inside if ATTENTION_NAMES.isdisjoint(name.split(".")))
     return [name for name, layer in own if isinstance(layer, _BatchNorm) or is_frozen_norm(layer)]
 
 
 def _blocks(model: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    """The children of the children of a module, timm's stages of blocks."""
+    """The grandchildren of a module, which are the blocks in timm's stages."""
     for stage, blocks in _submodule(model, path).named_children():
         for block, module in blocks.named_children():
             yield f"{path}.{stage}.{block}", module
 
 
 def _submodule(module: nn.Module, path: str) -> nn.Module:
-    """A submodule, an empty one where there is none of that name."""
+    """The submodule at a path, or an empty module if there is none."""
     try:
         return module.get_submodule(path)
     except AttributeError:
@@ -234,14 +234,14 @@ Where = str | Callable[[str, nn.Module], bool] | Sequence[str | Sequence[str]]
 
 
 def find_places(model: nn.Module, where: Where | None) -> Places:
-    """The places that a pattern, a function, names or the architecture mean.
+    """Find the places that a pattern, a function or names select, or those of the architecture.
 
     Args:
         model: Any network.
-        where: As for `stripe.asr.reparameterize`.
+        where: The selection, as for ``stripe.asr.reparameterize``.
 
     Raises:
-        StripeError: They mean no layer that ASR can follow.
+        StripeError: The selection has no layer, or one that ASR cannot follow.
     """
     if where is None:
         return known_places(model)
@@ -256,7 +256,7 @@ def find_places(model: nn.Module, where: Where | None) -> Places:
 
 
 def _matches(model: nn.Module, where: str | Callable[[str, nn.Module], bool]) -> list[str]:
-    """Names of the foldable layers that a pattern or a function means, in the order of the network."""
+    """The names of the foldable layers that a pattern or a function selects, in the order of the network."""
     meant = [
         (name, module)
         for name, module in model.named_modules()

@@ -1,4 +1,4 @@
-"""Where ASR goes in networks that nobody has listed: the paper's rule, applied to the data flow.
+"""Places of ASR in unknown networks: the paper's rule, applied to the data flow.
 
 "It is conventionally positioned subsequent to batch normalization and prior to the integration of residual connections
 and ReLU" (Stripe Observation paper, appendix B.2).
@@ -24,17 +24,17 @@ __all__ = ["Found", "apply_rule"]
 
 Shape = tuple[int, ...]
 
-SIDES = (224, 64, 32, 256, 299, 384, 128)  # pixels, tried where the network does not say what it takes
+SIDES = (224, 64, 32, 256, 299, 384, 128)  # pixels, tried if the network does not tell its image size
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the rule says of a network.
+    """Places that the rule finds in a network.
 
     Attributes:
-        groups: Names of layers, in the order of the forward pass; those of a group share one ASR.
+        groups: Groups of names of layers, in the order of the forward pass; the layers of a group share one ASR.
         tokens: Whether most branches are those of a transformer: tokens attend, and a linear layer comes last.
-        note: Which half of the rule it was.
+        note: The part of the rule that was applied, in words.
     """
 
     groups: list[Group]
@@ -43,20 +43,21 @@ class Found:
 
 
 def apply_rule(model: nn.Module, images: Tensor | None = None) -> Found:
-    """Find the last layer of each residual branch; where there is none, each normalisation before an activation.
+    """Find the last layer of each residual branch; without such branches, each normalisation before an activation.
 
-    Both where most of the network is outside of residual branches (lightweight ones with one or two). Where there is
-    neither, the last layer of each branch that is concatenated with its input.
+    Both are taken if most of the network is outside of residual branches (lightweight networks with one or two of
+    them). If there is neither, the last layer of each branch that is concatenated with its input is taken.
 
-    The network runs once, as a copy whose tensors hold no data; where that does not work, as it is, in evaluation mode.
-    Only layers count whose weight is their own and used once, and none that does nothing but feed a gate.
+    The network runs once, as a copy whose tensors hold no data or, if that fails, as it is in evaluation mode. A layer
+    is considered only if its weight is not shared and is used once, and if it does not only feed a gate.
 
     Args:
-        model: Any network; as it was afterwards.
-        images: What it takes, (N, C, H, W); None: as its configuration says, or what it turns out to take.
+        model: Any network; it is not changed.
+        images: Images (N, C, H, W) to run it on; by default random ones of the size in its configuration, or of a size
+            that it accepts.
 
     Raises:
-        StripeError: It does not run, or has no such layer.
+        StripeError: The network does not run, or has no such layer.
     """
     present = [name for name, layer in model.named_modules() if has_asr(layer)]
     if present:
@@ -82,7 +83,7 @@ def apply_rule(model: nn.Module, images: Tensor | None = None) -> Found:
 
 
 def _usable(model: nn.Module, groups: list[Group], order: dict[str, int]) -> list[Group]:
-    """Those that ASR can be fused into, each layer once, in the order in which they run."""
+    """The groups that ASR can be fused into, each layer once, in the order in which they run."""
     found: list[Group] = []
     seen: set[str] = set()
     for group in groups:
@@ -97,7 +98,7 @@ def _usable(model: nn.Module, groups: list[Group], order: dict[str, int]) -> lis
 
 
 def _run(model: nn.Module, images: Tensor | None) -> Flow:
-    """The fastest way first: meta tensors know no constants on other devices, and fake ones no numbers."""
+    """Run the network, trying the fastest way first: meta tensors, then fake tensors, then real ones."""
     first: Exception | None = None
     shapes = [tuple(images.shape)] if images is not None else list(_shapes(model))
     ways = [_of_shapes(model, meta=True), _of_shapes(model, meta=False)]
@@ -106,16 +107,16 @@ def _run(model: nn.Module, images: Tensor | None) -> Flow:
     for run in ways:
         for shape in shapes:
             try:
-                with torch.inference_mode(False):  # whose tensors don't say when they were changed
+                with torch.inference_mode(False):  # in inference mode changes of tensors are not counted
                     return run(shape)
-            except Exception as error:  # whatever a network raises about what it was given
+            except Exception as error:  # a network may raise anything about its input
                 first = first or error
     shown = str(first).strip().splitlines() or [type(first).__name__]
     raise StripeError(f"it does not run on images of {shapes[0][-1]} pixels ({shown[0]})")
 
 
 def _of_shapes(model: nn.Module, *, meta: bool) -> Callable[[Shape], Flow]:
-    """Run a copy with tensors that have shapes only: nothing is allocated, and the model keeps nothing of the pass."""
+    """Return a function that runs a copy whose tensors have only shapes, so that nothing is allocated or changed."""
     mode: AbstractContextManager[Any] = nullcontext() if meta else FakeTensorMode(allow_non_fake_inputs=True)
 
     def empty(shape: Shape, dtype: torch.dtype | None) -> Tensor:
@@ -140,7 +141,7 @@ def _of_shapes(model: nn.Module, *, meta: bool) -> Callable[[Shape], Flow]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what fake tensors log of a failure: it is only the next way's turn."""
+    """A context without the logs of fake tensors: a failure only means that the next way is tried."""
     talker = logging.getLogger("torch._subclasses.fake_tensor")
     level = talker.level
     talker.setLevel(logging.CRITICAL)
@@ -160,7 +161,7 @@ def _as_it_is(model: nn.Module, images: Tensor | None) -> Callable[[Shape], Flow
 
 
 def _shapes(model: nn.Module) -> Iterator[Shape]:
-    """(N, C, H, W) to be tried, the likeliest first."""
+    """The shapes (N, C, H, W) to try, the likeliest first."""
     config = getattr(model, "pretrained_cfg", None)
     said = config.get("input_size") if isinstance(config, dict) else None
     first = next((layer.in_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)), 3)
@@ -170,7 +171,7 @@ def _shapes(model: nn.Module) -> Iterator[Shape]:
 
 
 def _sides(model: nn.Module) -> Iterator[int]:
-    """What transformers of timm and torchvision write down."""
+    """The image sizes that transformers of timm and torchvision have as attributes."""
     for module in model.modules():
         for size in (getattr(module, "img_size", None), getattr(module, "image_size", None)):
             side = size[-1] if isinstance(size, tuple | list) and size else size

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from stripe.asr.cache import remember
-from stripe.attention import DIA, Attention
-from stripe.attention.dia import State
+from stripe.attention import Attention, ChainedAttention
+from stripe.attention.base import State
 
 __all__ = ["ASR", "ChainedASR"]
 
@@ -17,9 +17,10 @@ class ASR(nn.Module):
     """An attention module κ whose input is a constant ψ: ``v = σ(F_θ(ψ))`` (paper, section 3.2).
 
     Args:
-        attention: κ; an ``Attention``, or a module of yours with ``gate(x)``, maps (1, C, 1, 1) → (1, C, 1, 1).
-        psi: ψ's first value, (C,).
-        learnable: True: ψ is a parameter. False: ψ is a buffer that stays as it is (table 8).
+        attention: Attention module κ: an ``Attention``, or any module with ``gate(x)`` for maps
+            (1, C, 1, 1) → (1, C, 1, 1).
+        psi: Initial value of ψ, of shape (C,).
+        learnable: Whether ψ is a parameter; otherwise it is a buffer that does not change (table 8).
     """
 
     def __init__(self, attention: nn.Module, psi: Tensor, learnable: bool = True) -> None:
@@ -32,7 +33,7 @@ class ASR(nn.Module):
             self.register_buffer("psi", psi)
 
     def value(self) -> Tensor:
-        """v, (C,), once inside `stripe.asr.cached`."""
+        """The attention value v of shape (C,), computed once inside ``stripe.asr.cached``."""
         return remember(self, self._value, self._sources)
 
     def _sources(self) -> list[nn.Module]:
@@ -42,8 +43,8 @@ class ASR(nn.Module):
         return self.anew()
 
     def anew(self) -> Tensor:
-        """v, (C,), computed now, whatever is kept."""
-        # In the parameters' own precision, or the fused network would not be the one that was trained.
+        """The attention value v of shape (C,), computed now without the cache."""
+        # In the precision of the parameters, as the fused network must equal the trained one.
         with _no_autocast(self.psi):
             if isinstance(self.attention, Attention):
                 return self.attention.constant(self.psi)
@@ -53,23 +54,23 @@ class ASR(nn.Module):
 
 
 class ChainedASR(ASR):
-    """ASR with DIA, where a value depends on the ψ of the places before it in the stage.
+    """ASR with attention that makes a chain (DIA), whose value depends on the ψ of the places before it in the stage.
 
     Args:
-        attention: κ.
-        psi: As for `ASR`.
-        learnable: As for `ASR`.
+        attention: Attention module κ.
+        psi: Initial value of ψ, of shape (C,).
+        learnable: Whether ψ is a parameter.
         after: The ASR before this one in the stage; None for the first.
     """
 
-    attention: DIA
+    attention: ChainedAttention
 
-    def __init__(self, attention: DIA, psi: Tensor, learnable: bool, after: "ChainedASR | None") -> None:
+    def __init__(self, attention: ChainedAttention, psi: Tensor, learnable: bool, after: "ChainedASR | None") -> None:
         super().__init__(attention, psi, learnable)
-        self._after = () if after is None else (after,)  # in a tuple, so that it is no submodule
+        self._after = () if after is None else (after,)  # in a tuple, so that it is not a submodule
 
     def value(self) -> Tensor:
-        """v, (C,), once inside `stripe.asr.cached`."""
+        """The attention value v of shape (C,), computed once inside ``stripe.asr.cached``."""
         return self._state()[0].flatten()
 
     def _state(self) -> State:
@@ -80,7 +81,7 @@ class ChainedASR(ASR):
         return [*before, *self.modules()]
 
     def anew(self) -> Tensor:
-        """v, (C,), computed now, whatever is kept."""
+        """The attention value v of shape (C,), computed now without the cache."""
         return self._step()[0].flatten()
 
     def _step(self) -> State:

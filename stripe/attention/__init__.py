@@ -1,11 +1,14 @@
-"""Attention modules: one file each, pure torch, all of them ``forward(x) = x ⊙ gate(x)``."""
+"""Attention modules: one file each, pure torch, all of them ``forward(x) = x ⊙ gate(x)``.
 
-from stripe.attention.base import Attention
+A new one is one more file here with a class that ``register`` decorates; see there.
+"""
+
+from stripe.attention.base import Attention, ChainedAttention
 from stripe.attention.cbam import CBAM, ChannelGate, SpatialGate
 from stripe.attention.dia import DIA
 from stripe.attention.eca import ECA
 from stripe.attention.ie import IE
-from stripe.attention.registry import ATTENTION, attention, attention_factory
+from stripe.attention.registry import ATTENTION, attention, attention_factory, find, register
 from stripe.attention.se import SE
 from stripe.attention.spa import SPA
 from stripe.attention.srm import SRM
@@ -20,8 +23,12 @@ __all__ = [
     "SPA",
     "SRM",
     "Attention",
+    "ChainedAttention",
     "ChannelGate",
     "SpatialGate",
     "attention",
     "attention_factory",
+    "register",
 ]
+
+find(__path__)

@@ -2,24 +2,44 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Attention", "SqueezeAttention", "hidden_width"]
+from stripe.errors import StripeError
+
+__all__ = ["Attention", "ChainedAttention", "SqueezeAttention", "State", "hidden_width"]
+
+State = tuple[Tensor, Tensor]
+"""What a block hands to the next: the attention value of its channels, and what else is remembered, each (N, C)."""
 
 
 class Attention(nn.Module, ABC):
     """Multiplicative attention, ``y = x ⊙ v`` with ``v = gate(x)``.
 
-    Subclasses define :meth:`gate`, and :meth:`constant` where a constant is no map of one pixel to them.
+    Subclasses define ``gate``; ``kind``, where it is not ``"channel"``; and ``constant``, where a constant ψ is
+    something else to them than a map of one pixel. One with a name is registered, see ``stripe.attention.register``,
+    and is then constructed with the number of channels alone.
 
     Attributes:
+        kind: What the gate weighs: channels, positions, or both. A constant ψ, and the tokens of a ViT, have no
+            positions, so that they take channel attention alone.
         activation: σ, the last step of the gate (Stripe Observation paper, eq. 4). ASR in a ViT replaces it by
             tanh.
     """
 
+    kind: ClassVar[Literal["channel", "spatial", "both"]] = "channel"
     activation: Callable[[Tensor], Tensor] = staticmethod(torch.sigmoid)
+
+    @classmethod
+    def factory(cls) -> Callable[[int], "Attention"]:
+        """A function that makes the modules of one network, each from its number of channels.
+
+        It is called in the order of the forward pass. Modules that know those before them have a factory of their own;
+        by default each module is made by itself.
+        """
+        return cls
 
     @abstractmethod
     def gate(self, x: Tensor) -> Tensor:
@@ -30,7 +50,7 @@ class Attention(nn.Module, ABC):
 
         Returns:
             v in (0, 1), of a shape that broadcasts over ``x``: (N, C, 1, 1) for channel attention,
-            (N, 1, H, W) for spatial attention.
+            (N, 1, H, W) for spatial attention, (N, C, H, W) for both.
         """
 
     def constant(self, psi: Tensor) -> Tensor:
@@ -48,6 +68,11 @@ class Attention(nn.Module, ABC):
         Raises:
             StripeError: The attention weighs positions, which a constant does not have.
         """
+        if self.kind != "channel":
+            raise StripeError(
+                f"{type(self).__name__} weighs the positions of a map, and a constant ψ has none, so it cannot be used "
+                "for ASR"
+            )
         return self.gate(psi[None, :, None, None]).flatten()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,7 +83,7 @@ class Attention(nn.Module, ABC):
 class SqueezeAttention(Attention):
     """Channel attention that sees nothing but the global average: ``v = excite(GAP(x))`` (paper, eq. 3 and 4).
 
-    Subclasses define :meth:`excite`.
+    Subclasses define ``excite``.
     """
 
     @abstractmethod
@@ -72,6 +97,32 @@ class SqueezeAttention(Attention):
     def constant(self, psi: Tensor) -> Tensor:
         """ψ (C,) → v (C,): a constant is its own average."""
         return self.excite(psi[None])[0]
+
+
+class ChainedAttention(Attention):
+    """Channel attention of a block that depends on a state, which the block before it in its stage hands over.
+
+    Constants make a chain in the same way: v_t depends on ψ_1 … ψ_t, so that ASR has to know ``after``.
+    Subclasses define ``after`` and ``step``, and a ``factory``.
+    """
+
+    @property
+    @abstractmethod
+    def after(self) -> "ChainedAttention | None":
+        """The module before this one in its stage; None for the first."""
+
+    @abstractmethod
+    def step(self, squeezed: Tensor, before: State | None) -> State:
+        """The state after this block.
+
+        Args:
+            squeezed: Averages over positions, or ψ, (N, C).
+            before: The state after the block before; None for the first block of a stage.
+        """
+
+    def constant(self, psi: Tensor) -> Tensor:
+        """ψ (C,) → v (C,) of a stage's first block; ASR makes the chain itself."""
+        return self.step(psi[None], None)[0].flatten()
 
 
 def hidden_width(channels: int, reduction: int) -> int:

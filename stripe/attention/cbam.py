@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stripe.attention.base import Attention, hidden_width
+from stripe.attention.registry import register
 from stripe.errors import StripeError
 
 __all__ = ["CBAM", "ChannelGate", "SpatialGate"]
 
 
+@register("cbam-channel", place=3)
 class ChannelGate(Attention):
     """The channel half of CBAM: one MLP for the average and for the maximum over positions.
 
@@ -53,6 +55,8 @@ class SpatialGate(Attention):
         kernel_size: k, odd.
     """
 
+    kind = "spatial"
+
     def __init__(self, kernel_size: int = 7) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
@@ -61,13 +65,8 @@ class SpatialGate(Attention):
         """Maps (N, C, H, W) → v (N, 1, H, W)."""
         return self.activation(self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)))
 
-    def constant(self, psi: Tensor) -> Tensor:
-        """Refused: a constant has no positions to weigh."""
-        raise StripeError(
-            "spatial attention weighs the positions of a map, and a constant ψ has none, so it cannot be used for ASR"
-        )
 
-
+@register("cbam", place=2)
 class CBAM(Attention):
     """Channel attention, then spatial attention of the result: ``y = x' ⊙ v_s(x')`` with ``x' = x ⊙ v_c(x)``.
 
@@ -86,6 +85,8 @@ class CBAM(Attention):
         torch.Size([2, 64, 8, 8])
     """
 
+    kind = "both"
+
     def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
         super().__init__()
         self.channel = ChannelGate(channels, reduction)
@@ -97,7 +98,7 @@ class CBAM(Attention):
         return channel * self.spatial.gate(x * channel)
 
     def constant(self, psi: Tensor) -> Tensor:
-        """Refused on account of the spatial half; :class:`ChannelGate` is the half of which there is a constant."""
+        """Refused on account of the spatial half; ``ChannelGate`` is the half that has a constant."""
         raise StripeError(
             "CBAM's spatial half weighs the positions of a map, and a constant ψ has none: use cbam-channel, its "
             "channel half"

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stripe.attention.base import Attention, hidden_width
+from stripe.attention.base import ChainedAttention, State, hidden_width
+from stripe.attention.registry import register
 from stripe.errors import StripeError
 
-__all__ = ["DIA", "DIACell", "State", "stage_factory"]
-
-State = tuple[Tensor, Tensor]  # hidden state h and cell state c, each (N, C)
+__all__ = ["DIA", "DIACell"]
 
 
 class DIACell(nn.Module):
@@ -41,8 +40,8 @@ class DIACell(nn.Module):
 
         Args:
             squeezed: u, the input, (N, C).
-            before: h' and c', the state after the block before; None: zeros.
-            activation: Of the output, the last σ.
+            before: h' and c', the hidden and the cell state after the block before, (N, C) each; None: zeros.
+            activation: The last σ, that of the output.
         """
         hidden, cell = (torch.zeros_like(squeezed), torch.zeros_like(squeezed)) if before is None else before
         i, f, g, o = (self.of_input(squeezed) + self.of_hidden(hidden)).chunk(4, dim=1)
@@ -50,7 +49,8 @@ class DIACell(nn.Module):
         return torch.sigmoid(o) * activation(cell), cell
 
 
-class DIA(Attention):
+@register("dia", place=7)
+class DIA(ChainedAttention):
     """Channel attention from the global average and from what the blocks before it in its stage remember.
 
     ``v_t = h_t``, ``(h_t, c_t) = LSTM(GAP(x_t), h_{t−1}, c_{t−1})``, t counting the blocks of a stage. Constants make a
@@ -59,7 +59,7 @@ class DIA(Attention):
     The LSTM is a submodule of the stage's first module alone, so that parameters are counted, and saved, once. The
     state is kept until the next forward pass; a block cannot run before those before it.
 
-    Parameters: those of `DIACell`, once a stage. In ResNet164 (r = 4) that is 218,848 in all.
+    Parameters: those of ``DIACell``, once per stage. In ResNet164 (r = 4) that is 218,848 in all.
 
     Args:
         channels: C, the number of channels of the maps.
@@ -86,6 +86,26 @@ class DIA(Attention):
         else:
             self._cell = after._cell
 
+    @classmethod
+    def factory(cls) -> Callable[[int], "DIA"]:
+        """Makes the modules of one network: those made one after the other for equal C share an LSTM.
+
+        Example:
+            >>> make = DIA.factory()
+            >>> stem, first, second = make(32), make(64), make(64)
+            >>> second.after is first, first.after
+            (True, None)
+        """
+        last: DIA | None = None
+
+        def make(channels: int) -> DIA:
+            nonlocal last
+            same_stage = last is not None and last.channels == channels
+            last = cls(channels, after=last if same_stage else None)
+            return last
+
+        return make
+
     @property
     def after(self) -> "DIA | None":
         """The module before this one in its stage."""
@@ -108,33 +128,9 @@ class DIA(Attention):
         self._state = self.step(x.mean((2, 3)), before)
         return self._state[0][:, :, None, None]
 
-    def constant(self, psi: Tensor) -> Tensor:
-        """ψ (C,) → v (C,) of a stage's first block; ASR makes the chain itself."""
-        return self.step(psi[None], None)[0].flatten()
-
     def __getstate__(self) -> dict[str, Any]:
         """Without the state of the last forward pass: its tensors have a graph, and cannot be copied."""
         return {**self.__dict__, "_state": None}
-
-
-def stage_factory() -> Callable[[int], DIA]:
-    """Makes the DIA modules of one network: those made one after the other for equal C share an LSTM.
-
-    Example:
-        >>> make = stage_factory()
-        >>> stem, first, second = make(32), make(64), make(64)
-        >>> second.after is first, first.after
-        (True, None)
-    """
-    last: DIA | None = None
-
-    def make(channels: int) -> DIA:
-        nonlocal last
-        same_stage = last is not None and last.channels == channels
-        last = DIA(channels, after=last if same_stage else None)
-        return last
-
-    return make
 
 
 def _mlp(channels: int, reduction: int) -> nn.Sequential:

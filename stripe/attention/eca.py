@@ -9,6 +9,7 @@ import math
 from torch import Tensor, nn
 
 from stripe.attention.base import SqueezeAttention
+from stripe.attention.registry import register
 
 __all__ = ["ECA", "kernel_size"]
 
@@ -26,11 +27,12 @@ def kernel_size(channels: int) -> int:
     return size if size % 2 else size + 1
 
 
+@register("eca", place=1)
 class ECA(SqueezeAttention):
     """Channel attention from the global average, through a 1-d convolution across neighbouring channels.
 
     ``v = σ(conv1d_k(GAP(x)))`` without bias, zero-padded at the first and last channel, k as in
-    :func:`kernel_size`.
+    ``kernel_size``.
 
     Parameters: k. In ResNet164 that is 234 in all.
 

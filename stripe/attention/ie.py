@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from stripe.attention.base import SqueezeAttention
+from stripe.attention.registry import register
 
 __all__ = ["IE"]
 
 
+@register("ie", place=4)
 class IE(SqueezeAttention):
     """Channel attention from the global average, each channel by itself.
 

@@ -1,40 +1,90 @@
 """Names of attention modules."""
 
-from collections.abc import Callable
-from functools import partial
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from torch import nn
 
 from stripe.attention.base import Attention
-from stripe.attention.cbam import CBAM, ChannelGate
-from stripe.attention.dia import DIA, stage_factory
-from stripe.attention.eca import ECA
-from stripe.attention.ie import IE
-from stripe.attention.se import SE
-from stripe.attention.spa import SPA
-from stripe.attention.srm import SRM
 from stripe.errors import StripeError
+from stripe.names import LAST, did_you_mean
 
-__all__ = ["ATTENTION", "attention", "attention_factory"]
+__all__ = ["ATTENTION", "attention", "attention_factory", "find", "register"]
 
-# name → class; each is constructed with the number of channels alone.
-ATTENTION: dict[str, type[Attention]] = {
-    "se": SE,
-    "eca": ECA,
-    "cbam": CBAM,
-    "cbam-channel": ChannelGate,
-    "ie": IE,
-    "srm": SRM,
-    "spa": SPA,
-    "dia": DIA,
-}
+Class = TypeVar("Class", bound=type[Attention])
+
+ATTENTION: dict[str, type[Attention]] = {}
+"""Name → class, in the order of lists; each class is constructed with the number of channels alone."""
+
+_places: dict[str, int] = {}
+
+
+def register(name: str, *, place: int = LAST) -> Callable[[Class], Class]:
+    """Give an attention module a name: a decorator of its class.
+
+    With it the module is known to ``build``, ``reparameterize``, ``stripe train --attention``, recipes, ``+NAME`` of
+    ``stripe bench`` and error messages. In this folder the decorator is all that a new file needs to be found, and to
+    be named by ``--help``. A module of your own, in any file, is known once that file is imported.
+
+    Args:
+        name: Lower-case letters, digits and hyphens.
+        place: The place in lists, from the lowest to the highest; modules of one place go by name.
+
+    Raises:
+        StripeError: The name is taken, or is no such name; or what is decorated is no ``Attention``.
+
+    Example:
+        >>> import torch
+        >>> from stripe.attention import Attention, attention
+        >>> @register("half")
+        ... class Half(Attention):
+        ...     def __init__(self, channels):
+        ...         super().__init__()
+        ...
+        ...     def gate(self, x):
+        ...         return torch.full_like(x[..., :1, :1], 0.5)
+        >>> attention("half", 64)
+        Half()
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise StripeError(
+            f"{name!r} cannot be the name of an attention module; take lower-case letters, digits and hyphens"
+        )
+
+    def decorate(cls: Class) -> Class:
+        if not (isinstance(cls, type) and issubclass(cls, Attention)):
+            raise StripeError(f"what is registered as {name!r} is no subclass of stripe.attention.Attention")
+        known = ATTENTION.get(name)
+        # A file may be imported anew, as in a notebook: that is the same class.
+        if name == "none" or (known and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__)):
+            raise StripeError(f"there is an attention module {name!r} already; give yours another name")
+        ATTENTION[name], _places[name] = cls, place
+        ordered = sorted(ATTENTION.items(), key=lambda item: (_places[item[0]], item[0]))
+        ATTENTION.clear()
+        ATTENTION.update(ordered)
+        return cls
+
+    return decorate
+
+
+def find(folders: Iterable[str]) -> None:
+    """Import every file of this package, so that the modules in them make themselves known.
+
+    Args:
+        folders: Where the files of ``stripe.attention`` lie.
+    """
+    for module in pkgutil.iter_modules(folders):
+        importlib.import_module(f"stripe.attention.{module.name}")
 
 
 def attention(name: str, channels: int) -> nn.Module:
     """Make an attention module.
 
     Args:
-        name: A key of :data:`ATTENTION`, or ``"none"`` for a module that does nothing and has no parameter.
+        name: A key of ``ATTENTION``, or ``"none"`` for a module that does nothing and has no parameter.
         channels: C, the number of channels of the maps (N, C, H, W) that it will see.
 
     Raises:
@@ -47,8 +97,7 @@ def attention(name: str, channels: int) -> nn.Module:
           (fc2): Linear(in_features=4, out_features=64, bias=True)
         )
     """
-    _check(name)
-    return nn.Identity() if name == "none" else ATTENTION[name](channels)
+    return attention_factory(name)(channels)
 
 
 def attention_factory(name: str) -> Callable[[int], nn.Module]:
@@ -58,15 +107,15 @@ def attention_factory(name: str) -> Callable[[int], nn.Module]:
     a stage is a run of equal numbers of channels.
 
     Args:
-        name: As for :func:`attention`.
+        name: As for ``attention``.
 
     Raises:
         StripeError: The name is not known.
     """
-    _check(name)
-    return stage_factory() if name == "dia" else partial(attention, name)
-
-
-def _check(name: str) -> None:
-    if name != "none" and name not in ATTENTION:
-        raise StripeError(f"unknown attention {name!r}; there are none, {', '.join(ATTENTION)}")
+    if name == "none":
+        return lambda channels: nn.Identity()
+    if name not in ATTENTION:
+        raise StripeError(
+            f"unknown attention {name!r}; there are none, {', '.join(ATTENTION)}{did_you_mean(name, ATTENTION)}"
+        )
+    return ATTENTION[name].factory()

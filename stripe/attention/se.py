@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stripe.attention.base import SqueezeAttention, hidden_width
+from stripe.attention.registry import register
 
 __all__ = ["SE"]
 
 
+@register("se", place=0)
 class SE(SqueezeAttention):
     """Channel attention from the global average, through a bottleneck of two linear layers.
 

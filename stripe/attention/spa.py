@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stripe.attention.base import Attention, hidden_width
+from stripe.attention.registry import register
 
 __all__ = ["SPA"]
 
 LEVELS = (1, 2, 4)  # cells a side of the pyramid's pools
 
 
+@register("spa", place=6)
 class SPA(Attention):
     """Channel attention from averages over 1×1, 2×2 and 4×4 cells, through a bottleneck of two linear layers.
 

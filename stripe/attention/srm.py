@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from stripe.attention.base import Attention
+from stripe.attention.registry import register
 
 __all__ = ["SRM"]
 
 EPS = 1e-5  # added to the variance before its root is taken
 
 
+@register("srm", place=5)
 class SRM(Attention):
     """Channel attention from mean and standard deviation, each channel by itself, with batch normalisation.
 

@@ -1,7 +1,7 @@
-"""Capture: find where a model multiplies a map by a gate, record the gates, keep them in a labelled file.
+"""Capture: find where a model multiplies a map by a gate, record the gates, and keep them in a labelled file.
 
-Knows nothing of our models, our data or ASR; works on any ``torch.nn.Module``. What reads a capture does not import
-torch: the names that record one are looked up when they are first asked for.
+This package works on any ``torch.nn.Module`` and knows nothing of our models, our data or ASR. Reading a capture does
+not import torch: the names that record one are looked up when they are first used.
 """
 
 from importlib import import_module

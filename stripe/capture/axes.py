@@ -36,7 +36,7 @@ __all__ = [
 
 
 class Factor(NamedTuple):
-    """A part of an axis: what it goes over, and how many there are."""
+    """A part of an axis: the role of its entries, such as ``channel``, and their number."""
 
     role: str
     size: int
@@ -52,28 +52,28 @@ SPATIAL = frozenset({"depth", "height", "width", "length", "token"})
 
 
 def axis_of(role: str, size: int) -> Axis:
-    """An axis that goes over one thing."""
+    """An axis with a single factor, or with none if its size is 1."""
     return (Factor(role, size),) if size != 1 else ()
 
 
 def unknown(shape: Sequence[int]) -> Axes:
-    """Axes of which nothing is known."""
+    """The axes of a tensor of which nothing is known."""
     return tuple(axis_of(UNKNOWN, size) for size in shape)
 
 
 def copies(shape: Sequence[int]) -> Axes:
-    """Axes of a tensor whose elements are all the same."""
+    """The axes of a tensor whose elements are all equal."""
     return tuple(axis_of(COPY, size) for size in shape)
 
 
 def of_images(shape: Sequence[int]) -> Axes:
-    """Axes of a network's input: the images, then (C, H, W) where there are four axes, else not known."""
+    """The axes of a network's input: (N, C, H, W) if there are four, else the images and unknown axes."""
     names = ("image", "channel", "height", "width") if len(shape) == 4 else ("image",)
     return tuple(axis_of(names[i] if i < len(names) else UNKNOWN, size) for i, size in enumerate(shape))
 
 
 def of_one_image(shape: Sequence[int]) -> Axes:
-    """Axes of an image that is a tensor of its own: (C, H, W) where there are three, else not known."""
+    """The axes of one image that is a tensor of its own: (C, H, W) if there are three, else unknown."""
     return of_images((1, *shape))[1:]
 
 
@@ -83,10 +83,10 @@ def is_copy(axis: Axis) -> bool:
 
 
 def reshaped(axes: Axes, shape: Sequence[int]) -> Axes:
-    """Axes after a view: the same factors in the same order, cut anew.
+    """The axes after a view: the same factors in the same order, divided anew among the axes.
 
-    A channel axis that is cut becomes groups of channels; put together again they are channels. Where a factor cannot
-    be cut as the shape wants, nothing is known of the axes from there on.
+    A channel axis that is split becomes groups and channels, which become channels again when they are joined. From
+    the first factor that cannot be split as the shape asks, the axes are unknown.
     """
     rest = [factor for axis in axes for factor in axis]
     if prod(shape) != prod(factor.size for factor in rest):
@@ -111,7 +111,7 @@ def reshaped(axes: Axes, shape: Sequence[int]) -> Axes:
 
 
 def _merged(axis: Sequence[Factor]) -> Axis:
-    """An axis in which groups beside their channels are channels, and neighbours of one role are one factor."""
+    """Join adjacent factors of one role, and groups with their channels, into one factor."""
     merged: list[Factor] = []
     for factor in axis:
         before = merged[-1] if merged else None
@@ -125,13 +125,13 @@ def _merged(axis: Sequence[Factor]) -> Axis:
 
 
 def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
-    """Axes after ``expand``: new ones, and those of size 1 that grew, hold copies."""
+    """The axes after ``expand``: axes that are new, or that grew from size 1, hold copies."""
     axes = ((),) * (len(shape) - len(axes)) + axes
     return tuple(axis or axis_of(COPY, size) for axis, size in zip(axes, shape, strict=True))
 
 
 def repeated(axes: Axes, shape: Sequence[int]) -> Axes:
-    """Axes after ``repeat``: an axis of one value holds copies, of another nothing is known where it grew."""
+    """The axes after ``repeat``: an axis of one value holds copies, another axis that grew is unknown."""
     axes = ((),) * (len(shape) - len(axes)) + axes
     return tuple(
         axis_of(COPY, size)
@@ -144,7 +144,7 @@ def repeated(axes: Axes, shape: Sequence[int]) -> Axes:
 
 
 def broadcast(operands: Sequence[tuple[Axes, Sequence[int]]], shape: Sequence[int]) -> Axes:
-    """Axes of what is computed element by element: of each axis, those of the operand of which most is known."""
+    """The axes after an elementwise operation: each is taken from the operand of which most is known."""
     found = []
     for back in range(1, len(shape) + 1):
         size = shape[-back]
@@ -158,14 +158,14 @@ def broadcast(operands: Sequence[tuple[Axes, Sequence[int]]], shape: Sequence[in
 
 
 def _knowledge(axis: Axis) -> int:
-    """Copies count least: an operand that varies along the axis makes the result vary."""
+    """Rank of an axis in ``broadcast``. Copies rank lowest: an operand that varies makes the result vary."""
     if is_copy(axis):
         return 0
     return 1 if any(factor.role == UNKNOWN for factor in axis) else 2
 
 
 def reduced(axes: Axes, dims: Sequence[int] | None, keepdim: bool) -> Axes:
-    """Axes after a sum, mean, maximum … over some axes, all of them where None are named."""
+    """The axes after a sum, mean, maximum … over ``dims``; None stands for all axes."""
     count = len(axes)
     gone = {dim % count for dim in dims} if dims else set(range(count))
     if keepdim:
@@ -174,7 +174,7 @@ def reduced(axes: Axes, dims: Sequence[int] | None, keepdim: bool) -> Axes:
 
 
 def resized(axes: Axes, old: Sequence[int], new: Sequence[int]) -> Axes:
-    """Axes after something that keeps their meaning but not their sizes: pooling, padding, slicing, enlarging."""
+    """The axes after an operation that changes only their sizes: pooling, padding, slicing, enlarging."""
     found: list[Axis] = []
     for axis, before, after in zip(axes, old, new, strict=True):
         if before == after:
@@ -189,7 +189,7 @@ def resized(axes: Axes, old: Sequence[int], new: Sequence[int]) -> Axes:
 
 
 def concatenated(parts: Sequence[Axes], dim: int, shape: Sequence[int]) -> Axes:
-    """Axes of tensors put together along one of them."""
+    """The axes after a concatenation along ``dim``."""
     dim %= len(shape)
     roles = {factor.role for part in parts if len(part) == len(shape) for factor in part[dim]}
     if roles <= CHANNEL and roles:
@@ -206,16 +206,16 @@ _NAMES: dict[int, tuple[str, ...]] = {3: ("length",), 4: ("height", "width"), 5:
 
 
 def convolved(axes: Axes, shape: Sequence[int]) -> Axes:
-    """Axes after a convolution: channels on axis 1, unless tokens were put there to be mixed, then tokens."""
+    """The axes after a convolution: axis 1 holds channels, or tokens if a 1-d convolution mixes tokens there."""
     found: list[Axis] = [axes[0]]
     for i, size in enumerate(shape[1:], start=1):
         roles = {factor.role for factor in axes[i]} if i < len(axes) else set()
         if i == 1 and axes[1][:1] and axes[1][0].role == "image" and size % axes[1][0].size == 0:
-            # A convolution of weights of its own for each image: groups of channels that are the images.
+            # A convolution with separate weights for each image: each group of channels is one image.
             found.append((axes[1][0], *axis_of("channel", size // axes[1][0].size)))
             continue
         if i == 1:
-            # Of a map, positions on axis 1 were put there to become channels (patches); of tokens, to be mixed.
+            # Positions on axis 1 become channels in a map (patches); in a sequence of tokens they are mixed.
             role = "token" if len(shape) == 3 and roles and roles <= SPATIAL else "channel"
         elif roles and UNKNOWN not in roles and COPY not in roles:
             role = roles.pop() if len(roles) == 1 else "token" if roles <= SPATIAL else UNKNOWN
@@ -226,7 +226,7 @@ def convolved(axes: Axes, shape: Sequence[int]) -> Axes:
 
 
 def dims_of(value: Any) -> list[int] | None:
-    """A ``dim`` argument as a list, None for all."""
+    """A ``dim`` argument as a list; None stands for all axes."""
     if value is None:
         return None
     return [value] if isinstance(value, int) else [int(dim) for dim in value] or None

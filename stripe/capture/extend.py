@@ -1,4 +1,4 @@
-"""Adding groups to a capture that is there, whole or not at all."""
+"""Addition of groups to an existing capture, which is changed completely or not at all."""
 
 import shutil
 from collections.abc import Iterator
@@ -19,19 +19,19 @@ __all__ = ["extending"]
 
 @contextmanager
 def extending(path: Path) -> Iterator[h5py.File]:
-    """A copy of a capture, to add groups to; it replaces the capture if the context ends without an error.
+    """Open a copy of a capture for adding groups; the copy replaces the capture if the context ends without an error.
 
-    Nobody else can write the capture meanwhile.
+    A lock keeps other writers out meanwhile.
 
     Args:
-        path: The capture.
+        path: Path of the capture.
 
     Yields:
         The copy, open for writing.
 
     Raises:
-        StripeError: The file is damaged, no capture, without a complete epoch, open for writing elsewhere, or the copy
-            can't be written.
+        StripeError: The file is damaged, is not a capture, has no complete epoch, or is open for writing elsewhere; or
+            the copy can't be written.
     """
     with open_for_writing(path) as lock:
         with readable(path):

@@ -1,4 +1,4 @@
-"""The writing side of a capture file: opened by one, an epoch complete or absent."""
+"""Writing of a capture file: by one writer at a time, and so that each epoch is either complete or absent."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from stripe.capture.groups import carry_over
-from stripe.capture.layout import LIBVER, Epoch, Layout, create
+from stripe.capture.layout import LIBVER, VARIABLES, Epoch, Layout, create
 from stripe.capture.lock import open_for_writing
 from stripe.capture.probe import mark_sound
 from stripe.capture.slab import SlabWriter, slabs
@@ -29,17 +29,18 @@ logger = logging.getLogger(__name__)
 
 
 class CaptureFile:
-    """A capture file opened for writing; nobody else can open it for writing meanwhile.
+    """A capture file that is open for writing; a lock keeps other writers out.
 
-    Creates the file where there is none. Where there is one it must be made from the same model, data and images;
-    epochs that it lacks are added by a copy that replaces it.
+    If the file does not exist, it is created. If it exists, it must have been made from the same model, data and
+    images. Epochs that it lacks are added to a copy, which then replaces the file.
 
     Args:
-        path: The file.
-        layout: What it is to hold.
+        path: Path of the file.
+        layout: Layout of the capture: its epochs, images, sites and attributes.
 
     Raises:
-        StripeError: The file is damaged, no capture, made from something else, or open for writing elsewhere.
+        StripeError: The file is damaged, is not a capture, was made from something else, or is open for writing
+            elsewhere.
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:
@@ -51,16 +52,18 @@ class CaptureFile:
             with readable(path):
                 structure(self._lock, path)
                 if not self._lock["complete"][:].any():
-                    self._replace(layout)  # it holds nothing yet, so that nothing has to agree
+                    self._replace(layout)  # no epoch is complete, so there is nothing to agree with
+                layout = replace(layout, record_rms=_holds_rms(self._lock))
                 _check_same(self._lock, path, layout)
                 if {epoch.number for epoch in layout.epochs} - set(_epochs(self._lock)):
                     self._grow(layout)
+                self._variables = layout.variables
                 self._slabs = slabs(self._lock, path)
                 _check_in_one_piece(self._lock, path, self._slabs)
                 self._index = {number: index for index, number in enumerate(_epochs(self._lock))}
                 complete = self._slabs["complete"][:]
             self._completed = {number for number, index in self._index.items() if complete[index]}
-            self._nonfinite: Counter[str] = Counter()  # of the epoch that is being written, by site
+            self._nonfinite: Counter[str] = Counter()  # per site, in the epoch being written
             self._writer = SlabWriter(path)
         except BaseException:
             self._lock.close()
@@ -79,11 +82,11 @@ class CaptureFile:
 
     @property
     def completed(self) -> set[int]:
-        """The epochs that are wholly there."""
+        """Numbers of the epochs that are complete."""
         return set(self._completed)
 
     def begin(self, epoch: int) -> None:
-        """Declare an epoch incomplete, before its values are written (again)."""
+        """Mark an epoch as incomplete before its values are written, for the first time or again."""
         if epoch not in self._index:
             raise StripeError(f"{self.path} has no room for epoch {epoch}; it has {', '.join(map(str, self._index))}.")
         self._completed.discard(epoch)
@@ -96,35 +99,38 @@ class CaptureFile:
         """Write the values of some images.
 
         Args:
-            epoch: Which epoch.
+            epoch: Number of the epoch.
             start: Index of the first image.
-            values: Site → variable → (n, *shape), in the type of the file or a wider one.
+            values: For each site, a dictionary from the name of a variable to an array (n, *shape of the site), in the
+                data type of the file or a wider one.
 
         Raises:
-            StripeError: The values have another shape than the file has room for, or are too large for its type.
+            StripeError: An array does not have the shape of the file, or a value is too large for its data type.
         """
         with self._explained():
             for site, variables in values.items():
                 for name, rows in variables.items():
+                    if name not in self._variables:
+                        continue  # the file was begun by the first release
                     slab = self._slabs[f"sites/{group_name(site)}/{name}"]
                     self._writer.write(slab, (self._index[epoch], start), self._narrowed(rows, slab.dtype, site))
 
     def write_images(
         self, start: int, labels: np.ndarray[Any, Any], thumbnails: np.ndarray[Any, Any] | None = None
     ) -> None:
-        """Write labels (n) and, where the file keeps them, thumbnails (n, y, x, 3) of some images."""
+        """Write the labels (n,) and, if the file keeps them, the thumbnails (n, y, x, 3) of some images."""
         with self._explained():
             self._writer.write(self._slabs["label"], (start,), labels)
             if thumbnails is not None:
                 self._writer.write(self._slabs["thumbnail"], (start,), thumbnails)
 
     def images(self, start: int, stop: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-        """Labels (n) and, where the file keeps them, thumbnails (n, y, x, 3) that were written before."""
+        """Read the labels (n,) and, if the file keeps them, the thumbnails (n, y, x, 3) of some images."""
         thumbnails = self._slabs.get("thumbnail")
         return self._slabs["label"][start:stop], None if thumbnails is None else thumbnails[start:stop]
 
     def finish(self, epoch: int, learning_rate: float) -> None:
-        """Declare an epoch complete, once its values have reached the disk."""
+        """Mark an epoch as complete, once its values have reached the disk."""
         index = (self._index[epoch],)
         with self._explained():
             self._writer.write(self._slabs["learning_rate"], index, np.float64(learning_rate))
@@ -140,14 +146,14 @@ class CaptureFile:
             )
 
     def close(self) -> None:
-        """Close the file and let others write it."""
+        """Close the file and release its lock."""
         self._writer.close()
         self._lock.close()
         with suppress(OSError):
             mark_sound(self.path)
 
     def _narrowed(self, rows: np.ndarray[Any, Any], dtype: np.dtype[Any], site: str) -> np.ndarray[Any, Any]:
-        """Values in the type of the file, and none of them infinite that was finite."""
+        """Convert values to the data type of the file; refuse a finite value that would become infinite."""
         if rows.dtype.kind != dtype.kind:
             return rows  # will be refused
         finite = np.isfinite(rows)
@@ -167,7 +173,7 @@ class CaptureFile:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say in a sentence why writing failed, and what is left."""
+        """Turn an error of the disk into a sentence that says why writing failed and which epochs are intact."""
         try:
             yield
         except OSError as error:
@@ -177,13 +183,13 @@ class CaptureFile:
             ) from error
 
     def _replace(self, layout: Layout) -> None:
-        """Begin anew."""
+        """Replace the file by an empty one with the given layout."""
         _explained_creation(self.path, layout, replace=True)
         self._lock.close()
         self._lock = open_for_writing(self.path)
 
     def _grow(self, layout: Layout) -> None:
-        """Add epochs: a copy with room for them, and with what else the file says, replaces it."""
+        """Add epochs: replace the file by a copy that has room for them and keeps everything else."""
         old = _epochs(self._lock)
         layout = replace(
             layout,
@@ -238,14 +244,9 @@ def _explained_creation(path: Path, layout: Layout, *, replace: bool = False) ->
 
 
 def _check_in_one_piece(file: h5py.File, path: Path, found: Mapping[str, Any]) -> None:
-    """Refuse a file whose values can be read but not written in place."""
+    """Refuse a file whose values cannot be written in place, because they are chunked or compressed."""
     names = ["complete", "learning_rate", "label", *(["thumbnail"] if "thumbnail" in file else [])]
-    names += [
-        f"sites/{site}/{name}"
-        for site, group in file["sites"].items()
-        for name in ("attention", "input")
-        if name in group
-    ]
+    names += [f"sites/{site}/{name}" for site, group in file["sites"].items() for name in VARIABLES if name in group]
     if lacking := [name for name in names if name not in found]:
         raise StripeError(
             f"{path} was packed anew by another program ({lacking[0]} lies in pieces), so that it can be read and "
@@ -253,8 +254,13 @@ def _check_in_one_piece(file: h5py.File, path: Path, found: Mapping[str, Any]) -
         )
 
 
+def _holds_rms(file: h5py.File) -> bool:
+    """False of a file that the first release began, which goes on without; files without any input stay as they are."""
+    return all("input_rms" in group or "input" not in group for group in file.get("sites", {}).values())
+
+
 def _epochs(file: h5py.File) -> dict[int, Epoch]:
-    """The epochs that a file has room for, by number, in its order."""
+    """The epochs that a file has room for, as a dictionary by number in the order of the file."""
     columns = (file[name].asstr()[:] for name in ("checkpoint", "digest"))
     rows = zip(file["epoch"][:].tolist(), *columns, strict=True)
     return {number: Epoch(number, checkpoint, digest) for number, checkpoint, digest in rows}
@@ -285,9 +291,9 @@ def _differences(file: h5py.File, path: Path, layout: Layout) -> Iterator[str]:
         yield f"it holds other sites ({', '.join(others[:3])})"
     for site in layout.sites:
         group = groups[group_name(site.name)]
-        held = [name for name in ("attention", "input") if name in group]
+        held = [name for name in VARIABLES if name in group]
         if held != list(layout.variables):
-            yield f"it holds {' and '.join(held)} of each site"
+            yield f"it holds {' and '.join(name for name in held if name != 'input_rms')} of each site"
         shapes = {group[name].shape[2:] for name in held}
         if shapes != {site.shape} or group["attention"].dtype != np.dtype(layout.dtype):
             yield f"its values at {site.name} have another shape or type"
@@ -301,7 +307,7 @@ def _differences(file: h5py.File, path: Path, layout: Layout) -> Iterator[str]:
 
 
 def _copy(source: Path, target: Path, source_file: h5py.File, places: list[int]) -> None:
-    """Copy all values; epoch i of the source becomes epoch ``places[i]`` of the target."""
+    """Copy all values: epoch i of the source becomes epoch ``places[i]`` of the target."""
     old = slabs(source_file, source)
     _check_in_one_piece(source_file, source, old)
     with h5py.File(target, "r", locking=False) as file:

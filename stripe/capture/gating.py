@@ -1,7 +1,7 @@
-"""What makes a multiplication a site: one operand broadcasts over the other.
+"""Classification of gates: a multiplication is a site if one operand broadcasts over the other.
 
-It is recognised by the multiplication and not by the class of a module. The axes of the map that survive in the gate
-tell its kind; which of them are channels and which are positions, `stripe.capture.axes` has followed.
+A site is recognised by its multiplication and not by the class of a module. The kind of a gate follows from the axes
+of the map that it keeps; ``stripe.capture.axes`` tells which of them are channels and which are positions.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ __all__ = ["ATTENTION_KINDS", "Gating", "Shape", "classify", "strip_expanded"]
 ATTENTION_KINDS = frozenset({"channel", "spatial", "strip", "branch", "sample", "other"})
 """Kinds of gates that are attention where they depend on the image; normalizations, masks and products are not."""
 
-# What the axes of a map are where nobody has said it, by their number; axis 0 is the batch.
+# Roles of the axes after the batch axis if nothing is known of a map, by the number of its axes.
 _DEFAULT: dict[int, tuple[str, ...]] = {
     3: ("token", "channel"),
     4: ("channel", "height", "width"),
     5: ("channel", "depth", "height", "width"),
 }
-# The last axis alone is that of channels-last code, (N, H, W, C).
+# Roles if the gate keeps the last axis alone, as in channels-last code, (N, H, W, C).
 _CHANNELS_LAST: dict[int, tuple[str, ...]] = {
     4: ("height", "width", "channel"),
     5: ("depth", "height", "width", "channel"),
@@ -32,11 +32,11 @@ _CHANNELS_LAST: dict[int, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Shape:
-    """Where the values of a gate lie in the tensor that the map is multiplied by.
+    """Shape of a gate relative to its map.
 
     Attributes:
-        image_axis: The axis that the images lie along.
-        groups: How many rows each image has there: of groups, windows or frames that were put into the batch axis.
+        image_axis: Axis of the images.
+        groups: Number of entries per image along that axis: groups, windows or frames that the batch axis includes.
         sizes: Sizes of the other axes, 1 for those that the gate broadcasts over.
     """
 
@@ -47,14 +47,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Gating:
-    """How a gate broadcasts over a map.
+    """Description of how a gate broadcasts over a map.
 
     Attributes:
-        kind: ``channel``, ``spatial``, ``strip``, ``branch``, ``sample`` (one number an image) or ``other``.
-        dims: Names of the axes that a recorded value has, without the image axis.
-        shape: Their sizes.
+        kind: ``channel``, ``spatial``, ``strip``, ``branch``, ``sample`` (one number per image) or ``other``.
+        dims: Names of the axes of the recorded values, without the image axis.
+        shape: Sizes of these axes.
         map_shape: Shape of the map without the image axis.
-        within: Where the values lie in the gate's tensor.
+        within: Shape of the gate relative to the map.
     """
 
     kind: str
@@ -65,11 +65,11 @@ class Gating:
 
 
 def strip_expanded(gate: Tensor, ndim: int) -> Tensor:
-    """Undo ``expand``: an axis of stride 0 holds one value; missing leading axes become axes of size 1.
+    """Undo ``expand``: shrink axes of stride 0 to size 1, and add missing leading axes of size 1.
 
     Args:
-        gate: Any shape of at most ``ndim`` axes, perhaps expanded (as in ``x * y.expand_as(x)``).
-        ndim: The number of axes of the map.
+        gate: A tensor of at most ``ndim`` axes, perhaps expanded (as in ``x * y.expand_as(x)``).
+        ndim: Number of axes of the map.
 
     Returns:
         A view of ``gate`` with ``ndim`` axes.
@@ -83,17 +83,18 @@ def strip_expanded(gate: Tensor, ndim: int) -> Tensor:
 def classify(
     map_shape: Sequence[int], map_axes: Axes, gate_shape: Sequence[int], gate_axes: Axes, images: int
 ) -> Gating | None:
-    """Say how a gate broadcasts over a map, or None where it does not.
+    """Classify how a gate broadcasts over a map.
 
     Args:
-        map_shape: At least three axes.
-        map_axes: What they are.
-        gate_shape: As many axes, those of size 1 broadcast; see `strip_expanded`.
-        gate_axes: What they are; one that holds copies broadcasts, too.
-        images: N, at least 2, or the image axis could not be told from a broadcast one.
+        map_shape: Shape of the map.
+        map_axes: Roles of the axes of the map.
+        gate_shape: Shape of the gate, with as many axes as the map; see ``strip_expanded``.
+        gate_axes: Roles of the axes of the gate. An axis that holds copies broadcasts, too.
+        images: Number of images N. It must be at least 2, as an image axis of size 1 looks like a broadcast one.
 
     Returns:
-        The kind and the shape of the values, per image.
+        The kind of the gate and the shape of its values per image; None if the gate does not broadcast over the map,
+        or the map has fewer than three axes.
     """
     ndim = len(map_shape)
     if ndim < 3 or any(g not in (1, m) for m, g in zip(map_shape, gate_shape, strict=True)):
@@ -122,9 +123,9 @@ def classify(
 
 
 def _image_axis(map_shape: Sequence[int], map_axes: Axes, images: int) -> int | None:
-    """The axis of the images; None where they are none of it, or not those that come first along it.
+    """The axis of the images; None if there is none, or if the images are not the first factor of their axis.
 
-    Where N·k rows hold the images of one group after those of another, values of an image are not next to each other.
+    If N·k entries hold all images of one group, then all images of the next, the values of an image are scattered.
     """
     for axis, factors in enumerate(map_axes):
         if any(factor.role == "image" for factor in factors):
@@ -134,7 +135,7 @@ def _image_axis(map_shape: Sequence[int], map_axes: Axes, images: int) -> int | 
 
 
 def _roles(map_shape: Sequence[int], map_axes: Axes, image_axis: int, kept: list[int]) -> dict[int, str]:
-    """What each axis of a map goes over, by what is known, else by its position."""
+    """The role of each axis of a map: the known one, or else one that is guessed from its position."""
     others = [axis for axis in range(len(map_shape)) if axis != image_axis]
     found = {axis: {factor.role for factor in map_axes[axis]} for axis in others if map_shape[axis] > 1}
     roles: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Groups beside the sites: taken along when a file is made anew."""
+"""Copies of groups, such as Grad-CAM maps, into a capture file that is made anew."""
 
 import h5py
 
@@ -14,7 +14,7 @@ def carry_over(source: h5py.Group, target: h5py.Group) -> None:
 
     Args:
         source: The group to copy.
-        target: An empty group; axes that `source` takes from its parents must be in those of `target`, too.
+        target: An empty group. Its parents must have the axes that ``source`` takes from its own parents.
     """
     target.attrs.update(source.attrs)
     datasets = {name: item for name, item in source.items() if isinstance(item, h5py.Dataset)}
@@ -34,7 +34,7 @@ def carry_over(source: h5py.Group, target: h5py.Group) -> None:
 
 
 def _axis(group: h5py.Group, name: str) -> h5py.Dataset:
-    """The axis of that name, of the group or of the nearest group above it."""
+    """The axis of the given name in the group or in the nearest group above it."""
     while name not in group:
         group = group.parent
     return group[name]

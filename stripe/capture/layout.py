@@ -1,25 +1,26 @@
-"""The layout of a capture file, in one place for writer and reader.
+"""The layout of a capture file, for its writer and its reader.
 
 A capture is an HDF5 file that is also a valid netCDF-4 file: every axis is a dimension scale, so that
 ``xarray.open_datatree(path, engine="h5netcdf")`` reads it without any code of ours.
 
 ===========================  ================================  ====================================================
-``/epoch``                   (epoch)                           which epoch; int64
+``/epoch``                   (epoch)                           number of the epoch; int64
 ``/image``                   (image)                           0 … n−1; int64
-``/complete``                (epoch)                           1 where the epoch is wholly there, else 0
+``/complete``                (epoch)                           1 if the epoch is complete, else 0
 ``/learning_rate``           (epoch)                           NaN where unknown
-``/checkpoint``              (epoch)                           file that the weights came from, "" where none
-``/digest``                  (epoch)                           BLAKE2b of that file, "" where none
+``/checkpoint``              (epoch)                           file of the weights, "" if there is none
+``/digest``                  (epoch)                           BLAKE2b of that file, "" if there is none
 ``/label``                   (image)                           −1 where unknown
-``/path``                    (image)                           file of the image, "" where none
-``/thumbnail``               (image, y, x, rgb)                uint8; none where the inputs are no pictures
+``/path``                    (image)                           file of the image, "" if there is none
+``/thumbnail``               (image, y, x, rgb)                uint8; absent if the inputs are not pictures
 ``/sites/<name>/attention``  (epoch, image, *dims of site)     the gate
 ``/sites/<name>/input``      (epoch, image, *dims of site)     mean of the map over the axes that the gate lacks
-``/gradcam/<layer>/…``       (height, width), (image) …        where `stripe gradcam` added it
+``/sites/<name>/input_rms``  (epoch, image, *dims of site)     root mean square of the map over the same axes
+``/gradcam/<layer>/…``       (height, width), (image) …        present if ``stripe gradcam`` added it
 ===========================  ================================  ====================================================
 
-Written with old object headers, datasets allocated at creation and contiguous: afterwards only raw data changes, so
-that a process killed at any moment leaves a file that opens.
+The file has old object headers, and its datasets are contiguous and allocated at creation. Afterwards only raw data
+changes, so that a process killed at any moment leaves a file that opens.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ from stripe.capture.probe import mark_sound
 from stripe.capture.text import attribute, group_name, text
 from stripe.files import beside, name_new
 
-if TYPE_CHECKING:  # what reads a capture needs no torch
+if TYPE_CHECKING:  # code that reads a capture does not import torch
     from torch import nn
 
     from stripe.capture.sites import Site
@@ -46,6 +47,7 @@ __all__ = [
     "FORMAT_VERSION",
     "LIBVER",
     "NOT_A_VARIABLE",
+    "VARIABLES",
     "Epoch",
     "Layout",
     "add_dimension",
@@ -60,6 +62,9 @@ __all__ = [
 FORMAT = "stripe-capture"
 FORMAT_VERSION = 1
 
+VARIABLES = ("attention", "input", "input_rms")
+"""What a site can hold, in this order; a file has the first one, two or all of them, the same at every site."""
+
 # How netCDF-4 names an axis that has no coordinates.
 NOT_A_VARIABLE = "This is a netCDF dimension but not a netCDF variable."
 
@@ -69,12 +74,12 @@ LIBVER = ("earliest", "v108")
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of a capture and the weights that it shows.
+    """One epoch of a capture, and the weights that it shows.
 
     Attributes:
-        number: Which epoch, from 0.
-        checkpoint: File of the weights, "" where there is none.
-        digest: BLAKE2b of that file, by which a resumed capture knows it again.
+        number: Number of the epoch, from 0.
+        checkpoint: File of the weights, ``""`` if there is none.
+        digest: BLAKE2b of that file, by which a resumed capture recognises it.
     """
 
     number: int
@@ -83,7 +88,7 @@ class Epoch:
 
     @classmethod
     def of_file(cls, number: int, path: Path) -> "Epoch":
-        """The epoch of a checkpoint file."""
+        """The epoch with the given number and the weights of a checkpoint file."""
         with path.open("rb") as file:
             return cls(number, str(path), hashlib.file_digest(file, "blake2b").hexdigest()[:32])
 
@@ -102,18 +107,19 @@ def weights_digest(model: "nn.Module") -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """Everything that has to be known before the first value is written.
+    """The layout of one capture, which must be known before the first value is written.
 
     Attributes:
-        epochs: The epochs that there will be, ascending by number.
-        num_images: How many images.
-        paths: File of each image, or empty.
-        thumbnail_shape: (y, x, 3); None where no thumbnails are kept.
-        sites: What is recorded.
-        record_input: Whether ``input`` is recorded, too.
-        dtype: ``float16`` or ``float32``.
-        attrs: What the capture was made from (model, data, seed …); compared when a capture is resumed.
-        provenance: What made the file (versions, command, time); not compared.
+        epochs: All epochs that the file has room for, ascending by number.
+        num_images: Number of images.
+        paths: File of each image; empty if the images have no files.
+        thumbnail_shape: Shape (y, x, 3) of a thumbnail; None if no thumbnails are kept.
+        sites: The sites that are recorded.
+        record_input: Whether the variable ``input`` is recorded, too.
+        record_rms: Whether the variable ``input_rms`` is recorded with it; captures of the first release lack it.
+        dtype: Data type of the values, ``float16`` or ``float32``.
+        attrs: Model, data, seed and whatever else decides the values; compared when a capture is resumed.
+        provenance: Versions, command and time of writing; not compared.
     """
 
     epochs: tuple[Epoch, ...]
@@ -125,33 +131,36 @@ class Layout:
     dtype: str
     attrs: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    record_rms: bool = True
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Names of the variables of a site."""
-        return ("attention", "input") if self.record_input else ("attention",)
+        """Names of the variables of each site."""
+        if not self.record_input:
+            return VARIABLES[:1]
+        return VARIABLES if self.record_rms else VARIABLES[:2]
 
     @property
     def nbytes(self) -> int:
-        """Size of the recorded values in the file."""
+        """Size of the recorded values in the file, in bytes."""
         values = sum(int(np.prod(site.shape, dtype=np.int64)) for site in self.sites) * len(self.variables)
         return len(self.epochs) * self.num_images * values * np.dtype(self.dtype).itemsize
 
 
 @contextmanager
 def appearing(path: Path, *, replace: bool = False) -> Iterator[h5py.File]:
-    """A new file that appears under its name when the context ends without an error, whole or not at all.
+    """Open a new file that gets its name when the context ends without an error, so that it is whole or absent.
 
     Args:
-        path: Where.
-        replace: Whether a file that is there may be replaced.
+        path: Path of the file.
+        replace: Whether an existing file may be replaced.
 
     Raises:
-        FileExistsError: A file is there already and ``replace`` is False.
+        FileExistsError: The file exists already and ``replace`` is False.
     """
     temporary = beside(path)
     try:
-        with h5py.File(temporary, "w", libver=LIBVER, locking=False) as file:  # nobody else knows of it
+        with h5py.File(temporary, "w", libver=LIBVER, locking=False) as file:  # no other process knows this name
             yield file
         if replace:
             temporary.replace(path)
@@ -163,22 +172,22 @@ def appearing(path: Path, *, replace: bool = False) -> Iterator[h5py.File]:
 
 
 def create(path: Path, layout: Layout, *, replace: bool = False) -> None:
-    """Create the file with all its metadata, no epoch complete.
+    """Create a capture file with all its metadata and no complete epoch.
 
     Args:
-        path: Where.
-        layout: What it will hold.
-        replace: Whether a file that is there may be replaced.
+        path: Path of the file.
+        layout: Layout of the capture.
+        replace: Whether an existing file may be replaced.
 
     Raises:
-        FileExistsError: A file is there already and ``replace`` is False.
+        FileExistsError: The file exists already and ``replace`` is False.
     """
     with appearing(path, replace=replace) as file:
         fill(file, layout)
 
 
 def fill(file: h5py.File, layout: Layout) -> None:
-    """Write metadata and coordinates, and allocate everything else."""
+    """Write the metadata and the coordinates into a new file, and allocate all other variables."""
     for key, value in {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -208,6 +217,7 @@ def fill(file: h5py.File, layout: Layout) -> None:
                 "owner": text(site.owner),
                 "map_shape": np.asarray(site.map_shape, np.int64),
                 "input_dependent": int(site.input_dependent is True),
+                "residual": int(site.residual),
                 "order": order,
             }
         )
@@ -217,21 +227,21 @@ def fill(file: h5py.File, layout: Layout) -> None:
 
 
 def add_scale(group: h5py.Group, name: str, values: np.ndarray[Any, Any]) -> h5py.Dataset:
-    """An axis with coordinates."""
+    """Add an axis with coordinates to a group."""
     scale = group.create_dataset(name, data=values)
     scale.make_scale(name)
     return scale
 
 
 def add_dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
-    """An axis without coordinates, as netCDF-4 marks it; xarray would hand coordinates at the root on to every site."""
+    """Add an axis without coordinates, as netCDF-4 marks it: every site would inherit coordinates of the root."""
     scale = group.create_dataset(name, shape=(size,), dtype=">f4")
     scale.make_scale(f"{NOT_A_VARIABLE}{size:10d}")
     return scale
 
 
 def add_variable(group: h5py.Group, name: str, scales: Sequence[h5py.Dataset], dtype: Any) -> h5py.Dataset:
-    """Values along axes: allocated at once and in one piece, numbers not yet set."""
+    """Add a variable, allocated at once and in one piece; its numbers are not yet set."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     if h5py.check_string_dtype(np.dtype(dtype)) is None:

@@ -1,4 +1,4 @@
-"""What images come from: any loader, and what its batches hold."""
+"""Loaders of images."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -10,18 +10,18 @@ __all__ = ["Loader", "count_images"]
 
 
 class Loader(Protocol):
-    """What images come from: iterated once an epoch, always in the same order.
+    """A source of images that is iterated once per epoch, always in the same order.
 
-    A ``torch.utils.data.DataLoader`` (not shuffled) is one. Each item is what `stripe.adapter.batch_of` understands: a
-    batch of images, a tuple of images and labels, a list of images, a dictionary. An attribute ``num_images`` says how
-    many images there are where a ``DataLoader`` would say it by itself.
+    A ``torch.utils.data.DataLoader`` that does not shuffle is one. Each item is a batch in a form that
+    ``stripe.adapter.batch_of`` accepts: a tensor of images, a tuple of images and labels, a list of images, or a
+    dictionary. A loader that is not a ``DataLoader`` has an attribute ``num_images``, its number of images.
     """
 
     def __iter__(self) -> Iterator[Any]: ...
 
 
 def count_images(loader: Any) -> int:
-    """How many images a loader gives."""
+    """The number of images that a loader gives in one epoch."""
     if isinstance(loader, list | tuple):  # of batches
         return sum(len(batch_of(item)) for item in loader)
     for count in (lambda: loader.num_images, lambda: len(loader.sampler), lambda: len(loader.dataset)):

@@ -1,4 +1,4 @@
-"""The lock that keeps a second writer out of a capture: HDF5's own."""
+"""The lock of HDF5, which keeps a second writer out of a capture."""
 
 import errno
 import functools
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_for_writing(path: Path) -> h5py.File:
-    """Open through HDF5, which holds the lock that keeps a second writer out."""
+    """Open a capture for writing with HDF5, whose lock keeps a second writer out until the file is closed."""
     if path.is_dir():
         raise StripeError(f"{path} is a folder; the output is a file, such as {path / 'capture.h5'}.")
     try:
@@ -42,7 +42,7 @@ def open_for_writing(path: Path) -> h5py.File:
 
 
 def _locked(path: Path) -> h5py.File:
-    """Open with HDF5's lock, or without one where the file system has none."""
+    """Open a file with HDF5's lock, or without one if the file system has no locks."""
     try:
         return h5py.File(path, "r+")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""An open capture: what its file holds, by name."""
+"""An open capture, whose values and attributes have names."""
 
 import json
 import operator
@@ -19,14 +19,15 @@ __all__ = ["Capture", "CaptureLike", "LayerFacts", "SiteFacts", "as_capture", "s
 
 @dataclass(frozen=True)
 class SiteFacts:
-    """What a capture says of a site, beside its values.
+    """Description of a site in a capture.
 
     Attributes:
-        kind: What attention differs in: ``channel``, ``spatial``, ``branch``, ``strip``, ``sample`` or ``other``.
-        owner: Class of the module that computes the gate, ``""`` where it is unknown.
+        kind: Kind of the gate: ``channel``, ``spatial``, ``branch``, ``strip``, ``sample`` or ``other``.
+        owner: Class name of the module that multiplies by the gate, ``""`` if it is unknown.
         order: Position in the forward pass, from 0.
-        map_shape: Sizes of the map that attention is multiplied with, without the images.
-        input_dependent: False for a factor that is constant by construction.
+        map_shape: Shape of the map that the gate multiplies, without the image axis.
+        input_dependent: Whether the gate depends on the image; False for a factor that is constant by construction.
+        residual: Whether the product is added to the map, x + x ⊙ v, so that the map is multiplied by 1 + v.
     """
 
     kind: str
@@ -34,10 +35,11 @@ class SiteFacts:
     order: int
     map_shape: tuple[int, ...]
     input_dependent: bool
+    residual: bool = False
 
     @classmethod
     def of(cls, node: xr.DataTree) -> "SiteFacts":
-        """The facts of a group of ``/sites``."""
+        """Read the description from a group of ``/sites``."""
         attrs = node.attrs
         return cls(
             kind=str(attrs["kind"]),
@@ -45,20 +47,21 @@ class SiteFacts:
             order=int(attrs.get("order", 0)),
             map_shape=tuple(map(int, attrs.get("map_shape", ()))),
             input_dependent=bool(attrs.get("input_dependent", 1)),
+            residual=bool(attrs.get("residual", 0)),
         )
 
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What a capture says of average Grad-CAM maps, beside their values.
+    """Description of the average Grad-CAM maps of a layer in a capture.
 
     Attributes:
-        layer: The layer whose maps they are.
-        target: The class whose evidence they show: ``predicted``, ``label`` or ``class 3``; ``""`` where unknown.
-        count: How many images were averaged, None where unknown.
-        empty: How many of them have a map of zeros.
-        epoch: Whose weights they show, None where unknown.
-        weights: Where those came from, ``""`` where unknown.
+        layer: Name of the layer.
+        target: Class whose evidence the maps show: ``predicted``, ``label`` or ``class 3``; ``""`` if it is unknown.
+        count: Number of images in the average, None if it is unknown.
+        empty: Number of images whose map is zero everywhere.
+        epoch: Epoch of the weights, None if it is unknown.
+        weights: Origin of the weights, such as ``pretrained``; ``""`` if it is unknown.
     """
 
     layer: str
@@ -70,7 +73,7 @@ class LayerFacts:
 
     @classmethod
     def of(cls, name: str, node: xr.DataTree) -> "LayerFacts":
-        """The facts of a group of ``/gradcam``."""
+        """Read the description from a group of ``/gradcam``."""
         attrs = node.attrs
         count, epoch = (int(attrs[key]) if key in attrs else None for key in ("count", "epoch"))
         texts = {key: str(attrs.get(key, "")) for key in ("target", "weights")}
@@ -84,12 +87,13 @@ class LayerFacts:
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """A capture, open: its tree, and what that says under names.
+    """An open capture: a tree of labelled arrays, and properties for its attributes.
 
-    Texts are ``""`` where the capture does not say them. Make one with [as_capture][stripe.capture.as_capture].
+    A text property is ``""`` if the capture lacks the attribute. ``stripe.capture.as_capture`` makes a capture from a
+    path or a tree.
 
     Attributes:
-        tree: All there is, complete epochs alone, as [open_capture][stripe.capture.open_capture] returns it.
+        tree: The tree of the complete epochs, as ``stripe.capture.open_capture`` returns it.
 
     Example:
         >>> capture = as_capture("capture.h5")                                      # doctest: +SKIP
@@ -100,42 +104,42 @@ class Capture:
 
     @property
     def path(self) -> str:
-        """The file that it was read from, ``""`` where it was made in memory."""
+        """Path of the file, ``""`` if the capture was made in memory."""
         return str(self.tree.encoding.get("source", ""))
 
     @property
     def model(self) -> str:
-        """The network, such as ``resnet83`` or ``timm:seresnet50``."""
+        """Name of the network, such as ``resnet83`` or ``timm:seresnet50``."""
         return self._text("model")
 
     @property
     def attention(self) -> str:
-        """The attention that was put into the network, ``none`` or ``""`` where there is none."""
+        """Name of the attention module that was put into the network, ``none`` or ``""`` if there is none."""
         return self._text("attention")
 
     @property
     def network(self) -> list[str]:
-        """The model and, where some was put in, the attention."""
+        """Name of the model and, if one was put in, of the attention module."""
         return [name for name in (self.model, self.attention) if name not in ("none", "")]
 
     @property
     def data(self) -> str:
-        """The data set, such as ``cifar10`` or ``folder:/photos``."""
+        """Name of the data set, such as ``cifar10`` or ``folder:/photos``."""
         return self._text("data")
 
     @property
     def split(self) -> str:
-        """Which part of the data the images are of, such as ``test``."""
+        """Split of the data set that the images belong to, such as ``test``."""
         return self._text("split")
 
     @property
     def scale(self) -> str:
-        """At what scale the network was trained, in words."""
+        """Scale of the training in words, such as fewer epochs than the paper's."""
         return self._text("scale")
 
     @property
     def weights(self) -> str:
-        """Where the weights came from, such as ``pretrained`` or ``random (seed 0)``."""
+        """Origin of the weights, such as ``pretrained`` or ``random (seed 0)``."""
         return self._text("weights")
 
     @property
@@ -145,7 +149,7 @@ class Capture:
 
     @property
     def seed(self) -> int | None:
-        """The seed of the choice of images, where the capture says one."""
+        """Seed with which the images were chosen, None if it is unknown."""
         try:
             return operator.index(self.tree.attrs.get("seed"))  # type: ignore[arg-type]
         except TypeError:
@@ -153,7 +157,7 @@ class Capture:
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes; empty where the capture does not say them."""
+        """Names of the classes, empty if they are unknown."""
         found = self.tree.attrs.get("classes", "[]")
         try:
             names = json.loads(found) if isinstance(found, str) else list(found)
@@ -163,51 +167,52 @@ class Capture:
 
     @property
     def epochs(self) -> npt.NDArray[np.int64]:
-        """(epochs,) the complete ones, ascending."""
+        """Numbers of the complete epochs, ascending, as an array (epochs,)."""
         return self.tree.dataset["epoch"].to_numpy()
 
     @property
     def learning_rate(self) -> npt.NDArray[np.float64]:
-        """(epochs,) NaN where unknown."""
+        """Learning rate of each epoch, NaN if it is unknown, as an array (epochs,)."""
         return self.tree.dataset["learning_rate"].to_numpy()
 
     @property
     def images(self) -> npt.NDArray[np.int64]:
-        """(images,) their numbers."""
+        """Numbers of the images as an array (images,)."""
         return self.tree.dataset["image"].to_numpy()
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """(images,) their classes, −1 where unknown."""
+        """Class of each image, −1 if it is unknown, as an array (images,)."""
         return self.tree.dataset["label"].to_numpy()
 
     @cached_property
     def facts(self) -> dict[str, SiteFacts]:
-        """Name → facts of each site, in the order of the forward pass."""
+        """Description of each site by its name, in the order of the forward pass."""
         found = {str(name): SiteFacts.of(node) for name, node in self._groups("sites").items()}
         return dict(sorted(found.items(), key=lambda item: item[1].order))
 
     @cached_property
     def sites(self) -> dict[str, xr.Dataset]:
-        """Name → ``attention`` and perhaps ``input``, (epoch, image, …) of each site, in the order of the forward pass.
+        """Values of each site by its name, in the order of the forward pass; empty if the capture has no attention.
 
-        Empty where the capture holds none.
+        A dataset holds ``attention`` (epoch, image, …) and, if they were recorded, ``input`` and ``input_rms`` of the
+        same shape.
         """
         nodes = self._groups("sites")
         return {name: nodes[name].to_dataset() for name in self.facts}
 
     @cached_property
     def gradcam(self) -> dict[str, xr.Dataset]:
-        """Layer → average Grad-CAM maps, as [gradcam][stripe.gradcam.gradcam] returns them; empty where none are."""
+        """Average Grad-CAM maps by layer, as ``stripe.gradcam.gradcam`` returns them; empty if there are none."""
         return {str(name): node.to_dataset() for name, node in self._groups("gradcam").items()}
 
     @cached_property
     def layers(self) -> dict[str, LayerFacts]:
-        """Layer → facts of its Grad-CAM maps."""
+        """Description of the Grad-CAM maps by layer."""
         return {str(name): LayerFacts.of(str(name), node) for name, node in self._groups("gradcam").items()}
 
     def thumbnail(self, position: int) -> npt.NDArray[np.uint8] | None:
-        """The small picture (y, x, rgb) of an image; None where the capture has none, as of signals."""
+        """Thumbnail (y, x, rgb) of the image at a position, in uint8; None if the capture has no thumbnails."""
         if "thumbnail" not in self.tree.dataset:
             return None
         return self.tree.dataset["thumbnail"].isel(image=position).to_numpy()
@@ -220,22 +225,21 @@ class Capture:
 
 
 CaptureLike = Capture | xr.DataTree | str | os.PathLike[str]
-"""What every function that takes a capture takes: one that is open, its tree, or the path of its file."""
+"""A capture as functions accept it: an open ``Capture``, its tree, or the path of its file."""
 
 
 def as_capture(capture: CaptureLike) -> Capture:
-    """Open a capture, or take one that is open.
+    """Open a capture from its path or its tree.
 
     Args:
-        capture: A path; a tree, as [open_capture][stripe.capture.open_capture] or ``xarray.open_datatree`` opens it; or
-            a `Capture`, which is returned as it is.
+        capture: A path; a tree from ``stripe.capture.open_capture`` or ``xarray.open_datatree``; or a ``Capture``,
+            which is returned unchanged.
 
     Returns:
-        The capture, with its complete epochs: a tree that xarray opened by itself has those that were never written,
-        too.
+        The capture with its complete epochs alone. (A tree that xarray opened has the unwritten epochs, too.)
 
     Raises:
-        StripeError: It is none of these, or cannot be read.
+        StripeError: The argument is none of these, or the file cannot be read.
     """
     if isinstance(capture, Capture):
         return capture
@@ -249,10 +253,10 @@ def as_capture(capture: CaptureLike) -> Capture:
 
 
 def site_names(capture: CaptureLike, kind: str | None = None) -> list[str]:
-    """Names of a capture's sites in the order of the forward pass.
+    """Return the names of a capture's sites in the order of the forward pass.
 
     Args:
         capture: A capture, its tree or its path.
-        kind: Only sites of this kind.
+        kind: Kind of the sites to return, such as ``channel``; by default all kinds.
     """
     return [name for name, facts in as_capture(capture).facts.items() if kind in (None, facts.kind)]

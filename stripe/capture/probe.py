@@ -1,7 +1,7 @@
-"""Whether HDF5 survives a file.
+"""A test in another process of whether HDF5 survives a file.
 
 On some damaged files HDF5 neither returns nor raises: it loops for ever or corrupts memory. Therefore a file that this
-process has not made itself is opened in another process first, once; that takes some tenths of a second.
+process did not write is first opened once in another process, which takes some tenths of a second.
 """
 
 import os
@@ -21,17 +21,17 @@ _damaged: dict[tuple[int, ...], str] = {}
 
 
 def probe(path: Path) -> None:
-    """Have another process read a file, unless that was done before or this process wrote it.
+    """Let another process read a file, unless that was done before or this process wrote it.
 
     Raises:
-        StripeError: The other process crashed, or came to no end.
-        OSError: There is no such file.
+        StripeError: The other process crashed or did not end.
+        OSError: The file does not exist.
     """
     signature = _signature(path)
     if signature in _sound:
         return
     if signature not in _damaged:
-        # Found as this process finds its packages, and not in the folder of the script.
+        # Packages are found as in this process, and not in the folder of the script.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = [sys.executable, "-P", os.fspath(WALK), os.fspath(path.absolute())]
         try:
@@ -47,11 +47,11 @@ def probe(path: Path) -> None:
 
 
 def mark_sound(path: Path) -> None:
-    """Note that this process wrote a file, so that it needs no probe as it is now."""
+    """Note that this process wrote a file, which needs no probe until it changes."""
     _sound.add(_signature(path))
 
 
 def _signature(path: Path) -> tuple[int, ...]:
-    """What changes when somebody writes a file or puts another one in its place."""
+    """A key that changes when somebody writes a file or puts another one in its place."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""The ways in which code multiplies a map by a gate, and which operand is which.
+"""The forms in which code multiplies a map by a gate.
 
 Attention "acts in a multiplicative manner" (Stripe Observation paper, eq. 4: x' = x ⊙ v). That is mostly ``x * v``, but
 also ``x / d`` with v = 1/d, ``torch.where(mask, x, 0)``, ``x.masked_fill(mask, 0)``, ``torch.addcmul(y, x, v)``,
@@ -15,7 +15,7 @@ from torch import Tensor
 
 __all__ = ["MULTIPLICATIONS", "Product", "product_of"]
 
-# Names under which torch functions and Tensor methods multiply; operators (`*`, `*=`) arrive as these, too.
+# Names under which torch functions and Tensor methods multiply; operators (``*``, ``*=``) arrive as these, too.
 MULTIPLICATIONS = frozenset({"mul", "mul_", "multiply", "multiply_", "__mul__", "__rmul__", "__imul__"})
 _DIVISIONS = frozenset(
     {"div", "div_", "divide", "divide_", "true_divide", "true_divide_", "__truediv__", "__itruediv__", "__div__"}
@@ -36,11 +36,11 @@ class Product:
 
     @property
     def candidates(self) -> tuple[int, ...]:
-        """Which operands can be the gate."""
+        """Indices of the operands that can be the gate."""
         return (0, 1) if self.form in ("mul", "einsum") else (1,)
 
     def gate(self, operand: int) -> Tensor:
-        """What the map is multiplied by, where the gate is this operand."""
+        """The tensor that the map is multiplied by, if the gate is this operand."""
         value = self.operands[operand]
         if self.form == "div":
             return value.reciprocal()
@@ -48,7 +48,7 @@ class Product:
 
 
 def product_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Product | None:
-    """The multiplication that a call is, None where it is none of two tensors."""
+    """Recognise a call of a torch function as a multiplication of two tensors; None if it is not one."""
     name = getattr(func, "__name__", "")
     if name in MULTIPLICATIONS:
         return _pair("mul", _arguments(args, kwargs, "input", "other"))
@@ -60,7 +60,7 @@ def product_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prod
 
 
 def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any], *names: str) -> list[Any]:
-    """Arguments by position or name, None for those that are not given."""
+    """The arguments by position or name, None for those that are not given."""
     rest = [kwargs.get(name) for name in names[len(args) :]]
     return [*args[: len(names)], *rest]
 
@@ -106,7 +106,7 @@ def _lerp(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Product | None:
 
 
 def _einsum(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Product | None:
-    """``nchw,nc->nchw``: the letters of one operand are those of the result, those of the other are some of them."""
+    """An ``einsum`` such as ``nchw,nc->nchw``: the map has the letters of the result, the gate some of them."""
     equation, *operands = args
     if len(operands) == 1 and isinstance(operands[0], tuple | list):
         operands = list(operands[0])

@@ -1,4 +1,4 @@
-"""Opening a capture for analysis: an xarray.DataTree, read lazily."""
+"""Reading of a capture as a lazy ``xarray.DataTree``."""
 
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,14 @@ def open_capture(path: str | Path) -> xr.DataTree:
     file stays open and none is locked: a capture that is still being written can be looked at.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Returns:
-        A tree with ``epoch``, ``image``, ``label``, ``path``, ``thumbnail`` … at its root, and ``attention`` (epoch,
-        image, …) and ``input`` in ``/sites/<name>``, and average Grad-CAM maps in ``/gradcam/<layer>``.
+        A tree with ``epoch``, ``image``, ``label``, ``path``, ``thumbnail`` … at its root, ``attention``, ``input``
+        and ``input_rms`` (epoch, image, …) in ``/sites/<name>``, and average Grad-CAM maps in ``/gradcam/<layer>``.
 
     Raises:
-        StripeError: There is no such file, it is damaged, no capture, or has no complete epoch yet.
+        StripeError: The file does not exist, is damaged, is not a capture, or has no complete epoch yet.
 
     Example:
         >>> tree = open_capture("capture.h5")                                        # doctest: +SKIP
@@ -65,12 +65,12 @@ def open_capture(path: str | Path) -> xr.DataTree:
     tree = complete_epochs(tree)
     if not tree.sizes["epoch"]:
         raise StripeError(f"{path} has no complete epoch yet. Give the command that was writing it again.")
-    tree.encoding["source"] = str(path)  # where xarray's own readers leave it, too
+    tree.encoding["source"] = str(path)  # as xarray's own readers do
     return tree
 
 
 def complete_epochs(tree: xr.DataTree) -> xr.DataTree:
-    """The complete epochs of a tree; all of them where it does not say which those are."""
+    """Select the complete epochs of a tree; a tree that does not mark them is returned unchanged."""
     root = tree.dataset
     complete = np.flatnonzero(root["complete"]) if "complete" in root else None
     if complete is None or len(complete) == root.sizes["epoch"]:
@@ -104,7 +104,7 @@ def _dataset(group: h5py.Group, in_one_piece: dict[str, Slab]) -> xr.Dataset:
 
 
 def _values(item: h5py.Dataset, dims: list[str], in_one_piece: dict[str, Slab]) -> Any:
-    """Images' values lazily, everything else at once."""
+    """The values of a dataset: per-image values as a dask array, everything else as a NumPy array."""
     if h5py.check_string_dtype(item.dtype) is not None:
         return item.asstr()[:].astype(str)
     slab = in_one_piece.get(item.name.lstrip("/"))

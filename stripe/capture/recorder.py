@@ -1,4 +1,4 @@
-"""Recorder: keeps the gate, and the mean of the map before it, at every site of each forward pass."""
+"""Recording of the gate, and of the mean and size of the map before it, at every site of each forward pass."""
 
 import math
 from collections import Counter, defaultdict
@@ -22,32 +22,37 @@ __all__ = ["Recorded", "Recorder"]
 
 
 class Recorded(NamedTuple):
-    """What one forward pass left at a site.
+    """The values of one forward pass at one site.
 
     Attributes:
-        attention: (N, *site.shape), the gate.
-        input: (N, *site.shape), the mean of the map before the multiplication over the axes that the gate broadcasts
-            over; for a channel site the global average pooling u of the paper's eq. 3. None if not recorded.
+        attention: Attention values of the gate, of shape (N, *site.shape).
+        input: Mean of the map before the multiplication, over the axes that the gate broadcasts over, of shape
+            (N, *site.shape). For a channel site this is the global average pooling u of the paper's eq. 3. None if it
+            was not recorded.
+        input_rms: Root mean square of the map over the same axes, of shape (N, *site.shape): the weight that a change
+            of the gate has in the output. None if it was not recorded.
     """
 
     attention: Tensor
     input: Tensor | None
+    input_rms: Tensor | None
 
 
 class Recorder:
-    """Records attention values while it is open; use it around any loop that calls the model.
+    """A context in which the attention values of each forward pass of a model are recorded.
 
     Only the modules that own a site are hooked. All values of a batch are packed into one tensor on the device, so
     that they cross to the host in one copy.
 
-    The mode is the caller's business: in training mode gates are what they are there, with batch statistics, and the
-    model's running statistics change. ``model.eval()`` and ``torch.no_grad()`` give what inference sees.
+    The recorder does not change the mode of the model. For the values of inference, call ``model.eval()`` and use
+    ``torch.no_grad()``. In training mode the gates are computed with batch statistics, and the running statistics of
+    the model change.
 
     Args:
-        model: The model; wrappers are taken off. Inside the context call ``recorder.model`` where it was compiled.
-        sites: What to record, from [discover][stripe.capture.discover].
-        record_input: Whether to record the mean of the map, too.
-        dtype: Type of the recorded values.
+        model: The model. Wrappers are taken off; if it was compiled, call ``recorder.model`` inside the context.
+        sites: The sites to record, from ``stripe.capture.discover``.
+        record_input: Whether the mean and the root mean square of the map are recorded, too.
+        dtype: Data type of the recorded values.
 
     Example:
         >>> import torch, torchvision
@@ -112,22 +117,24 @@ class Recorder:
         self._seen.clear()
 
     def take(self) -> dict[str, Recorded]:
-        """The values of the last forward pass, on the host.
+        """Return the values of the last forward pass, copied to the host.
 
         Returns:
-            Site name → values, in the order of ``sites``.
+            A dictionary from the name of each site to its values, in the order of ``sites``.
 
         Raises:
-            StripeError: The model has not run, or went another way than at discovery.
+            StripeError: The model has not run, or its forward pass differed from the one at discovery.
         """
         packed = self.take_packed()
         return self.unpack(packed.cpu())
 
     def take_packed(self) -> Tensor:
-        """The values of the last forward pass as one tensor (N, K) on the model's device, not yet copied.
+        """Return the values of the last forward pass as one tensor (N, K) on the model's device.
+
+        K counts all numbers that are recorded per image. ``unpack`` splits the tensor into sites.
 
         Raises:
-            StripeError: The model has not run, or went another way than at discovery.
+            StripeError: The model has not run, or its forward pass differed from the one at discovery.
         """
         missing = [site.name for site in self.sites if site.name not in self._seen]
         if missing:
@@ -148,10 +155,10 @@ class Recorder:
         return torch.cat(columns, dim=1)
 
     def unpack(self, packed: Tensor) -> dict[str, Recorded]:
-        """Take a packed batch apart, without copying.
+        """Split a packed batch into the values of each site, without copying.
 
         Args:
-            packed: (N, K) from ``take_packed``.
+            packed: The tensor (N, K) that ``take_packed`` returned.
         """
         values, start = {}, 0
 
@@ -163,7 +170,8 @@ class Recorder:
 
         for site in self.sites:
             attention = column(site)
-            values[site.name] = Recorded(attention, column(site) if self.record_input else None)
+            of_map = (column(site), column(site)) if self.record_input else (None, None)
+            values[site.name] = Recorded(attention, *of_map)
         return values
 
     def _remove(self) -> None:
@@ -215,13 +223,14 @@ class Recorder:
             return
         feature_map = product.operands[1 - site.operand].detach()
         gate = strip_expanded(product.gate(site.operand).detach(), feature_map.ndim)
-        self._seen[site.name] = Recorded(
-            self._rows(site, gate),
-            self._rows(site, _pooled(feature_map, site)) if self.record_input else None,
-        )
+        of_map: tuple[Tensor | None, Tensor | None] = (None, None)
+        if self.record_input:
+            mean, rms = _pooled(feature_map, site)
+            of_map = (self._rows(site, mean), self._rows(site, rms))
+        self._seen[site.name] = Recorded(self._rows(site, gate), *of_map)
 
     def _rows(self, site: Site, values: Tensor) -> Tensor:
-        """(N, …) in the recorded type; a copy, because the model may go on and change the gate in place."""
+        """A copy of the values as (N, *site.shape): the model may change the gate in place afterwards."""
         within = site.within
         rows = values.movedim(within.image_axis, 0)
         for axis, size in enumerate(within.sizes, start=1):
@@ -239,11 +248,20 @@ class Recorder:
         return rows.reshape(self._batch, *site.shape).to(self.dtype, copy=True)
 
 
-def _pooled(feature_map: Tensor, site: Site) -> Tensor:
-    """Mean of the map over the axes that the gate broadcasts over (eq. 3 for a channel gate)."""
+def _pooled(feature_map: Tensor, site: Site) -> tuple[Tensor, Tensor]:
+    """Mean (eq. 3 for a channel gate) and root mean square of the map over the axes that the gate broadcasts over."""
     others = [axis for axis in range(feature_map.ndim) if axis != site.within.image_axis]
     axes = [axis for axis, size in zip(others, site.within.sizes, strict=True) if size == 1]
-    return feature_map.mean(axes, keepdim=True) if axes else feature_map
+    if not axes:
+        return feature_map, feature_map.abs()
+    precise = torch.promote_types(feature_map.dtype, torch.float32)  # squares leave the range of float16
+    if feature_map.is_contiguous() or feature_map.is_cuda:
+        count = math.prod(feature_map.shape[axis] for axis in axes)
+        # One pass that keeps no squares, as square().mean() would.
+        rms = torch.linalg.vector_norm(feature_map, 2, axes, keepdim=True, dtype=precise) / math.sqrt(count)
+    else:  # which is slow on a CPU where the axes lie apart in memory
+        rms = feature_map.to(precise).square().mean(axes, keepdim=True).sqrt()
+    return feature_map.mean(axes, keepdim=True), rms
 
 
 def _refuse_compiled(*_: Any) -> None:
@@ -254,7 +272,7 @@ def _refuse_compiled(*_: Any) -> None:
 
 
 class _ProductCounter(TorchFunctionMode):
-    """Counts the multiplications within each hooked module; active only while one of them runs."""
+    """A torch function mode that counts the multiplications in each hooked module while that module runs."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Capturing: the same images through a model at one or many epochs, into one file."""
+"""Captures: the attention of a model over the same images at one or many epochs, in one file."""
 
 import logging
 import os
@@ -37,26 +37,27 @@ TOLERANCE = 4
 
 
 class CaptureSession:
-    """Records a model's attention over fixed images, epoch by epoch, into a capture file.
+    """An open capture file into which a model's attention over fixed images is recorded, epoch by epoch.
 
-    For a model that changes between the calls of ``record``: one in training, or one into which checkpoints are loaded.
-    Memory does not grow with the number of images; writing overlaps computing.
+    Use it for a model that changes between the calls of ``record``, because it is trained or because checkpoints are
+    loaded into it. Memory does not grow with the number of images, and writing overlaps computing.
 
     Args:
-        model: Any module that takes a batch of images. Its gates are found by [discover][stripe.capture.discover].
-        loader: The images, in the same order each time.
-        path: The capture file; resumed where it is there and was made from the same.
-        epochs: The epochs that there will be.
+        model: Any module that takes a batch of images. Its gates are found by ``stripe.capture.discover``.
+        loader: The images, which must come in the same order each time.
+        path: Path of the capture file. A file that was made from the same model and images is resumed.
+        epochs: All epochs that will be recorded.
         preprocess: Turns a batch from the loader, already on the model's device, into the model's input (our own data
             gives uint8 images and ``Data.normalize``). Default: no change.
-        paths: File of each image, kept beside its values.
-        sites: Pattern of site names (``layer3.*``), matched like file names.
-        record_input: Whether to record the mean of the map before the attention, too.
-        dtype: ``float32`` or ``float16``.
-        attrs: What determines the result (model, data, seed …); a capture is resumed only where it agrees.
+        paths: File of each image, which the capture keeps as text.
+        sites: Pattern that the names of the sites must match, as for file names: ``layer3.*``.
+        record_input: Whether the mean and the root mean square of the map before the attention are recorded,
+            too.
+        dtype: Data type of the values in the file, ``float32`` or ``float16``.
+        attrs: Model, data, seed and whatever else decides the values. A capture is resumed only if they agree.
 
     Raises:
-        StripeError: No site to record, no images, or a file that can't be used.
+        StripeError: There is no site to record, there are no images, or the file can't be used.
 
     Example:
         >>> loader = DataLoader(dataset, batch_size=64)                        # doctest: +SKIP
@@ -119,7 +120,7 @@ class CaptureSession:
             try:
                 self._check_images(0, first)
             except BaseException:
-                self._file.close()  # and its lock: there will be no session to leave
+                self._file.close()  # release the lock: without a session nobody would
                 raise
 
     def __enter__(self) -> Self:
@@ -135,24 +136,24 @@ class CaptureSession:
 
     @property
     def completed(self) -> set[int]:
-        """The epochs that the file holds wholly."""
+        """Numbers of the epochs that are complete in the file."""
         return self._file.completed
 
     def record(
         self, epoch: int, *, learning_rate: float = float("nan"), advance: Callable[[int], None] | None = None
     ) -> None:
-        """Run all images through the model as it is now, and write what its gates were.
+        """Run all images through the model as it is now, and write the values of its gates.
 
-        The model runs in evaluation mode without gradients and is left as it was.
+        The model runs in evaluation mode without gradients; its mode is restored afterwards.
 
         Args:
-            epoch: Which of the session's epochs; one that is there is written anew.
-            learning_rate: The rate that the epoch was trained with, NaN where unknown.
-            advance: Called with the number of images after each batch, for a progress bar.
+            epoch: Number of one of the session's epochs. If it is complete already, it is written anew.
+            learning_rate: Learning rate that the epoch was trained with, NaN if it is unknown.
+            advance: Function that is called with the number of images after each batch, for a progress bar.
 
         Raises:
-            StripeError: It is none of the session's epochs, the images are not those of the other epochs, or the file
-                could not be written.
+            StripeError: The session has no such epoch, the images are not those of the other epochs, or the file could
+                not be written.
         """
         with_images = not self.completed - {epoch}
         self._file.begin(epoch)
@@ -165,7 +166,7 @@ class CaptureSession:
                 stop = start + len(batch)
                 if stop > self._num_images:
                     raise StripeError(f"The loader gave more than the {self._num_images} images that it announced.")
-                # not inference_mode: what a model makes once and keeps would be unfit for training afterwards
+                # not inference_mode: tensors that a model caches in it could not be used in training afterwards
                 with torch.no_grad():
                     run(self._recorder.model, self._input(batch))
                 packed = self._recorder.take_packed()
@@ -196,7 +197,7 @@ class CaptureSession:
         self._file.write_images(start, batch.labels.cpu().numpy(), self._thumbnails(batch))
 
     def _check_images(self, start: int, batch: Batch) -> None:
-        """Refuse images that are not those in the file, by label and thumbnail."""
+        """Refuse images whose labels or thumbnails are not those in the file."""
         labels = batch.labels.cpu().numpy()
         held_labels, held = self._file.images(start, start + len(labels))
         seen = self._thumbnails(batch)
@@ -211,7 +212,7 @@ class CaptureSession:
             )
 
     def _thumbnails(self, batch: Batch) -> np.ndarray[Any, Any] | None:
-        """Small pictures of images, which have the size of the first unless they come as lists."""
+        """Thumbnails of a batch; refuse images that have another size than the first, unless they come as lists."""
         shape = _shape(batch)
         if shape != self._image_shape:
             raise StripeError(
@@ -223,7 +224,7 @@ class CaptureSession:
 
 
 def _shape(batch: Batch) -> tuple[int, ...] | None:
-    """Shape of an image; None where each has its own."""
+    """Shape of each image of a batch; None if the images come as a list."""
     return tuple(batch.images.shape[1:]) if isinstance(batch.images, Tensor) else None
 
 
@@ -242,24 +243,25 @@ def capture(
 
     Args:
         model: Any module that takes a batch of images.
-        loader: The images; a ``DataLoader`` that is not shuffled, or [Loader][stripe.capture.Loader].
-        path: The capture file.
-        epochs: What to record; one epoch of the model as it is, if not given.
-        load: Loads an epoch's weights into the model and returns the learning rate that it was trained with (or NaN).
-        **settings: As for [CaptureSession][stripe.capture.CaptureSession].
+        loader: The images, as a ``DataLoader`` that is not shuffled or another ``stripe.capture.Loader``.
+        path: Path of the capture file.
+        epochs: The epochs to record; by default epoch 0, with the weights that the model has.
+        load: Function that loads the weights of an epoch into the model and returns the learning rate that it was
+            trained with, or NaN.
+        **settings: Further arguments of ``stripe.capture.CaptureSession``.
 
     Returns:
         The path of the file.
 
     Raises:
-        StripeError: As CaptureSession.
+        StripeError: There is no site to record, there are no images, or the file can't be used.
 
     Example:
         >>> capture(timm.create_model("seresnet50"), DataLoader(images, 64), "attention.h5")   # doctest: +SKIP
     """
     check_weights(model)
     wanted = [Epoch(epoch) if isinstance(epoch, int) else epoch for epoch in epochs]
-    if load is None:  # the weights are those that the model has now; a resumed capture must be of the same
+    if load is None:  # the digest of the model's own weights tells whether a capture can be resumed
         digest = weights_digest(unwrap(model))
         wanted = [replace(epoch, digest=epoch.digest or digest) for epoch in wanted]
     with CaptureSession(model, loader, path, epochs=wanted, **settings) as session, progress_bar() as progress:
@@ -275,14 +277,14 @@ def capture(
 
 
 def select_sites(found: Sequence[Site], pattern: str = "*") -> list[Site]:
-    """The input-dependent sites whose name fits a pattern.
+    """Select the attention sites whose names match a pattern.
 
     Args:
         found: All sites of a model.
-        pattern: As for file names: ``layer3.*``.
+        pattern: Pattern as for file names, such as ``layer3.*``.
 
     Raises:
-        StripeError: There is none; says what there is instead.
+        StripeError: No site matches; the message lists what the model has.
     """
     dependent = [site for site in found if site.is_attention]
     if not dependent:
@@ -294,7 +296,7 @@ def select_sites(found: Sequence[Site], pattern: str = "*") -> list[Site]:
 
 
 def no_attention(found: Sequence[Site]) -> str:
-    """Why a model has no attention site, in words: what was looked for, what was found instead, what is not seen."""
+    """Explain why a model has no attention site: what was looked for, what was found, and what cannot be seen."""
     unknown = [site for site in found if site.input_dependent is None]
     others = [site for site in found if site.input_dependent and not site.is_attention]
     constants = [site for site in found if site.input_dependent is False]

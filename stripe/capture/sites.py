@@ -1,4 +1,4 @@
-"""Discovery: every place of a forward pass where a map is multiplied by something that broadcasts over it."""
+"""Discovery of the sites of a model: the multiplications of its forward pass in which a gate broadcasts over a map."""
 
 import logging
 from collections import Counter
@@ -30,7 +30,7 @@ _EXITS = frozenset({"item", "tolist", "numpy", "__array__"})
 _COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "isnan", "isfinite"})
 
 
-# Of a site that is described and not recorded.
+# for a site that is described but not recorded
 NOWHERE = Shape(0, 1, ())
 
 
@@ -40,22 +40,23 @@ class Site:
 
     Attributes:
         name: Path of the module whose ``forward`` multiplies; ``#2``, ``#3`` … is added for its further sites.
-        kind: ``channel``, ``spatial``, ``strip``, ``branch``, ``sample`` or ``other``: the axes that survive.
-            ``normalization``: the gate is one divided by a sum, norm, deviation … of what the network has computed.
-            ``mask``: it says where the images themselves fulfil a condition. ``product``: a dot product of the map with
-            a mean of maps, written as a multiplication and a sum.
-        owner: Class name of that module.
+        kind: ``channel``, ``spatial``, ``strip``, ``branch``, ``sample`` or ``other``, after the axes that the gate
+            keeps. ``normalization`` is a gate that is one divided by a sum, norm or deviation of values of the
+            network. ``mask`` is a gate that tells where the images fulfil a condition. ``product`` is a dot product of
+            the map with a mean of maps, written as a multiplication and a sum.
+        owner: Class name of the module that multiplies.
         dims: Names of the axes of a recorded value, without the image axis.
-        shape: Their sizes.
+        shape: Sizes of these axes.
         map_shape: Shape of the map, without the batch axis.
-        input_dependent: Whether the gate depends on the image; False for layer scale, ASR and the like. None where it
-            is not known: values of the image have left torch before the gate was made.
+        input_dependent: Whether the gate depends on the image; False for layer scale, ASR and the like. None if it is
+            unknown, because values of the image left torch before the gate was computed.
         module: Path of the owner, ``""`` for the model itself.
-        call: Which call of the owner within one forward pass, from 0.
-        product: Which multiplication of two tensors within that call (its submodules' included), from 0.
-        operand: Which operand is the gate, 0 or 1.
-        products: How many multiplications there are in that call, by which a forward pass that differs is noticed.
-        within: Where the values lie in the gate's tensor.
+        call: Number of the call of the owner within one forward pass, from 0.
+        product: Number of the multiplication of two tensors within that call (including submodules), from 0.
+        operand: Index of the operand that is the gate, 0 or 1.
+        products: Number of multiplications in that call. Another number reveals that a forward pass differs.
+        within: Shape of the gate relative to the map.
+        residual: Whether the product is added to the map, x + x ⊙ v, so that the map is multiplied by 1 + v.
     """
 
     name: str
@@ -71,14 +72,15 @@ class Site:
     operand: int
     products: int
     within: Shape = NOWHERE
+    residual: bool = False
 
     @property
     def is_attention(self) -> bool:
-        """Whether the gate depends on the image and is no normalisation, mask or dot product."""
+        """Whether the gate depends on the image and is not a normalisation, mask or dot product."""
         return self.input_dependent is True and self.kind in ATTENTION_KINDS
 
     def describe(self) -> dict[str, Any]:
-        """The row of ``stripe inspect``: name, kind, shape of the map, input_dependent, owner."""
+        """Return the row of ``stripe inspect``: name, kind, shape of the map, input_dependent and owner."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -98,34 +100,36 @@ class _Seen:
     operand: int
     gating: Gating | None
     input_dependent: bool | None
-    # Both operands depend on the image and the map is a single pixel: a gate looks like any other factor.
+    # Set if both operands depend on the image and the map is a single pixel: then a gate looks like any other factor.
     ambiguous: Gating | None
-    # Whether the gate is a sum, mean, maximum … of maps, and nothing was made of it.
+    # Whether the gate is a sum, mean, maximum … of maps without further computation.
     pooled: bool = False
     summed: Callable[[], set[int]] | None = None
     products: int = 0
+    # Whether the product was added to the map: asked once the forward pass is over.
+    added: Callable[[], bool] | None = None
 
 
 def discover(model: nn.Module, sample: Any) -> list[Site]:
     """Find every site of a model, in the order of its forward pass.
 
-    The model runs once (in evaluation mode, restored afterwards) under a ``TorchFunctionMode`` that sees the
-    multiplications, while forward hooks tell which module is running, and a ``TorchDispatchMode`` follows what is
-    computed of the images. So it holds under ``no_grad``, after ``detach`` and behind comparisons, too; no values are
-    compared. Constant factors, normalisations written as multiplications and masks are found as well, and say so.
+    The model runs once, in evaluation mode; its mode is restored afterwards. A ``TorchFunctionMode`` sees the
+    multiplications, forward hooks tell which module is running, and a ``TorchDispatchMode`` follows which tensors are
+    computed from the images. The values themselves are not compared, and discovery works under ``no_grad``, after
+    ``detach`` and behind comparisons, too.
 
-    Seen are multiplications and divisions, ``where`` and ``masked_fill`` with 0, ``addcmul``, ``addcdiv``, ``lerp``,
-    and ``einsum`` of a map with something smaller. Not seen are gates of the full size of the map, products that are
-    written as ``matmul`` or as a convolution, factors that were made Python numbers, and TorchScript.
+    A site is a multiplication, a division, ``where`` or ``masked_fill`` with 0, ``addcmul``, ``addcdiv``, ``lerp`` or
+    ``einsum`` of a map and a smaller tensor. Gates of the full size of the map, products that are written as ``matmul``
+    or as a convolution, factors that were converted to Python numbers, and TorchScript are not seen.
 
     Args:
         model: Any module that takes a batch of images; wrappers are taken off.
-        sample: A batch of images as the model expects them, (N, C, H, W) or whatever a loader gives, see
-            `stripe.adapter.batch_of`. One image is enough.
+        sample: A batch of images as the model expects it, of shape (N, C, H, W) or in any form that
+            ``stripe.adapter.batch_of`` accepts. One image is enough.
 
     Returns:
-        The sites, constant ones included (``input_dependent`` is False for those); `Site.is_attention` says which are
-        attention.
+        All sites, including constant factors (whose ``input_dependent`` is False), normalisations and masks.
+        ``Site.is_attention`` tells which are attention.
 
     Raises:
         StripeError: The model is TorchScript, does not run on the sample, or the sample is not floating-point.
@@ -146,7 +150,7 @@ def discover(model: nn.Module, sample: Any) -> list[Site]:
 
 
 def _two_images(batch: Batch) -> Batch:
-    """At least two images, without which the image axis looks like one that a gate broadcasts over."""
+    """Repeat a single image: with a batch of one, the image axis looks like one that a gate broadcasts over."""
     if len(batch) > 1:
         return batch
 
@@ -159,7 +163,7 @@ def _two_images(batch: Batch) -> Batch:
 
 
 class _Watcher(TorchFunctionMode):
-    """Notes every multiplication of two tensors together with the modules that are running."""
+    """A torch function mode that notes every multiplication of two tensors with the modules that are running."""
 
     def __init__(self, trace: Trace, images: int) -> None:
         super().__init__()
@@ -182,12 +186,18 @@ class _Watcher(TorchFunctionMode):
         seen = self._note(product)
         result = func(*args, **kwargs)
         if seen.gating and isinstance(result, Tensor):
-            seen = replace(seen, summed=self.trace.watch_sums(result))
+            feature_map = product.operands[1 - seen.operand]
+            added = getattr(func, "__name__", "").startswith("addcmul") and args[0] is feature_map
+            seen = replace(
+                seen,
+                summed=self.trace.watch_sums(result),
+                added=(lambda: True) if added else self.trace.watch_addition(result, feature_map),
+            )
         self.found.append(seen)
         return result
 
     def begin(self) -> None:
-        """A forward pass begins; what one before it left, which may have failed, is forgotten."""
+        """Begin a forward pass: forget the notes of the one before, which may have failed."""
         self.stack.clear()
         self.calls.clear()
         self.counts.clear()
@@ -203,7 +213,7 @@ class _Watcher(TorchFunctionMode):
                 break
         module, call = self.stack[-1]
         number = self.counts[module, call]
-        # Counted for every module that is running: which multiplication it is then doesn't depend on hooks of others.
+        # Counted for every module that is running, so that the number doesn't depend on which modules have hooks.
         for frame in dict.fromkeys(self.stack):
             self.counts[frame] += 1
         ambiguous = None if gating else self._single_pixel(product)
@@ -211,7 +221,7 @@ class _Watcher(TorchFunctionMode):
         return _Seen(module, call, number, operand, gating, dependent, ambiguous, pooled)
 
     def _gating(self, product: Product, index: int) -> tuple[Gating | None, bool | None]:
-        """How the operand of that number gates the other one, and whether it depends on the images."""
+        """How the operand at ``index`` gates the other one, and whether it depends on the images."""
         feature_map = product.operands[1 - index]
         if product.operands[index].ndim > feature_map.ndim or not feature_map.is_floating_point():
             return None, None
@@ -220,7 +230,7 @@ class _Watcher(TorchFunctionMode):
         gate = strip_expanded(product.gate(index), feature_map.ndim)
         state = self.trace.state(gate)
         if state == CLEAN and product.form not in ("mul", "einsum"):
-            return None, None  # a constant divisor or mask is no factor that anybody looks for
+            return None, None  # constant divisors and masks are not reported
         axes = self.trace.axes(feature_map)
         gating = classify(feature_map.shape, axes, gate.shape, self.trace.axes(gate), self.images)
         if gating is None:
@@ -246,7 +256,7 @@ class _Watcher(TorchFunctionMode):
             logger.warning("a gate in %s mixes images in its batch axis; it is left out", where)
 
     def _differs(self, gate: Tensor, within: Shape) -> bool:
-        """Whether the values of two images differ; False proves nothing."""
+        """Whether the gate differs between two images. False does not prove that it is constant."""
         rows = gate.detach().movedim(within.image_axis, 0)
         if gate.is_meta or isinstance(gate, FakeTensor) or len(rows) < self.images:
             return False
@@ -268,7 +278,7 @@ def _is_expanded(tensor: Tensor) -> bool:
 
 
 def _forward(model: nn.Module, batch: Batch) -> list[_Seen]:
-    """Run the model once and return what was multiplied."""
+    """Run the model once and return the multiplications that were seen."""
     trace = Trace(model)
     watcher = _Watcher(trace, len(batch))
 
@@ -285,7 +295,7 @@ def _forward(model: nn.Module, batch: Batch) -> list[_Seen]:
     def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         watcher.begin()
         lists = [value for value in (*args, *kwargs.values()) if isinstance(value, list | tuple)]
-        own = {id(tensor) for tensor in tensors_in(lists)}  # images that come one by one
+        own = {id(tensor) for tensor in tensors_in(lists)}  # each image is a tensor of its own
         trace.apart = len(batch) if own else 0
         for tensor in tensors_in((args, kwargs)):
             axes_of = of_one_image if id(tensor) in own else of_images
@@ -305,9 +315,10 @@ def _forward(model: nn.Module, batch: Batch) -> list[_Seen]:
 
 
 def _by_sum(seen: _Seen) -> _Seen:
-    """What is added up after the multiplication: groups of channels are branches.
+    """Correct the kind of a gate by the axes over which its product is summed afterwards.
 
-    Where all is added up that a gate distinguishes, and the gate is a mere mean, it is a dot product with that mean.
+    Groups of channels that are summed are branches. If the sum goes over all axes that the gate has, and the gate is
+    a plain mean, the two operations are a dot product with that mean.
     """
     gating = seen.gating
     if gating is None or seen.summed is None or not seen.summed():
@@ -323,10 +334,10 @@ def _by_sum(seen: _Seen) -> _Seen:
 
 
 def _resolve_single_pixels(model: nn.Module, batch: Batch, found: list[_Seen]) -> list[_Seen]:
-    """Tell gates from other factors where the map is one pixel, by looking at larger images.
+    """Tell gates from other factors of single-pixel maps by a second pass with larger images.
 
-    A small image leaves one pixel in the last stage of a deep network; gate and map then have the same shape. On
-    larger images they don't, and the n-th multiplication of a module is the same one.
+    A small image leaves one pixel in the last stage of a deep network, where gate and map have the same shape. With
+    larger images their shapes differ, and the n-th multiplication of a module is still the same one.
     """
     larger: list[_Seen] = []
     if isinstance(batch.images, Tensor) and batch.images.ndim == 4:
@@ -351,7 +362,7 @@ def _resolve_single_pixels(model: nn.Module, batch: Batch, found: list[_Seen]) -
 
 
 def _name(found: list[_Seen], owners: dict[str, str]) -> list[Site]:
-    """Sites by the path of their module; normalisations and masks are numbered after all others of a module."""
+    """Name the sites by the path of their module; the normalisations and masks of a module are numbered last."""
     sites: list[tuple[int, Site]] = []
     taken: Counter[str] = Counter()
     order = sorted(range(len(found)), key=lambda i: not _is_factor(found[i]))
@@ -360,7 +371,7 @@ def _name(found: list[_Seen], owners: dict[str, str]) -> list[Site]:
         gating = seen.gating
         if gating is None:
             continue
-        path = seen.module.replace("/", "_") or "model"  # a slash would be a group in the file
+        path = seen.module.replace("/", "_") or "model"  # a slash would make a group in the file
         taken[path] += 1
         site = Site(
             name=path if taken[path] == 1 else f"{path}#{taken[path]}",
@@ -376,6 +387,7 @@ def _name(found: list[_Seen], owners: dict[str, str]) -> list[Site]:
             operand=seen.operand,
             products=seen.products,
             within=gating.within,
+            residual=seen.added is not None and seen.added(),
         )
         sites.append((place, site))
     return [site for _, site in sorted(sites, key=lambda pair: pair[0])]

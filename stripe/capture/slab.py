@@ -1,7 +1,7 @@
 """Contiguous datasets as plain ranges of bytes in a file.
 
-HDF5 lays out the file; the values are read and written past it. Its write buffers would report a full disk when they
-are dropped, which nobody hears, and its lock would keep readers away from a capture in progress.
+HDF5 lays out the file, but values are read and written without it: it would report a full disk only when its write
+buffers are dropped, where the error is lost, and its lock would keep readers away from a capture in progress.
 """
 
 import itertools
@@ -19,20 +19,20 @@ from stripe.files import sync
 
 __all__ = ["Slab", "SlabWriter", "slabs"]
 
-# More than this many times its size in the file no dataset has, however well it was compressed.
+# No compression makes a dataset smaller than by this factor.
 COMPRESSION = 1100
 
 
 @dataclass(frozen=True)
 class Slab:
-    """A dataset in one piece.
+    """A contiguous dataset in a file.
 
     Attributes:
-        path: The file.
-        name: Of the dataset in it.
-        offset: Where it begins, in bytes.
+        path: Path of the file.
+        name: Name of the dataset in the file.
+        offset: Position of its first byte in the file.
         shape: Sizes of its axes, the slowest first.
-        dtype: Type of its elements.
+        dtype: Data type of its elements.
     """
 
     path: Path
@@ -47,10 +47,10 @@ class Slab:
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
-        """A read-only view of a part; the file is opened here, so that the slab can be sent to another process.
+        """A read-only view of a part. The file is opened here, so that a slab can be sent to another process.
 
         Raises:
-            StripeError: The file is gone, or was cut short since it was opened.
+            StripeError: The file was removed or cut short since it was opened.
         """
         if not math.prod(self.shape):
             return np.asarray(np.empty(self.shape, self.dtype)[key])
@@ -65,7 +65,7 @@ class Slab:
 
 
 def slabs(file: h5py.File, path: Path) -> dict[str, Slab]:
-    """All numeric datasets of a file that lie in one piece, by their path in it (``sites/layer1.0.se/attention``).
+    """Find all contiguous numeric datasets of a file, by their path in it (``sites/layer1.0.se/attention``).
 
     Raises:
         ValueError: A dataset reaches beyond the end of the file or into another one: the file is damaged.
@@ -101,10 +101,10 @@ def slabs(file: h5py.File, path: Path) -> dict[str, Slab]:
 
 
 class SlabWriter:
-    """Writes into the slabs of one file, unbuffered: what fails, fails here.
+    """A writer for the slabs of one file, without a buffer, so that an error is raised where it happens.
 
     Args:
-        path: The file.
+        path: Path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -122,12 +122,13 @@ class SlabWriter:
         self.close()
 
     def write(self, slab: Slab, index: tuple[int, ...], values: np.ndarray[Any, Any] | np.generic) -> None:
-        """Write values that lie one behind the other.
+        """Write values that are contiguous in a slab.
 
         Args:
-            slab: Where.
-            index: Index of the first element along the first axes, 0 along the others.
-            values: (n, *rest) or (*rest), with the sizes of the slab's other axes; converted to the slab's type.
+            slab: The slab to write into.
+            index: Index of the first element along the first axes; it is 0 along the others.
+            values: Array (n, *rest) or (*rest), where rest are the sizes of the slab's other axes. It is converted to
+                the data type of the slab.
 
         Raises:
             StripeError: The values have another shape or kind than the slab, or don't fit into it at that index.
@@ -150,7 +151,7 @@ class SlabWriter:
             left = left[self._file.write(left) :]
 
     def sync(self) -> None:
-        """Wait until what was written has reached the disk."""
+        """Wait until all written values have reached the disk."""
         sync(self._file.fileno())
 
     def close(self) -> None:

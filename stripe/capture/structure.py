@@ -1,4 +1,4 @@
-"""What an HDF5 file must hold to be a capture: compared once, on opening, so that whoever reads it can rely on it."""
+"""Validation of a capture file: it is compared with the layout once, when it is opened."""
 
 import json
 import operator
@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stripe.capture.layout import FORMAT, FORMAT_VERSION, NOT_A_VARIABLE
+from stripe.capture.layout import FORMAT, FORMAT_VERSION, NOT_A_VARIABLE, VARIABLES
 from stripe.capture.slab import Slab, slabs
 from stripe.capture.text import text
 from stripe.errors import StripeError
@@ -23,10 +23,10 @@ INTEGERS = "iu"
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Whatever goes wrong while a capture is read becomes a sentence: HDF5 says in many ways that a file is damaged.
+    """A context that turns the many errors of HDF5 about a damaged file into one sentence.
 
     Raises:
-        StripeError: The file can't be read, or what is in it is no capture.
+        StripeError: The file can't be read, or is not a capture.
     """
     try:
         yield
@@ -43,18 +43,18 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def structure(file: h5py.File, path: Path) -> dict[str, Slab]:
-    """Compare a file with the layout of a capture; to be called where a file is [readable][..readable].
+    """Compare a file with the layout of a capture; call it inside ``readable``.
 
     Args:
-        file: Open for reading.
-        path: Its path.
+        file: The file, open for reading.
+        path: Path of the file.
 
     Returns:
-        Its datasets in one piece, by their path in it.
+        The contiguous datasets of the file, by their path in it.
 
     Raises:
-        StripeError: It is no capture, or one of a newer version.
-        Exception: It is damaged; the message says where.
+        StripeError: The file is not a capture, or one of a newer version.
+        Exception: The file is damaged; the message says where.
     """
     if not np.array_equal(file.attrs.get("format"), FORMAT):
         raise StripeError(f"{path} is an HDF5 file but no capture; `stripe capture` makes one.")
@@ -91,7 +91,7 @@ def structure(file: h5py.File, path: Path) -> dict[str, Slab]:
 
 
 def attributes(group: h5py.Group) -> dict[str, Any]:
-    """The attributes of a group, texts in valid UTF-8, arrays of one number as that number."""
+    """The attributes of a group: texts in valid UTF-8, and arrays of one number as that number."""
     found = {}
     for name, value in group.attrs.items():
         if isinstance(value, np.ndarray) and value.shape == (1,) and name != "map_shape":
@@ -101,7 +101,7 @@ def attributes(group: h5py.Group) -> dict[str, Any]:
 
 
 def axes(item: h5py.Dataset) -> list[str]:
-    """The names of a dataset's axes, by the labels of their scales: HDF5 searches the whole file for a name."""
+    """The names of a dataset's axes, from the labels of their scales: HDF5 would search the whole file for a name."""
     names = []
     for dim in item.dims:
         label = h5py.h5ds.get_scale_name(dim[0].id).decode()
@@ -110,7 +110,7 @@ def axes(item: h5py.Dataset) -> list[str]:
 
 
 def _numbers(group: h5py.Group, name: str, kinds: str, ndim: int) -> h5py.Dataset:
-    """A dataset of a group, of one of the kinds of type that NumPy has letters for."""
+    """A dataset of a group, whose type must be one of the given kinds (letters of NumPy)."""
     item = group[name]
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in kinds or item.ndim != ndim:
         raise ValueError(f"its {text(item.name)} is not what it should be")
@@ -124,10 +124,11 @@ def _check_site(name: str, site: h5py.Group, lead: tuple[int, int]) -> None:
     if not isinstance(about["kind"], str) or not isinstance(about["owner"], str):
         raise ValueError(f"the description of its site {text(name)} is not readable")
     operator.index(about["order"]), operator.index(about["input_dependent"])
+    operator.index(about.get("residual", 0))
     if np.asarray(about["map_shape"]).ndim != 1 or np.asarray(about["map_shape"]).dtype.kind not in INTEGERS:
         raise ValueError(f"the shape of the map of its site {text(name)} is not readable")
     attention = site["attention"]
-    for variable in ("attention", "input") if "input" in site else ("attention",):
+    for variable in ("attention", *(name for name in VARIABLES[1:] if name in site)):
         values = _numbers(site, variable, "f", attention.ndim)
         dims = axes(values)
         if values.shape[:2] != lead or values.shape != attention.shape or dims[:2] != ["epoch", "image"]:

@@ -1,4 +1,4 @@
-"""Texts, names and attributes as HDF5 can keep them."""
+"""Conversion of texts, names and attributes to what HDF5 can store."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ __all__ = ["attribute", "group_name", "text"]
 
 
 def text(value: str) -> str:
-    r"""A text in valid UTF-8 without NUL, which HDF5 cannot keep; equal texts stay equal.
+    r"""Convert a text to valid UTF-8 without NUL, which HDF5 cannot store; equal texts stay equal.
 
     Example:
         >>> text("caf\udce9.png")  # a file name that is no UTF-8, as Python reads it
@@ -19,14 +19,14 @@ def text(value: str) -> str:
 
 
 def group_name(name: str) -> str:
-    """The name of a site or layer as that of a group: a slash would make two of it, dots alone mean a folder."""
+    """Convert the name of a site or layer to the name of a group: slashes and names of dots have other meanings."""
     name = text(name).replace("/", "\\x2f")
     only_dots = not name.strip(".")
     return (name.replace(".", "\\x2e") or "model") if only_dots else name
 
 
 def attribute(value: Any) -> Any:
-    """A value as HDF5 keeps it: text and numbers as they are (netCDF has no booleans), everything else as JSON."""
+    """Convert a value to an attribute: texts and numbers are kept, booleans become integers, all else JSON."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bool):
@@ -39,5 +39,5 @@ def attribute(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """What JSON has no word for: arrays as lists, everything else by its text."""
+    """Convert a value for JSON: an array to a list, everything else to its text."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

@@ -1,4 +1,4 @@
-"""Small pictures of the captured images, so that plots and reports need no data set."""
+"""Thumbnails of the captured images, so that plots and reports need no data set."""
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +13,13 @@ def thumbnails(images: Tensor | list[Tensor]) -> Tensor | None:
     """Shrink images to at most 64 pixels a side.
 
     Args:
-        images: (N, C, H, W); uint8 is taken as it is, all else is stretched image by image from its least to its
-            largest finite value. One channel becomes grey, of two the first is shown, of more than three the first
-            three. Of a video (N, C, T, H, W), or (N, T, C, H, W) with one or three channels, the middle frame is shown.
-            Images of different sizes come as a list, and are put into boxes of one size.
+        images: Images (N, C, H, W). Values of type uint8 are kept; others are stretched, image by image, from the
+            least to the largest finite value. One channel becomes grey; of two channels the first is shown, of more
+            than three the first three. Of a video (N, C, T, H, W), or (N, T, C, H, W) with one or three channels, the
+            middle frame is shown. Images of different sizes come as a list and are put into boxes of one size.
 
     Returns:
-        (N, y, x, 3) uint8 on the CPU; None where the inputs are no pictures, such as signals (N, C, L).
+        Thumbnails (N, y, x, 3) of type uint8 on the CPU; None if the inputs are not pictures, as signals (N, C, L).
     """
     if isinstance(images, list):
         pictures = [picture for image in images if (picture := thumbnails(image[None])) is not None]
@@ -30,7 +30,7 @@ def thumbnails(images: Tensor | list[Tensor]) -> Tensor | None:
         images = images.select(1 if frames_first else 2, images.shape[1 if frames_first else 2] // 2)
     if images.ndim != 4 or not all(images.shape[1:]) or images.is_complex():
         return None
-    # On the device where they are: on a CPU beside a GPU this would take longer than the network.
+    # On the device of the images: on the CPU beside a GPU this would take longer than the network.
     images = images[:, :3] if images.device.type in ("cpu", "cuda") else images[:, :3].cpu()
     if images.dtype != torch.uint8:
         images = _stretched(images.float())
@@ -46,7 +46,7 @@ def thumbnails(images: Tensor | list[Tensor]) -> Tensor | None:
 
 
 def _boxed(picture: Tensor) -> Tensor:
-    """A picture (1, y, x, 3) in the middle of a square of the largest size, on black."""
+    """Put a picture (1, y, x, 3) into the middle of a black square of the largest size."""
     box = picture.new_zeros(1, MAX_SIDE, MAX_SIDE, 3)
     top, left = ((MAX_SIDE - side) // 2 for side in picture.shape[1:3])
     box[:, top : top + picture.shape[1], left : left + picture.shape[2]] = picture
@@ -54,7 +54,7 @@ def _boxed(picture: Tensor) -> Tensor:
 
 
 def _stretched(images: Tensor) -> Tensor:
-    """Each image from 0 to 255; what is NaN or infinite does not decide the range."""
+    """Stretch each image to 0 … 255; values that are NaN or infinite do not decide the range."""
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
     if not (low.isfinite().all() and high.isfinite().all()):
         finite = images.isfinite()

@@ -1,8 +1,8 @@
-"""Which tensors of a forward pass depend on the images, where they come from, and what their axes are.
+"""Tracing of a forward pass: which tensors depend on the images, their origin, and the roles of their axes.
 
-Autograd could say the first, but not under ``no_grad``, after ``detach`` or behind a comparison. A
-``TorchDispatchMode`` sees every operator, whatever called it, and its results depend on the images where one of its
-inputs does. Nothing is compared and no value is looked at, so that it holds for tensors without values, too.
+Autograd could tell the first, but not under ``no_grad``, after ``detach`` or behind a comparison. A
+``TorchDispatchMode`` sees every operator, whoever calls it; a result depends on the images if one of the inputs does.
+No values are read, so that tracing works for tensors without values, too.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ from stripe.capture.axes import Axes
 __all__ = ["CLEAN", "DEPENDENT", "REDUCTIONS", "UNCERTAIN", "Origin", "Trace"]
 
 CLEAN, UNCERTAIN, DEPENDENT = 0, 1, 2
-"""Whether a tensor depends on the images: no; perhaps, since values had left torch before it was made; yes."""
+"""Whether a tensor depends on the images: no; perhaps, as values had left torch before it was computed; yes."""
 
 # Operators that take a tensor for its shape alone.
 _FACTORIES = frozenset(
@@ -42,18 +42,18 @@ REDUCTIONS = frozenset(
 _COMPARISONS = frozenset(
     {"gt", "ge", "lt", "le", "eq", "ne", "logical_not", "logical_and", "logical_or", "isnan", "isfinite", "bitwise_not"}
 )
-# What a gate that is divided by is made with, as 1 / (1 + exp(−g)); whatever else is divided by normalises.
+# A gate may be written as a division after one of these, as 1 / (1 + exp(−g)); any other division normalises.
 _SQUASHES = frozenset({"exp", "expm1", "sigmoid", "softplus", "relu", "elu", "tanh", "hardsigmoid"})
-# Of these a mask stays a mask, on other positions.
+# After these operators a mask is still a mask, at other positions.
 _RESAMPLED = frozenset({"max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "constant_pad_nd"})
 _RESAMPLED |= {"convolution", "index", "roll", "flip", "grid_sampler_2d", "logical_xor", "_to_copy"}
 _CONVOLUTIONS = frozenset({"convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution", "conv2d"})
 _NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit"})
 _NORMS |= {"native_layer_norm", "native_group_norm", "cudnn_batch_norm", "_batch_norm_no_update", "batch_norm"}
-# A walk from a gate back to what it was computed of goes through these, as through every operation with a constant.
+# The origin of a tensor is passed on through these operators, as through every operation with a constant.
 _PASSED = _VIEWS | _SAME | {"permute", "transpose", "t", "expand", "slice", "select", "repeat", "clamp", "clamp_min"}
 _PASSED |= {"add", "sub", "rsub", "mul", "div", "clamp_max", "maximum", "abs", "neg", "copy", "nan_to_num", "index"}
-# Of these roots are taken for a norm: a walk that has come from a reduction goes on through them.
+# A norm may be the root of a sum: the origin is passed on through these operators after a reduction.
 _ROOTS = frozenset({"sqrt", "pow", "square"})
 _SCATTERS = frozenset({"scatter", "scatter_add", "scatter_reduce", "index_put", "index_add", "index_copy", "put"})
 _INVERSIONS = frozenset({"rsqrt", "reciprocal"})
@@ -61,12 +61,12 @@ _INVERSIONS = frozenset({"rsqrt", "reciprocal"})
 
 @dataclass(frozen=True)
 class Origin:
-    """What a tensor was computed of.
+    """Origin of a tensor.
 
     Attributes:
-        operator: The last one on the way here that was more than a view, a cast or an operation with a constant.
-            ``inverse`` stands for one divided by a sum, a mean, a norm … or by their root, as normalisation takes it.
-        learned: Whether a parameter of the network had a part in it.
+        operator: Name of the last operator that was more than a view, a cast or an operation with a constant.
+            ``inverse`` stands for one divided by a sum, a mean, a norm or the root of one, as in a normalisation.
+        learned: Whether a parameter of the network was among the inputs.
     """
 
     operator: str
@@ -80,7 +80,7 @@ class _Known:
 
 
 class _Call(NamedTuple):
-    """An operator that ran: what it was given, and which tensors of that depend on the images."""
+    """One call of an operator: its arguments, and the tensors among them that depend on the images."""
 
     name: str
     func: Any
@@ -94,25 +94,27 @@ _Key = tuple[Any, ...]
 
 
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows what is computed of the images while it is active.
+    """A dispatch mode that follows which tensors are computed from the images.
 
     Args:
-        model: The network, whose parameters, buffers and other tensors depend on no image.
+        model: The network, whose parameters, buffers and other tensors do not depend on the images.
 
     Attributes:
-        escaped: Whether values of the images have gone where no operator is seen.
-        apart: The number of images where each came as a tensor of its own; 0 where they came as one batch.
+        escaped: Whether values of the images have left torch, where no operator is seen.
+        apart: Number of images if each is a tensor of its own; 0 if they are one batch.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.escaped = False
         self.apart = 0
-        self._state: dict[int, tuple[StorageWeakRef, int]] = {}  # of a storage; held weakly so that none is reused
+        self._state: dict[int, tuple[StorageWeakRef, int]] = {}  # by storage; a weak reference keeps its id from reuse
         self._known: dict[_Key, _Known] = {}
-        self._views: defaultdict[int, set[_Key]] = defaultdict(set)  # of a storage, those of which something is known
+        self._views: defaultdict[int, set[_Key]] = defaultdict(set)  # by storage, its views that are known
         self._parameters: set[int] = set()
         self._reduced: dict[_Key, set[int]] = {}
+        # Storage of a product → storage of its map, shape, and where to say that one was added to the other.
+        self._products: dict[int, tuple[int, tuple[int, ...], list[bool]]] = {}
         for module in model.modules():
             for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
                 if isinstance(tensor, Tensor) and (storage := _storage(tensor)) is not None:
@@ -121,13 +123,13 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
                         self._parameters.add(storage._cdata)
 
     def source(self, tensor: Tensor, axes: Axes) -> None:
-        """Declare a tensor to be of the images."""
+        """Declare that a tensor holds images, with the given axes."""
         if (storage := _storage(tensor)) is not None:
             self._set(storage, DEPENDENT)
         self._know(tensor, _Known(axes, Origin("image", learned=False)))
 
     def state(self, tensor: Tensor) -> int:
-        """`CLEAN`, `UNCERTAIN` or `DEPENDENT`."""
+        """Whether a tensor depends on the images: ``CLEAN``, ``UNCERTAIN`` or ``DEPENDENT``."""
         storage = _storage(tensor)
         if storage is None:
             return UNCERTAIN
@@ -136,22 +138,30 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return UNCERTAIN if self.escaped else CLEAN
 
     def axes(self, tensor: Tensor) -> Axes:
-        """What the axes of a tensor are."""
+        """The roles of the axes of a tensor."""
         known = self._known.get(_key(tensor))
         return known.axes if known and len(known.axes) == tensor.ndim else ax.unknown(tensor.shape)
 
     def origin(self, tensor: Tensor) -> Origin:
-        """What a tensor was computed of."""
+        """The origin of a tensor."""
         known = self._known.get(_key(tensor))
         return known.origin if known else Origin("", self._is_parameter(tensor))
 
     def watch_sums(self, tensor: Tensor) -> Callable[[], set[int]]:
-        """From now on, over which axes a tensor is summed; the function returned says it."""
+        """Watch over which axes a tensor is summed from now on; the returned function gives them."""
         seen = self._reduced.setdefault(_key(tensor), set())
         return lambda: seen
 
+    def watch_addition(self, product: Tensor, feature_map: Tensor) -> Callable[[], bool]:
+        """From now on, whether a product is added to the map that it was made of; the function returned says it."""
+        added: list[bool] = []
+        storages = _storage(product), _storage(feature_map)
+        if None not in storages and storages[0]._cdata != storages[1]._cdata:
+            self._products[storages[0]._cdata] = (storages[1]._cdata, tuple(product.shape), added)
+        return lambda: bool(added)
+
     def leave(self, tensor: Tensor) -> None:
-        """Values of a tensor have gone where no operator is seen (``item()``, ``numpy()``)."""
+        """Note that values of a tensor have left torch (``item()``, ``numpy()``)."""
         self.escaped = self.escaped or self.state(tensor) == DEPENDENT
 
     def __torch_dispatch__(
@@ -168,12 +178,14 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         state = CLEAN if name in _FACTORIES else max(map(self.state, inputs), default=CLEAN)
         dependent = [tensor for tensor in inputs if self.state(tensor) > CLEAN]
-        # Before the outputs are marked: what changes a tensor in place has it among both.
+        # Before the outputs are marked: an in-place operator has its tensor among inputs and outputs.
         call = _Call(name, func, args, kwargs, inputs, dependent)
         origin = self._origin_after(call)
         axes = [self._axes_after(call, output) for output in outputs]
         if name == "sum" and inputs:
             self._reduced.get(_key(inputs[0]), set()).update(_dims(func, args, kwargs, inputs[0].ndim))
+        if name == "add" and len(inputs) == 2 and kwargs.get("alpha", 1) == 1:
+            self._note_addition(*inputs)
         for output, found in zip(outputs, axes, strict=True):
             storage = _storage(output)
             if storage is not None:
@@ -181,6 +193,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._set(storage, max(state, before[1] if before else CLEAN))
                 if func._schema.is_mutable:
                     self._forget_copies(storage, _key(output))
+                    self._forget_products(storage)
             if state or name in _CONSTANTS or name == "expand":
                 self._know(output, _Known(found, origin))
         return result
@@ -191,11 +204,25 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._views[storage._cdata].add(_key(tensor))
 
     def _forget_copies(self, storage: Any, written: _Key) -> None:
-        """After a part of a tensor was written its values need no longer be copies of one."""
+        """After a part of a tensor was written, its values may no longer be copies of one value."""
         for key in self._views[storage._cdata] - {written}:
             axes = self._known[key].axes
             kept = tuple(ax.unknown(key[2])[i] if ax.is_copy(axis) else axis for i, axis in enumerate(axes))
             self._known[key] = _Known(kept, self._known[key].origin)
+
+    def _note_addition(self, *terms: Tensor) -> None:
+        one, other = (_storage(term) for term in terms)
+        if one is None or other is None:
+            return
+        for product, feature_map in ((one, other), (other, one)):
+            made_of, shape, added = self._products.get(product._cdata, (None, (), []))
+            if made_of == feature_map._cdata and all(tuple(term.shape) == shape for term in terms):
+                added.append(True)
+
+    def _forget_products(self, storage: Any) -> None:
+        """After a product or its map has been changed in place their sum is no residual gate any more."""
+        changed = storage._cdata
+        self._products = {p: found for p, found in self._products.items() if changed not in (p, found[0])}
 
     def _set(self, storage: Any, state: int) -> None:
         held = self._state.get(storage._cdata)
@@ -210,11 +237,11 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         learned = any(self._is_parameter(tensor) or self.origin(tensor).learned for tensor in inputs)
         if name in _CONSTANTS:
             return Origin(name, learned)
-        if name == "where":  # of the values, whatever the condition was made of
+        if name == "where":  # the origin of the values counts, not that of the condition
             dependent = [tensor for tensor in dependent if tensor is not args[0]]
         before_each = {self.origin(tensor).operator for tensor in dependent}
         if len(dependent) > 1 and name in _PASSED | {"where"} and before_each <= REDUCTIONS:
-            return Origin("mean", learned)  # of several moments, as E[x²] − E[x]²
+            return Origin("mean", learned)  # computed from several moments, as E[x²] − E[x]²
         if len(dependent) != 1:
             return Origin(name, learned)
         before = self.origin(dependent[0]).operator
@@ -296,7 +323,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             role = "token" if mixed and mixed <= ax.SPATIAL else "channel"
             return (*of_right[:-2], ax.axis_of(role, shape[-2]), of_right[-1])
         mixed = {factor.role for factor in of_left[-1]}
-        # What mixes positions (an MLP-Mixer's transposed tokens) gives positions, everything else channels.
+        # A product over positions (an MLP-Mixer's transposed tokens) gives positions, any other gives channels.
         role = "token" if mixed and mixed <= ax.SPATIAL else "channel"
         return (*of_left[:-1], ax.axis_of(role, shape[-1]))
 
@@ -309,7 +336,7 @@ def _storage(tensor: Tensor) -> Any:
 
 
 def _key(tensor: Tensor) -> _Key:
-    """What says that two tensors show the same values: autograd hands out new objects for one view."""
+    """A key that is equal for two tensors with the same values: autograd makes new objects for one view."""
     storage = _storage(tensor)
     if storage is None:
         return ("id", id(tensor))

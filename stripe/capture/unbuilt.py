@@ -27,16 +27,16 @@ def discover_unbuilt(build: Callable[[], nn.Module], sample_shape: Sequence[int]
     seconds. The few models that look at values of their weights are built for real.
 
     Args:
-        build: Makes the model.
-        sample_shape: (N, C, H, W) of the input.
+        build: Function that builds the model.
+        sample_shape: Shape (N, C, H, W) of the input.
 
     Returns:
-        As [discover][stripe.capture.discover].
+        The sites, as from ``stripe.capture.discover``.
     """
     for attempt in (_on_meta, _with_fake_tensors, _wholly_fake):
         try:
             return attempt(build, sample_shape)
-        except Exception as error:  # whatever a constructor or a forward pass makes of tensors without values
+        except Exception as error:  # tensors without values may raise anything
             logger.debug("discovery without weights (%s) failed: %s", attempt.__name__, error)
     return discover(build(), torch.rand(*sample_shape))
 
@@ -63,7 +63,7 @@ def _with_fake_tensors(build: Callable[[], nn.Module], sample_shape: Sequence[in
 
 
 def _wholly_fake(build: Callable[[], nn.Module], sample_shape: Sequence[int]) -> list[Site]:
-    """For constructors that compute with their parameters, such as those that run a backbone to know its sizes."""
+    """Build with fake tensors: some constructors compute with parameters, for example to learn a backbone's sizes."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         with _Initialisation():  # type: ignore[no-untyped-call]
             model = build()
@@ -72,7 +72,7 @@ def _wholly_fake(build: Callable[[], nn.Module], sample_shape: Sequence[int]) ->
 
 @contextmanager
 def _parameters_on_meta() -> Iterator[None]:
-    """Within, a module's parameters are on the meta device, and initialising them costs nothing."""
+    """A context in which new parameters are put onto the meta device, where their initialisation costs nothing."""
     register, set_attribute = nn.Module.register_parameter, nn.Module.__setattr__
 
     def emptied(parameter: Any) -> Any:
@@ -97,7 +97,7 @@ def _parameters_on_meta() -> Iterator[None]:
 
 
 class _Initialisation(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers 0 where a constructor asks for the value of a tensor that has none."""
+    """A dispatch mode in which tensors without values give 0 when a constructor asks for a number."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -109,7 +109,7 @@ class _Initialisation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _give_shapes(model: nn.Module) -> None:
-    """Parameters as fake tensors of the CPU, tied ones tied; call it inside a ``FakeTensorMode``."""
+    """Make the parameters fake tensors of the CPU, and keep tied ones tied; call it inside a ``FakeTensorMode``."""
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():

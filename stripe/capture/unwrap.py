@@ -1,4 +1,4 @@
-"""The module underneath wrappers, or a clear refusal where hooks could not see what happens."""
+"""Removal of the wrappers around a module, and refusal of modules that hooks cannot see into."""
 
 import torch
 from torch import nn

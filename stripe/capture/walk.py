@@ -1,7 +1,7 @@
-"""Touches everything in an HDF5 file that a reader of captures may touch; a program of its own, see `probe`.
+"""A program that reads everything in an HDF5 file that a reader of captures may read; ``probe`` runs it.
 
-What HDF5 says of a damaged file is no matter here, only whether it comes back to say it. Imports nothing of ours, so
-that it starts fast.
+Errors of HDF5 are ignored here; it only matters whether HDF5 returns. The program imports nothing of ours, so that it
+starts fast.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ MEMORY = 16 * 2**30
 
 
 def walk(path: str) -> None:
-    """Read all of a file but its numbers."""
+    """Read everything in a file but its numbers."""
     with contextlib.suppress(Exception), h5py.File(path, "r", locking=False) as file:
         attempt(visit, "", file)
         attempt(file.visititems, visit)
 
 
 def visit(_name: str, item: Any) -> None:
-    """Read what is to know of one object."""
+    """Read the attributes, the type and the axes of one object."""
     attempt(h5py.h5o.get_info, item.id)
     for name in attempt(lambda: list(item.attrs)) or ():
         attempt(item.attrs.get, name)
@@ -39,14 +39,14 @@ def visit(_name: str, item: Any) -> None:
 
 
 def read_text(item: Any) -> None:
-    """Texts lie scattered in a file, and are found by addresses that may be damage."""
+    """Read a dataset of texts, which lie scattered in a file at addresses that may be damaged."""
     stored = math.prod(item.shape) * item.dtype.itemsize <= 2000 * item.id.get_storage_size()
     if h5py.check_string_dtype(item.dtype) is not None and stored:
         item[:]
 
 
 def attempt(function: Callable[..., Any], *args: Any) -> Any:
-    """Its result, or None where it raises."""
+    """Call a function and return its result, or None if it raises."""
     try:
         return function(*args)
     except Exception:

@@ -1,4 +1,4 @@
-"""Writing that overlaps computing."""
+"""A background thread for writing, so that it overlaps computation."""
 
 import queue
 import threading
@@ -13,9 +13,9 @@ WAITING = 8
 
 
 class BackgroundWriter:
-    """Calls functions one after the other in a thread; leaving the context waits for all of them.
+    """A thread that calls functions one after the other; leaving the context waits for all of them.
 
-    What a function raises is raised by the next ``submit``, or on leaving.
+    An exception of a function is raised again by the next ``submit``, or when the context is left.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class BackgroundWriter:
             self._raise()
 
     def submit(self, function: Callable[..., None], *args: Any) -> None:
-        """Have ``function(*args)`` called; waits where too many are under way."""
+        """Queue the call ``function(*args)``; wait while the queue is full."""
         self._raise()
         self._calls.put((function, args))
 

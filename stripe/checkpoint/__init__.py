@@ -1,4 +1,4 @@
-"""Checkpoints, ours (safetensors that describe their model) and other people's, and the networks that they are of."""
+"""Checkpoints of ours (safetensors that describe their model) and of others, and their networks."""
 
 from stripe.checkpoint.files import find, names_moment, same_weights, without_copies
 from stripe.checkpoint.format import save

@@ -1,4 +1,4 @@
-"""Entries of a checkpoint: which are weights, and which of these are wanted."""
+"""Entries of a checkpoint: detection of those that hold weights, and choice of one."""
 
 import logging
 import re
@@ -16,42 +16,44 @@ __all__ = ["USUAL", "choose", "entries", "is_average", "notice"]
 logger = logging.getLogger(__name__)
 
 
-# What training loops call the weights, in the order in which they are preferred where several are there.
+# Names that training loops give to the weights, in the order of preference.
 USUAL = ("state_dict", "model", "model_state_dict", "net", "module", "network", "weights", "params", "model_state")
 AVERAGE = re.compile(r"(?<![a-z])(ema|swa(?![a-z])|shadow)|averag", re.IGNORECASE)
-DEPTH = 4  # of entries within entries
-WHOLE = ""  # the path of weights that lie in the file as such
+DEPTH = 4  # levels of nested entries
+WHOLE = ""  # path of weights that are not in an entry
 
 
 def is_average(name: str) -> bool:
-    """Whether an entry or a prefix is of weights that were averaged over training (EMA, SWA)."""
+    """Whether the name of an entry or a prefix stands for weights averaged over training (EMA, SWA)."""
     return AVERAGE.search(name) is not None
 
 
 def entries(content: Any) -> dict[str, dict[str, Any]]:
-    """The state dicts in a checkpoint: path of the entry, with slashes → name → tensor, or stand-in for one.
+    """Find the state dicts in a checkpoint.
 
-    The path is empty where the checkpoint is one itself.
+    Returns:
+        A dictionary from the path of each entry, with slashes, to its state dict: names and tensors, or stand-ins for
+        tensors. The path is empty if the checkpoint itself is a state dict.
     """
     if not isinstance(content, Mapping):
         return {}
     found = {"/".join(path): _state(value) for path, value in _walk(content, (), set())}
-    # Losses, scores and averages of them are beside the weights, which are of modules, and named so.
+    # Losses, scores and their averages may lie beside the weights, which have the names of modules.
     modules = {path: state for path, state in found.items() if _is_known(path) or any("." in name for name in state)}
     return modules or found
 
 
 def choose(found: Mapping[str, dict[str, Any]], wanted: str | None, path: Path) -> dict[str, Any]:
-    """The one that is wanted.
+    """Choose one of the state dicts in a checkpoint.
 
     Args:
-        found: What `entries` gave.
-        wanted: The name of an entry or, in state dicts that hold several networks, of a part of the names in it;
-            ``ema``: whichever is averaged. None: the only one, or the usual one, never an average.
+        found: State dicts from ``entries``.
+        wanted: Name of an entry; or, in a state dict of several networks, of a part of the names in it; or ``ema`` for
+            averaged weights. None stands for the only entry, or the one with a usual name, but never for an average.
         path: Path of the file, for messages.
 
     Raises:
-        StripeError: There is none, or several and none of them is the usual one.
+        StripeError: There is no such entry, or there are several without a usual name.
     """
     if wanted is None:
         return found[_usual(found, path)]
@@ -98,12 +100,12 @@ def _list(found: Any) -> str:
 
 
 def _is_called(name: str, wanted: str) -> bool:
-    """Whether an entry has a name, or lies in one that has."""
+    """Whether an entry, or an entry around it, has the given name."""
     return f"/{wanted}/" in f"/{name}/"
 
 
 def _parts(state: Mapping[str, Any], wanted: str) -> dict[str, Any]:
-    """Tensors of a state dict in whose names a part is called so: the others are of other networks."""
+    """The tensors of a state dict whose names contain the given part; the others belong to other networks."""
     dotted = wanted.strip(".")
     found = {name: value for name, value in state.items() if f".{dotted}." in f".{name}"}
     if not found and wanted == "ema":
@@ -118,8 +120,8 @@ def _is_known(path: str) -> bool:
 def _walk(
     content: Mapping[Any, Any], path: tuple[str, ...], seen: set[int]
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Entries that look like weights, with their paths."""
-    if len(path) > DEPTH or id(content) in seen or "param_groups" in content:  # of an optimizer
+    """Yield the entries that look like weights, with their paths."""
+    if len(path) > DEPTH or id(content) in seen or "param_groups" in content:  # an optimiser's state
         return
     seen.add(id(content))
     if _holds_weights(content, known=not path or _is_known(path[-1])):
@@ -130,10 +132,10 @@ def _walk(
 
 
 def _holds_weights(content: Mapping[Any, Any], known: bool) -> bool:
-    """Whether there are weights among the values themselves.
+    """Whether there are weights among the values of a dictionary.
 
-    Losses and scores are tensors without a shape, states of random number generators bytes: neither is a weight, but
-    in an entry that is called as weights are.
+    Losses and scores are tensors without axes, and states of random number generators are bytes. Both count as weights
+    only in an entry that has a usual name of weights.
     """
     tensors = [value for key, value in content.items() if isinstance(key, str) and _is_tensor(value)]
     if known and len(tensors) == len(content):
@@ -145,7 +147,7 @@ def _holds_weights(content: Mapping[Any, Any], known: bool) -> bool:
 
 
 def _state(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """The tensors; arrays of numpy are none, but where there is nothing else."""
+    """The tensors of a dictionary; NumPy arrays count as tensors only if there is nothing else."""
     found = {key: value for key, value in content.items() if isinstance(key, str) and _is_tensor(value)}
     tensors = {key: value for key, value in found.items() if not (isinstance(value, Inert) and value.kind == ARRAY)}
     return tensors or found
@@ -159,7 +161,7 @@ _given: set[tuple[Path, str]] = set()
 
 
 def notice(path: Path, sentence: str) -> None:
-    """Say something once of all checkpoints in a folder: those of a run are alike."""
+    """Log a sentence once for all checkpoints in a folder, as those of a run are alike."""
     if (path.parent, sentence) not in _given:
         _given.add((path.parent, sentence))
         logger.warning("%s: %s", path, sentence)

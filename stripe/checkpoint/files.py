@@ -1,4 +1,4 @@
-"""Files of checkpoints that patterns stand for, in the order of their epochs, and which are copies."""
+"""Search for files of checkpoints by patterns, in the order of their epochs and without copies."""
 
 import filecmp
 import glob
@@ -19,29 +19,29 @@ logger = logging.getLogger(__name__)
 
 BEGINNING = 1 << 20  # bytes
 MOMENT = re.compile(r"(?<![a-z])(last|latest|best|final|current|newest)(?![a-z])", re.IGNORECASE)
-# Beside the main file of a folder: shards, and what training needs to go on.
+# Files beside the main file of a folder: shards, and the state of a training.
 COMPANION = re.compile(
     r".*-\d{5}-of-\d{5}\.|optimizer|scheduler|sampler|scaler|training_args|rng_state|random_states", re.IGNORECASE
 )
 
 
 def find(patterns: Sequence[str | Path]) -> list[Path]:
-    """The checkpoints that patterns stand for.
+    """Find the checkpoints that match patterns.
 
-    A folder as Hugging Face's libraries write it is one checkpoint, by its main file or index.
+    A folder that Hugging Face's libraries wrote is one checkpoint, represented by its main file or index.
 
     Args:
-        patterns: Each a file (of any name), a folder (all checkpoints in it, not in its subfolders), or a
-            glob (the checkpoints and folders among its matches; ``**`` goes through subfolders).
+        patterns: Each pattern is a file (of any name), a folder (all checkpoints in it, not in its subfolders), or a
+            glob (the checkpoints and folders among its matches; ``**`` includes subfolders).
 
     Returns:
-        Each file once, ordered by the epoch that it holds or its name says, files without an epoch last and in the
-        natural order of their names (2 before 10).
+        Each file once, ordered by the epoch in the file or its name. Files without an epoch come last, in the natural
+        order of their names (2 before 10).
 
     Raises:
         StripeError: A pattern matches nothing, or a file cannot be read.
     """
-    found: dict[Path, Path] = {}  # where it really lies → as it was asked for
+    found: dict[Path, Path] = {}  # real path → path as given
     for pattern in patterns:
         for path in _expand(Path(pattern)):
             found.setdefault(path.resolve(), path)
@@ -52,10 +52,10 @@ def find(patterns: Sequence[str | Path]) -> list[Path]:
 
 
 def without_copies(paths: Sequence[Path]) -> list[Path]:
-    """Checkpoints without the copies and hard links among them, of which it is said that they are left out.
+    """Leave out copies and hard links among checkpoints, with a warning.
 
     Args:
-        paths: What `find` gave. Files with the same content but different epochs are no copies.
+        paths: Checkpoints from ``find``. Files with the same content but different epochs are not copies.
 
     Raises:
         StripeError: A file cannot be read.
@@ -63,7 +63,7 @@ def without_copies(paths: Sequence[Path]) -> list[Path]:
     epochs = {path: epoch_of(path) for path in paths}
     kept: dict[tuple[int, str], list[Path]] = {}
     left = set()
-    # last.ckpt and model_best.pth are the copies, and not what they are copies of
+    # last.ckpt and model_best.pth are taken for the copies, not for the originals
     for path in sorted(epochs, key=lambda path: (names_moment(path), epochs[path] is None)):
         alike = kept.setdefault(_beginning(path), [])
         same_epoch = (other for other in alike if epochs[path] in (None, epochs[other]))
@@ -77,7 +77,7 @@ def without_copies(paths: Sequence[Path]) -> list[Path]:
 
 
 def names_moment(path: Path) -> bool:
-    """Whether a file is named for what it is of the training (``last.ckpt``, ``model_best.pth``), not for its epoch."""
+    """Whether a file is named for its moment of the training (``last.ckpt``, ``model_best.pth``), not for its epoch."""
     return MOMENT.search(path.name) is not None
 
 
@@ -85,19 +85,19 @@ def same_weights(path: Path, other: Path, weights: str | None = None) -> bool:
     """Whether two checkpoints hold the same tensors, whatever else is in them.
 
     Args:
-        path: One checkpoint.
-        other: The other one.
-        weights: As for `stripe.checkpoint.read`.
+        path: Path of one checkpoint.
+        other: Path of the other checkpoint.
+        weights: Name of the weights in them, as for ``stripe.checkpoint.read``.
 
     Raises:
-        StripeError: One cannot be read.
+        StripeError: One of them cannot be read.
     """
     left, right = (read(p, weights=weights).state_dict for p in (path, other))
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
 def _beginning(path: Path) -> tuple[int, str]:
-    """Size and digest of the first bytes: copies agree in them, and different weights hardly ever."""
+    """Size of a file and digest of its first bytes, which are equal for copies and hardly ever for other weights."""
     try:
         with path.open("rb") as file:
             return path.stat().st_size, hashlib.blake2b(file.read(BEGINNING)).hexdigest()
@@ -112,7 +112,7 @@ def _same(path: Path, other: Path) -> bool:
 def _expand(pattern: Path) -> list[Path]:
     try:
         return _matches(pattern.expanduser())
-    except (OSError, ValueError, RuntimeError) as error:  # may not be read, a null in the name, ~nobody
+    except (OSError, ValueError, RuntimeError) as error:  # no permission, a NUL in the name, ~nobody
         raise StripeError(f"{pattern} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -123,7 +123,7 @@ def _matches(pattern: Path) -> list[Path]:
             deeper = next((f"; there are some in {d}" for d in pattern.iterdir() if _checkpoints_in(d)), "")
             raise StripeError(f"no checkpoint ({', '.join(SUFFIXES)}) in the folder {pattern}{deeper}")
         return inside
-    if pattern.exists():  # before globbing, since a file's name may hold brackets
+    if pattern.exists():  # before globbing, as the name of a file may contain brackets
         return [pattern]
     matches: list[Path] = []
     for name in glob.glob(str(pattern), recursive=True):  # noqa: PTH207 (pathlib's starts from one folder)
@@ -135,7 +135,7 @@ def _matches(pattern: Path) -> list[Path]:
 
 
 def _checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints of a folder: where it has a main file, without the shards and what belongs to a training."""
+    """The checkpoints of a folder; beside a main file, shards and the state of a training do not count."""
     if not folder.is_dir():
         return []
     main = next((folder / name for name in MAIN if (folder / name).is_file()), None)

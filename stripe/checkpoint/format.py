@@ -1,4 +1,4 @@
-"""Our own format: safetensors whose header describes the network."""
+"""Our own format of checkpoints: safetensors with a description of the network in the header."""
 
 import json
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from stripe.provenance import provenance
 
 __all__ = ["META_KEY", "check_meta", "save"]
 
-META_KEY = "stripe"  # in the header of a safetensors file: our description of the model, as JSON
+META_KEY = "stripe"  # header entry with our description of the model as JSON
 
 
 @dataclass(frozen=True)
 class _Training:
-    """What a description says beside its `ModelSpec`, where readers rely on it."""
+    """Entries of a description beside its ``ModelSpec`` that readers rely on."""
 
     data: str
     classes: list[str]
@@ -32,14 +32,14 @@ class _Training:
 
 
 def check_meta(meta: Any, path: Path) -> None:
-    """Make sure that a description is what its readers take it for.
+    """Check that a description has the structure that its readers expect.
 
     Args:
-        meta: As it was read from JSON.
-        path: For the message.
+        meta: Description as read from JSON.
+        path: Path of the file, for the message.
 
     Raises:
-        StripeError: It is damaged.
+        StripeError: The description is damaged.
     """
     if not isinstance(meta, dict):
         raise StripeError(f"{path}: its description (header entry {META_KEY!r}) is damaged")
@@ -49,17 +49,17 @@ def check_meta(meta: Any, path: Path) -> None:
 
 
 def save(path: str | Path, model: nn.Module, meta: Mapping[str, Any]) -> None:
-    """Save a model's weights, and what is needed to build it again, as one safetensors file.
+    """Save a model's weights and a description from which it can be built again, as one safetensors file.
 
-    The file is there as a whole or not at all: it is written beside its place and renamed.
+    The file is written under a temporary name and renamed, so that it is complete or absent.
 
     Args:
-        path: ``….safetensors``; folders that are missing are made, a file of that name is replaced.
-        model: Its state dict is saved, under the names of the network inside of wrappers (DataParallel, torch.compile,
-            averages and the like).
-        meta: Put into the header under ``stripe`` as JSON, with ``provenance`` added. ``from_meta`` builds
-            the model from its ``model``, ``num_classes``, ``attention`` and ``args``; ``read`` takes
-            ``epoch`` from it.
+        path: Path of the file, ``….safetensors``. Missing folders are made, and an existing file is replaced.
+        model: Model whose state dict is saved, under the names of the network inside of wrappers (DataParallel,
+            torch.compile, averages and the like).
+        meta: Description that is put into the header under ``stripe`` as JSON, with ``provenance`` added.
+            ``from_meta`` builds the model from its ``model``, ``num_classes``, ``attention`` and ``args``; ``read``
+            takes ``epoch`` from it.
 
     Raises:
         StripeError: The file cannot be written.
@@ -77,7 +77,7 @@ def save(path: str | Path, model: nn.Module, meta: Mapping[str, Any]) -> None:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise StripeError(f"{path}: a checkpoint is written as .safetensors")
-    # Copied: tied weights share memory, channels-last ones are not contiguous; safetensors takes neither.
+    # Copied, as safetensors accepts neither tied weights, which share memory, nor channels-last ones.
     state = model.state_dict()
     tensors = {name: _copy(path, name, state[full]) for name, full in plain_names(model).items()}
     header = {"format": "pt", META_KEY: json.dumps({**meta, "provenance": provenance()})}

@@ -1,8 +1,8 @@
-"""Unpickling by an allow-list: plain values and tensors come back, everything else as an inert stand-in.
+"""Unpickling by an allow-list: plain values and tensors are restored, everything else becomes an inert stand-in.
 
-A pickle is a program that may call whatever it names. Here a name never becomes the object of that name: it becomes a
-`Recipe`, which is one of ours for the few names on the list, and for all others one that makes stand-ins. So there is
-nothing to call, to build, or to set an attribute of, but what this file defines.
+A pickle is a program that may call any function that it names. Here a name never becomes the object of that name, but a
+``Recipe``: one of ours for the few names on the list, and one that makes stand-ins for all others. So a pickle can
+call, build and change nothing but the objects that this file defines.
 """
 
 import pickle
@@ -30,15 +30,15 @@ __all__ = [
 ]
 
 ARRAY = "a numpy array"
-MOST_DIMENSIONS = 64  # of torch and numpy
+MOST_DIMENSIONS = 64  # limit of torch and NumPy
 
 
 class Inert(dict[Any, Any]):
-    """What stands for an object of a class that is not on the list: nothing but its name and, of a dict, its items.
+    """Stand-in for an object whose class is not on the list, with its name and, if it is a dict, its items.
 
     Attributes:
         name: Name of the class or function, with its module.
-        kind: What it is of, where it is a tensor that cannot be read; else empty.
+        kind: Kind of the tensor, if it stands for a tensor that cannot be read; else empty.
     """
 
     def __init__(self, name: str, kind: str = "") -> None:
@@ -49,11 +49,11 @@ class Inert(dict[Any, Any]):
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """What a name in a pickle stands for.
+    """Function of ours that a name in a pickle stands for.
 
     Attributes:
-        name: With its module.
-        make: Arguments → value.
+        name: Name in the pickle, with its module.
+        make: Function that makes a value from the arguments.
     """
 
     name: str
@@ -62,24 +62,24 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """The numbers that tensors are views of.
+    """Numbers that tensors are views of.
 
     Attributes:
-        values: All of them, (n,).
+        values: All numbers as a tensor (n,).
     """
 
     values: Tensor
 
 
 class ElementType:
-    """``numpy.dtype``, as far as numpy's scalars need it: its code, as ``i8``, and its byte order."""
+    """The part of ``numpy.dtype`` that NumPy's scalars need: a code such as ``i8``, and the byte order."""
 
     def __init__(self, code: Any) -> None:
         self.code = code if isinstance(code, str) else ""
         self.order = "="
 
     def scalar(self, content: Any) -> Any:
-        """The number of this type that some bytes are."""
+        """Read a number of this type from bytes."""
         if not re.fullmatch(r"[biuf]\d{1,2}", self.code) or not isinstance(content, bytes):
             return Inert("numpy.generic")
         numbers = np.frombuffer(content, np.dtype(self.order + self.code))
@@ -87,13 +87,13 @@ class ElementType:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor | Inert:
-    """A view of a storage; its place is checked, since the numbers may be damaged."""
+    """Make a tensor as a view of a storage; its position is checked, as it may be damaged."""
     if not isinstance(storage, Storage):
         return Inert("torch.Tensor", "a tensor without data")
     plain = all(isinstance(side, tuple) and all(type(n) is int and n >= 0 for n in side) for side in (size, stride))
     if not plain or type(offset) is not int or offset < 0 or len(size) > MOST_DIMENSIONS:
         raise pickle.UnpicklingError("the place of a tensor is damaged")
-    return storage.values.as_strided(size, stride, offset)  # raises where that is outside of the storage
+    return storage.values.as_strided(size, stride, offset)  # raises if the view is outside of the storage
 
 
 def _tensor_of_type(storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any) -> Any:
@@ -107,14 +107,14 @@ def _first(value: Any = None, *_: Any) -> Any:
 
 
 def _subclass(function: Any, _kind: Any, arguments: Any, *_: Any) -> Any:
-    """A tensor of a subclass, or with attributes: the tensor alone."""
+    """Make a tensor of a subclass, or with attributes, as a plain tensor."""
     if isinstance(function, Recipe) and isinstance(arguments, tuple) and function.name.startswith("torch._utils."):
         return function.make(*arguments)
     return Inert("torch.Tensor", "a tensor of a class of its own")
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes | Inert:
-    """Protocol 2 writes bytes as text."""
+    """Restore bytes, which protocol 2 writes as text."""
     return text.encode("latin1") if isinstance(text, str) and encoding == "latin1" else Inert("_codecs.encode")
 
 
@@ -123,7 +123,7 @@ def _scalar(kind: Any, content: Any = b"") -> Any:
 
 
 def _pairs(items: Any = (), *_: Any) -> "OrderedDict[Any, Any]":
-    """An ordered dict, which old pickles give its items as a list of pairs."""
+    """Make an ordered dict, whose items old pickles give as a list of pairs."""
     made: OrderedDict[Any, Any] = OrderedDict()
     for pair in items if isinstance(items, list) else ():
         if isinstance(pair, list | tuple) and len(pair) == 2:
@@ -141,7 +141,7 @@ def _number(*parts: Any) -> Any:
 
 
 def unreadable(name: str, kind: str) -> Callable[..., Inert]:
-    """Makes stand-ins of one kind, whatever they are made from."""
+    """Return a function that makes stand-ins of one kind from any arguments."""
     return lambda *_: Inert(name, kind)
 
 
@@ -201,9 +201,9 @@ STORAGES = {
 
 
 def put(target: dict[Any, Any], key: Any, value: Any) -> None:
-    """Set an item whose key may be anything.
+    """Set an item of a dictionary, if its key is a plain value.
 
-    Only plain keys are kept. A tuple of tuples of tuples, which share their parts, would take for ever to hash.
+    Other keys are dropped: the hash of nested tuples that share their parts would take for ever.
     """
     parts = key if isinstance(key, tuple) else (key,)
     if all(isinstance(part, str | bytes | int | float | None) for part in parts):

@@ -1,6 +1,6 @@
-"""Names of parameters, without what wrappers put before them.
+"""Names of parameters: removal of the prefixes of wrappers, and comparison of two sets of names.
 
-And which part of a checkpoint's names the names of a network are: ``model.conv.weight`` → ``conv.weight``.
+The names of a checkpoint are matched with those of a network: ``model.conv.weight`` → ``conv.weight``.
 """
 
 from collections import Counter
@@ -15,10 +15,10 @@ __all__ = ["COUNTER", "Match", "matches", "plain_names", "without_wrappers"]
 
 Value = TypeVar("Value")
 
-# Wrappers whose name nobody gives to a part of a network: torch.compile, FSDP, activation checkpointing, Fabric.
+# Names that only wrappers have: torch.compile, FSDP, activation checkpointing, Fabric.
 UNIQUE = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
 
-# Class of a wrapper (with the package that it is of) → what it calls the module that it wraps.
+# Name of the wrapped module, by the class of a wrapper and its package.
 WRAPPERS = {
     ("torch", "DataParallel"): "module",
     ("torch", "DistributedDataParallel"): "module",
@@ -38,11 +38,11 @@ WRAPPERS = {
 
 
 def without_wrappers(state: Mapping[str, Value]) -> dict[str, Value]:
-    """A state dict without the names of wrappers, as far as names alone can say that.
+    """Remove the names of wrappers from a state dict, as far as names alone reveal them.
 
-    ``module.`` (DataParallel) is only taken off where every key begins with it: ``attention_module.`` and a submodule
-    of that name are not meant. ``_orig_mod.`` (torch.compile) and its like may stand anywhere, since parts of a model
-    can be wrapped. What is left is found when the model is there to compare with.
+    ``module.`` (DataParallel) is removed only if every key begins with it, as a submodule may have this name, too.
+    ``_orig_mod.`` (torch.compile) and the like are removed anywhere, as parts of a model can be wrapped. Remaining
+    wrappers are found by comparison with the model.
 
     Example:
         >>> without_wrappers({"module._orig_mod.fc.weight": 0})
@@ -57,15 +57,15 @@ def without_wrappers(state: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def without_unique(key: str) -> str:
-    """A key without the names that only wrappers have."""
+    """Remove the names that only wrappers have from a key."""
     return ".".join(part for part in key.split(".") if part not in UNIQUE)
 
 
 def plain_names(model: nn.Module) -> dict[str, str]:
-    """Names of a model's tensors as the network under its wrappers calls them → names in the model's own state dict.
+    """Map the names of a model's tensors without wrappers to the names in its own state dict.
 
-    Wrappers are known by their class, wherever they stand, so that a submodule that is called ``module`` keeps its
-    name; what only a wrapper has (the counter of an average) is left out.
+    Wrappers are recognised by their class, at any depth, so that a submodule with the name ``module`` keeps its name.
+    Tensors that only a wrapper has (the counter of an average) are left out.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     names: dict[str, str] = {}
@@ -78,7 +78,7 @@ def plain_names(model: nn.Module) -> dict[str, str]:
                 plain.append(part)
             elif part in module._buffers:
                 break
-            elif part != wrapped:  # some take their name off themselves
+            elif part != wrapped:  # some wrappers remove their name themselves
                 plain.append(part)
                 path = f"{path}.{wrapped}".lstrip(".")
             path = f"{path}.{part}".lstrip(".")
@@ -101,14 +101,14 @@ Shapes = Mapping[str, torch.Size]
 
 @dataclass(frozen=True)
 class Match:
-    """One way to read a checkpoint's names.
+    """One correspondence between the names of a checkpoint and those of a network.
 
     Attributes:
-        prefix: Taken off the checkpoint's names, with its dot; "" where nothing is.
-        own: The network's names without wrappers → its real ones.
-        given: Names as the network would call them → the checkpoint's, for those that begin with the prefix.
-        outside: The checkpoint's other names.
-        fitting: How many of the network's tensors are there in their shape, counters aside.
+        prefix: Prefix that is removed from the checkpoint's names, with its dot; ``""`` if there is none.
+        own: Real names of the network, by the names without wrappers.
+        given: Names of the checkpoint that begin with the prefix, by the names that the network would use.
+        outside: Other names of the checkpoint.
+        fitting: Number of the network's tensors whose shape is the same in the checkpoint, without counters.
     """
 
     prefix: str
@@ -119,18 +119,18 @@ class Match:
 
 
 def matches(given: Shapes, own: Shapes) -> list[Match]:
-    """The ways in which a checkpoint's names can be a network's: those under which most tensors fit.
+    """Find the correspondences between a checkpoint and a network under which most tensors fit.
 
-    Both sides are compared without the names that only wrappers have; then, where that does not fit as a whole, without
-    any part that is called ``module``, since DataParallel can wrap a part of a network. A prefix may be missing in the
-    checkpoint, too, where all of the network's names begin with it.
+    Both sides are compared without the names that only wrappers have. If they do not fit completely, they are compared
+    without any part with the name ``module``, as DataParallel can wrap a part of a network. The checkpoint may also
+    lack a prefix that all of the network's names have.
 
     Args:
-        given: Shapes in the checkpoint.
-        own: Shapes in the network.
+        given: Shapes of the checkpoint's tensors.
+        own: Shapes of the network's tensors.
 
     Returns:
-        At least one, and equally good ones; the one without a prefix first, where it is among them.
+        The best correspondence and all equally good ones; one without a prefix comes first.
     """
     wanted = sum(not name.endswith(COUNTER) for name in own)
     found: list[Match] = []
@@ -139,24 +139,24 @@ def matches(given: Shapes, own: Shapes) -> list[Match]:
         if any(match.fitting == wanted for match in found):
             break
     most = max(match.fitting for match in found)
-    best: dict[frozenset[tuple[str, str]], Match] = {}  # a.module. taken off and module. put on is a. taken off
+    best: dict[frozenset[tuple[str, str]], Match] = {}  # removing a.module., adding module. = removing a.
     for match in sorted(found, key=lambda match: len(match.prefix)):
         if match.fitting == most:
             best.setdefault(frozenset((name, match.given.get(name, "")) for name in match.own), match)
-    # A few shapes agree by chance; only where half of one side fits, a prefix explains the names.
+    # A few shapes agree by chance: a prefix is accepted only if half of one side fits.
     sound = [match for match in best.values() if not match.prefix or 2 * most >= min(wanted, len(match.given))]
     return sorted(sound or found[:1], key=lambda match: match.prefix)
 
 
 def _shortened(names: Shapes, dropped: set[str]) -> dict[str, str]:
-    """Shorter name → name; unchanged where two would be one."""
+    """Map shortened names to the full ones; names stay unchanged if two would become one."""
     short = {".".join(part for part in name.split(".") if part not in dropped): name for name in names}
     return short if len(short) == len(names) else {name: name for name in names}
 
 
 def _best(given: Shapes, own: Shapes, theirs: dict[str, str], ours: dict[str, str]) -> list[Match]:
-    """As `matches`, of names that were shortened in one way; first what is there without a prefix."""
-    fitting = Counter({("", ""): 0})  # what is taken off, what is put before the rest
+    """The best matches of names that were shortened in one way; one without a prefix comes first."""
+    fitting = Counter({("", ""): 0})  # prefix to remove, prefix to add
     for added in {"", _common(list(ours))}:
         shapes = {name.removeprefix(added): own[full] for name, full in ours.items() if not name.endswith(COUNTER)}
         for name, full in theirs.items():
@@ -180,7 +180,7 @@ def _best(given: Shapes, own: Shapes, theirs: dict[str, str], ours: dict[str, st
 
 
 def _common(names: list[str]) -> str:
-    """The prefix of whole parts that all names have, with its dot, and that leaves something of each."""
+    """The common prefix of all names, made of whole parts and with its dot, that leaves a part of each name."""
     shared = []
     for column in zip(*(name.split(".")[:-1] for name in names), strict=False):
         if len(set(column)) > 1:

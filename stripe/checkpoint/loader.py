@@ -1,4 +1,4 @@
-"""The loader of a checkpoint's weights into a model, which says why where they do not fit."""
+"""Loading of a checkpoint's weights into a model, with an explanation if they do not fit."""
 
 import logging
 
@@ -14,27 +14,27 @@ __all__ = ["load_into"]
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 3  # names of each sort in a message
+SHOWN = 3  # number of names of each sort in a message
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint, *, partial: bool = False) -> list[str]:
-    """Copy a checkpoint's tensors into a model, whatever either of them is wrapped in.
+    """Copy a checkpoint's tensors into a model, whatever wrappers either of them has.
 
-    Where the checkpoint's names are the model's with something before them (Lightning's ``model.``, DataParallel's
-    ``module.``, a ``backbone.``), that is taken off; or put on, where all of the model's names begin with it. It is
-    said what was taken off, and which of the checkpoint's other tensors were left.
+    If the checkpoint's names are the model's with a prefix (Lightning's ``model.``, DataParallel's ``module.``, a
+    ``backbone.``), the prefix is removed; if all of the model's names have a prefix that the checkpoint lacks, it is
+    added. A log message tells the removed prefix and the tensors of the checkpoint that were not used.
 
     Args:
-        model: The network. It is changed in place, or left as it was where an error is raised.
-        checkpoint: What ``read`` gave.
-        partial: Load what fits, and skip the rest.
+        model: The network. It is changed in place; if an error is raised, it is not changed.
+        checkpoint: Checkpoint from ``read``.
+        partial: Whether tensors that do not fit are skipped.
 
     Returns:
-        What was skipped, one ``name (reason)`` each; empty unless ``partial``.
+        The skipped tensors, each as ``name (reason)``; empty unless ``partial`` is True.
 
     Raises:
-        StripeError: Names, shapes or types do not fit; several networks in the checkpoint do; or, with ``partial``, not
-            one parameter does.
+        StripeError: Names, shapes or types do not fit; several networks in the checkpoint fit; or, with ``partial``, no
+            parameter fits.
     """
     full_state = model.state_dict()
     actual = {name: full for name, full in plain_names(model).items() if isinstance(full_state[full], Tensor)}
@@ -98,7 +98,7 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, *, partial: bool = False
 
 
 def _match(checkpoint: Checkpoint, found: list[Match], partial: bool) -> Match:
-    """The one way to read the names, where there is one."""
+    """The match to use; raises if several networks in the checkpoint fit equally well."""
     plain = [match for match in found if not is_average(match.prefix)] or found
     if len(plain) == 1 or (not partial and not _is_whole(plain[0])) or (partial and not plain[0].prefix):
         averages = [match.prefix for match in found if is_average(match.prefix) and match is not plain[0]]
@@ -119,7 +119,7 @@ def _is_whole(match: Match) -> bool:
 
 
 def _fits(given: Tensor, wanted: Tensor) -> bool:
-    """Whether a tensor can be copied without its numbers becoming others: codes of quantisation are no weights."""
+    """Whether a tensor can be copied without a change of its numbers; quantised codes are not weights."""
     if given.shape != wanted.shape:
         return False
     if given.is_complex() or wanted.is_complex():
@@ -128,7 +128,7 @@ def _fits(given: Tensor, wanted: Tensor) -> bool:
 
 
 def _place(tensor: Tensor) -> tuple[object, ...]:
-    """What tied tensors share; not two of the meta device, of which nothing is known."""
+    """A key that is equal for tied tensors, but different for tensors on the meta device, which have no address."""
     if tensor.device.type == "meta" or not tensor.numel():
         return (id(tensor),)
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype

@@ -1,7 +1,8 @@
-"""Checkpoints of the official ASR code, as they are.
+"""Translation of checkpoints of the official ASR code.
 
-Its networks have our names, but where ASR is, bn3 is a module of its own: ``bn3.bn`` the normalisation, ``bn3.vector``
-ψ, ``bn3.attention_module`` κ, and ``bn3.fused_bn`` a copy of the normalisation with the value folded in.
+Its networks have our names, but with ASR bn3 is a module with several parts: ``bn3.bn`` is the normalisation,
+``bn3.vector`` is ψ, ``bn3.attention_module`` is κ, and ``bn3.fused_bn`` is a copy of the normalisation with the value
+fused in.
 """
 
 import re
@@ -17,20 +18,20 @@ from stripe.checkpoint.reader import Checkpoint
 __all__ = ["translate"]
 
 NORMALIZATION = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2023, 0.1994, 0.2010]}
-"""What the official code feeds its networks, whichever data set they are of: CIFAR-10's."""
+"""Mean and standard deviation of the images in the official code: those of CIFAR-10 for every data set."""
 
 NORM = re.compile(r"(layer\d\.\d+\.bn3)\.(vector|bn|fused_bn|attention_module)\b\.?(.*)")
 
 
 def translate(checkpoint: Checkpoint) -> Checkpoint:
-    """A checkpoint of the official code in our terms, with what its keys say about the model; any other unchanged.
+    """Translate a checkpoint of the official code into our names; any other checkpoint is returned unchanged.
 
     Args:
-        checkpoint: What ``read`` gave.
+        checkpoint: Checkpoint from ``read``.
 
     Returns:
-        With our keys, and ``meta`` as `restore` wants it: ``model`` (the depth is counted), ``num_classes``,
-        ``attention`` of the blocks, ``mean`` and ``std`` of the images and, where there is ASR, ``asr``.
+        A checkpoint with our keys, and with a ``meta`` for ``restore``: ``model`` (whose depth is counted),
+        ``num_classes``, ``attention`` of the blocks, ``mean`` and ``std`` of the images and, if there is ASR, ``asr``.
     """
     state = checkpoint.state_dict
     depth = _depth(state)
@@ -42,7 +43,7 @@ def translate(checkpoint: Checkpoint) -> Checkpoint:
         "attention": _kind(state, "layer1.0.attention_module."),
         **NORMALIZATION,
     }
-    fused_only = not any(".bn3.bn." in key for key in state)  # what is left after its switch_to_deploy(delete=True)
+    fused_only = not any(".bn3.bn." in key for key in state)  # the state after its switch_to_deploy(delete=True)
     if not fused_only:
         meta["asr"] = {"attention": _kind(state, "layer1.0.bn3.attention_module.")}
     translated = {}
@@ -55,7 +56,7 @@ def translate(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _name(layer: str, part: str, rest: str, fused_only: bool) -> str | None:
-    """Our name of a tensor of the official bn3; None where we have no such tensor."""
+    """Our name of a tensor of the official bn3; None if we have no such tensor."""
     if fused_only:
         return f"{layer}.{rest}" if part == "fused_bn" else None
     if part == "bn":
@@ -65,7 +66,7 @@ def _name(layer: str, part: str, rest: str, fused_only: bool) -> str | None:
 
 
 def _depth(state: Mapping[str, Tensor]) -> int | None:
-    """9n+2 of a bottleneck ResNet of our shape, None for anything else."""
+    """The depth 9n+2 of a bottleneck ResNet of our structure; None for any other network."""
     blocks = {match[0] for key in state if (match := re.match(r"layer\d\.\d+(?=\.conv3\.weight$)", key))}
     count = len(blocks) // 3
     expected = {f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(count)}
@@ -75,7 +76,7 @@ def _depth(state: Mapping[str, Tensor]) -> int | None:
 
 
 def _kind(state: Mapping[str, Tensor], prefix: str) -> str:
-    """The name of the attention module whose tensors begin with ``prefix``, ``"none"`` where there are none."""
+    """The name of the attention module whose tensors begin with ``prefix``; ``"none"`` if there are none."""
     shapes = {key.removeprefix(prefix): tensor.shape for key, tensor in state.items() if key.startswith(prefix)}
     channels = len(state["layer1.0.conv3.weight"])
     for name in ATTENTION if shapes else ():

@@ -1,4 +1,4 @@
-"""Reading torch's own files (.pth, .pt, .bin, .ckpt …), which are pickles, without running what they hold."""
+"""Reading of torch's own files (.pth, .pt, .bin, .ckpt …), which are pickles, without running their content."""
 
 import io
 import mmap
@@ -19,18 +19,18 @@ from stripe.errors import StripeError
 
 __all__ = ["Pickled", "read_pickled", "refusal", "regular"]
 
-HDF5 = b"\x89HDF\r\n\x1a\n"  # how these files begin
-MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001  # of torch's files before 1.6
-LOCAL_HEADER = 30  # bytes before the name, of an entry of a zip archive
+HDF5 = b"\x89HDF\r\n\x1a\n"  # first bytes of these files
+MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001  # at the start of files before torch 1.6
+LOCAL_HEADER = 30  # bytes before the name of an entry in a zip archive
 
 
 @dataclass(frozen=True)
 class Pickled:
-    """What ``torch.save`` wrote.
+    """Content of a file that ``torch.save`` wrote.
 
     Attributes:
         content: Tensors on the CPU, plain values, and stand-ins for everything else.
-        refused: Names of classes and functions in it for which there are stand-ins.
+        refused: Names of the classes and functions that stand-ins replace.
     """
 
     content: Any
@@ -38,16 +38,16 @@ class Pickled:
 
 
 def read_pickled(path: Path, *, tensors: bool = True) -> Pickled:
-    """What ``torch.save`` wrote; nothing of it runs, see `stripe.checkpoint.inert`.
+    """Read a file that ``torch.save`` wrote; nothing in it runs, see ``stripe.checkpoint.inert``.
 
-    Tensors are mapped from the file, not read, where its format permits (everything since torch 1.6).
+    Tensors are mapped from the file and not read, if its format permits it (since torch 1.6).
 
     Args:
-        path: The file.
-        tensors: Whether their values are wanted; without, those of old files may be anything.
+        path: Path of the file.
+        tensors: Whether the values of tensors are needed; if not, those of old files are undefined.
 
     Raises:
-        StripeError: The file is no checkpoint, is damaged, or names functions that no checkpoint has.
+        StripeError: The file is not a checkpoint, is damaged, or names functions that no checkpoint has.
     """
     try:
         regular(path)
@@ -58,26 +58,26 @@ def read_pickled(path: Path, *, tensors: bool = True) -> Pickled:
         raise
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise StripeError(f"{path} cannot be read: {error.strerror}") from error
-    except Exception as error:  # a file can be broken in any way
+    except Exception as error:  # a damaged file may raise anything
         raise StripeError(_explain(path, str(error))) from error
 
 
 def regular(path: Path) -> None:
-    """Make sure that a path is of a file: a pipe would be waited for.
+    """Check that a path is a regular file; reading a pipe would wait.
 
     Raises:
-        StripeError: It is something else than a file.
+        StripeError: The path is not a regular file.
     """
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError) as error:  # also a name with a null in it
+    except (OSError, ValueError) as error:  # also for a name with a NUL
         raise StripeError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not stat.S_ISREG(mode):
         raise StripeError(f"{path} cannot be read: it is no file, but a folder, a pipe or a device")
 
 
 def refusal(path: Path, name: str) -> str:
-    """The message about a file that holds a Python object where tensors are wanted."""
+    """The message about a file that holds a Python object instead of tensors."""
     return (
         f"{path} holds a Python object ({name}) and not only tensors; loading it could run code, so it "
         "is not loaded. Where you trust it, save its state dict: torch.save(model.state_dict(), 'new.pth')"
@@ -85,7 +85,7 @@ def refusal(path: Path, name: str) -> str:
 
 
 def _read_zip(path: Path) -> Pickled:
-    """A zip archive: one pickle, and a file a storage, uncompressed."""
+    """Read a zip archive, which holds one pickle and one uncompressed file per storage."""
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
         if "constants.pkl" in entries:
@@ -126,7 +126,7 @@ def _read_zip(path: Path) -> Pickled:
 
 
 def _read_old(path: Path, tensors: bool) -> Pickled:
-    """The format before torch 1.6: five pickles, then the storages one after the other."""
+    """Read the format before torch 1.6: five pickles, then the storages one after the other."""
     left = path.stat().st_size
     storages: dict[str | int, Storage] = {}
 
@@ -147,7 +147,7 @@ def _read_old(path: Path, tensors: bool) -> Pickled:
     with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as file:
         if [Unpickler(file).load() for _ in range(2)] != [MAGIC_NUMBER, PROTOCOL_VERSION]:
             raise ValueError("another format")
-        Unpickler(file).load()  # sizes of C's types
+        Unpickler(file).load()  # sizes of the types of C
         unpickler = Unpickler(file, storage)
         content = unpickler.load()
         for key in Unpickler(file).load():
@@ -165,7 +165,7 @@ def _read_old(path: Path, tensors: bool) -> Pickled:
 def _mapped(path: Path, size: int) -> torch.UntypedStorage:
     try:
         mapped = torch.UntypedStorage.from_file(str(path), False, size)
-    except (RuntimeError, UnicodeError):  # a file system that maps nothing, a name that is not UTF-8
+    except (RuntimeError, UnicodeError):  # a file system without mapping, or a name that is not UTF-8
         return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8).untyped_storage()
     assert isinstance(mapped, torch.UntypedStorage)
     return mapped

@@ -1,4 +1,4 @@
-"""The reader of checkpoints of any format, in one file, or in shards that an index in JSON names."""
+"""Reading of checkpoints of any format, in one file or in shards that a JSON index names."""
 
 import json
 import re
@@ -28,13 +28,13 @@ MOST_EPOCHS = 1 << 31
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights of a model at one moment of its training.
+    """Weights of a model at one moment of its training.
 
     Attributes:
-        path: The file.
-        state_dict: Name → tensor on the CPU, without what names alone show to be a wrapper's.
-        epoch: The epoch that the file holds or its name says; None where neither does.
-        meta: What ``save`` was told about the model; empty for checkpoints that are not ours.
+        path: Path of the file.
+        state_dict: Tensors on the CPU by name, without the names that only wrappers have.
+        epoch: Epoch in the file or its name; None if it is in neither.
+        meta: Description of the model that was given to ``save``; empty for checkpoints that are not ours.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Checkpoint:
 
     @property
     def spec(self) -> ModelSpec:
-        """The network, as far as ``meta`` describes it.
+        """Description of the network, as far as ``meta`` has it.
 
         Raises:
             StripeError: The description is damaged.
@@ -56,17 +56,17 @@ def read(path: str | Path, *, weights: str | None = None) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
-        path: ``.safetensors``; or a file by ``torch.save``, ``.pth``, ``.pt``, ``.pth.tar``, ``.bin`` or ``.ckpt``, of
-            a state dict or of dicts that hold some, whatever else they hold: nothing in them can run, see
-            `stripe.checkpoint.inert`. Or an index of shards, ``….index.json``; or a folder as Hugging Face's
-            libraries write it, with ``model.safetensors``, ``pytorch_model.bin`` or an index of their shards.
-        weights: Which of several: the name of an entry (``state_dict_ema``), ``ema`` for whichever is averaged, or a
-            part of the parameters' names (``teacher`` of ``teacher.conv.weight``). None: the only one, or the one that
-            is named as usual, and never an average where there are others; it is said which.
+        path: Path of a ``.safetensors`` file; or of a file that ``torch.save`` wrote (``.pth``, ``.pt``, ``.pth.tar``,
+            ``.bin`` or ``.ckpt``), with a state dict, or dicts that contain some and anything else, of which nothing
+            runs (see ``stripe.checkpoint.inert``); or of an index of shards, ``….index.json``; or of a folder from
+            Hugging Face's libraries, with ``model.safetensors``, ``pytorch_model.bin`` or an index of their shards.
+        weights: Choice among several sets of weights: the name of an entry (``state_dict_ema``), ``ema`` for averaged
+            weights, or a part of the parameters' names (``teacher`` of ``teacher.conv.weight``). By default the only
+            set, or the one with a usual name, but not an average if there are others; a log message tells which.
 
     Raises:
-        StripeError: There is no such file, it is damaged, it holds no state dict, or several networks of which none is
-            the usual one.
+        StripeError: The file does not exist, is damaged, or holds no state dict, or several networks without a usual
+            name.
     """
     path = main_file(Path(path))
     meta: dict[str, Any] = {}
@@ -91,13 +91,13 @@ def _checkpoint(path: Path, tensors: dict[str, Any], epoch: int | None, meta: di
         kind = value.kind if isinstance(value, Inert) else "a tensor without data" if value.is_meta else ""
         if kind:
             raise StripeError(f"{path}: {name} is {kind}; save a state dict of plain tensors, such as of model.float()")
-    # Ours were saved without wrappers; a module. in them is the network's own.
+    # Ours are saved without wrappers, so that ``module.`` in them is a name of the network.
     state = tensors if meta else without_wrappers(tensors)
     return Checkpoint(path, state, _epoch_in_name(path) if epoch is None else epoch, meta)
 
 
 def epoch_of(path: Path) -> int | None:
-    """The epoch that a checkpoint holds or its name says, without reading its tensors.
+    """Return the epoch in a checkpoint or its name, without reading its tensors.
 
     Raises:
         StripeError: The file cannot be read.
@@ -114,7 +114,7 @@ def epoch_of(path: Path) -> int | None:
 
 
 def epoch_in(content: Any) -> int | None:
-    """The entry ``epoch`` of a checkpoint, where it has one."""
+    """Return the entry ``epoch`` of a checkpoint, None if it has none."""
     epoch = content.get("epoch") if isinstance(content, Mapping) else None
     if isinstance(epoch, Tensor) and epoch.dim() == 0 and not epoch.is_meta:
         epoch = epoch.item()
@@ -126,7 +126,7 @@ def _entries(pickled: Pickled, path: Path) -> dict[str, dict[str, Any]]:
     """The state dicts of a pickled checkpoint.
 
     Raises:
-        StripeError: There is none.
+        StripeError: The checkpoint has none.
     """
     content = pickled.content
     found = entries(content)
@@ -181,7 +181,7 @@ def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Any],
 
 
 def _is_utf8(path: Path) -> bool:
-    """Whether safetensors can open it by its name."""
+    """Whether the path is valid UTF-8, so that safetensors can open it."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -190,17 +190,17 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _epoch_in_name(path: Path) -> int | None:
-    """12 for ``epoch_12.pth``, ``checkpoint-12.pth.tar``, ``epoch=12-step=900.ckpt`` and ``0012.pt``.
+    """The epoch in a name: 12 for ``epoch_12.pth``, ``checkpoint-12.pth.tar``, ``epoch=12-step=900.ckpt``, ``0012.pt``.
 
-    A number alone is not enough: ``resnet50.pth`` says nothing about an epoch.
+    A number after a word is not enough: ``resnet50.pth`` has no epoch.
     """
-    if path.name in MAIN:  # Hugging Face's say it in the folder's name
+    if path.name in MAIN:  # Hugging Face's have it in the name of the folder
         path = path.parent
     stem = next(
         (path.name.removesuffix(s) for s in (".pth.tar", path.suffix) if s and path.name.endswith(s)),
         path.name,
     )
-    # `epoch` first: in model_18_epoch_005.pth the 18 is a depth
+    # ``epoch`` first: in model_18_epoch_005.pth the 18 is a depth
     words = (r"(?:epochs?|ep)", r"(?:checkpoint|ckpt|model|weights|snapshot)")
     searched = (re.search(rf"(?<![a-z]){word}[-_.= ]?(\d{{1,6}})(?!\d|-of-)", stem, re.IGNORECASE) for word in words)
     found = next(filter(None, searched), None) or re.fullmatch(r"(\d{1,6})", stem)
@@ -210,7 +210,7 @@ def _epoch_in_name(path: Path) -> int | None:
 INDEX = ".index.json"
 MOST_BYTES = 1 << 28  # of an index; those of the largest networks have some megabytes
 
-# The file that stands for a folder as Hugging Face's libraries and timm write it, in the order of preference.
+# Main files of folders that Hugging Face's libraries and timm write, in the order of preference.
 MAIN = (
     *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "diffusion_pytorch_model.safetensors"),
@@ -218,10 +218,10 @@ MAIN = (
 
 
 def main_file(path: Path) -> Path:
-    """The file itself, or the one that a folder is a checkpoint by.
+    """Return the path itself if it is a file, or the main file of a folder that is a checkpoint.
 
     Raises:
-        StripeError: It is a folder of another kind.
+        StripeError: The path is a folder of another kind.
     """
     try:
         if not path.is_dir():
@@ -241,10 +241,10 @@ def main_file(path: Path) -> Path:
 
 
 def shards_of(index: Path) -> list[Path]:
-    """The files that an index names, each once, in the order of their names.
+    """Return the files that an index names, each once, in the order of their names.
 
     Raises:
-        StripeError: It is no index, a file is missing, or one lies outside of its folder.
+        StripeError: The file is not an index, a shard is missing, or one lies outside of its folder.
     """
     try:
         if index.stat().st_size > MOST_BYTES or not index.is_file():
@@ -257,7 +257,7 @@ def shards_of(index: Path) -> list[Path]:
         raise StripeError(f"{index} is no index of shards: it has no weight_map from parameters to files")
     names = sorted(set(places.values()))
     for name in names:
-        # A plain name, so that an index that came from elsewhere reads no other file.
+        # Only a plain name, so that an index from elsewhere cannot make us read another file.
         if name in ("", ".", "..") or Path(name).name != name or "\\" in name or "\0" in name:
             raise StripeError(f"{index} names {name!r}, which is no file beside it")
         if not (index.parent / name).is_file():

@@ -1,4 +1,4 @@
-"""From a checkpoint to a network with ASR."""
+"""Restoration of networks, with ASR, noise and folded attention, from checkpoints."""
 
 import re
 from dataclasses import asdict
@@ -21,15 +21,16 @@ ASR_KEY = re.compile(r"(^|\.)parametrizations\.(weight|bias)\.\d+\.asr\.psi$")
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module | None = None) -> nn.Module:
-    """The network that a checkpoint is of, with its weights and, where it was trained so, with ASR.
+    """Restore the network of a checkpoint with its weights and, if it was trained so, with ASR.
 
     Args:
-        checkpoint: What ``read`` gave: ours, whose ``meta["asr"]`` holds the arguments that `reparameterize` was called
-            with, and ``meta["noise"]`` those of `stripe.asr.noise.add_noise`; or one of the official code.
-        model: The plain network (with κ, where it has both); None: what the checkpoint says.
+        checkpoint: Checkpoint from ``read``: one of ours, with the arguments of ``reparameterize`` in ``meta["asr"]``
+            and those of ``stripe.asr.noise.add_noise`` in ``meta["noise"]``; or one of the official code.
+        model: The network without ASR (but with attention, if it has both); by default the one that the checkpoint
+            describes.
 
     Raises:
-        StripeError: The checkpoint does not say its model, or does not fit it.
+        StripeError: The checkpoint does not describe its model, or does not fit it.
 
     Example:
         >>> from stripe import checkpoint
@@ -44,23 +45,23 @@ def restore(checkpoint: Checkpoint, model: nn.Module | None = None) -> nn.Module
 
 
 def prepare(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Give a network the structure that a checkpoint is of: ASR, noise, folded attention. No weights are loaded.
+    """Give a network the structure of a checkpoint: ASR, noise, folded attention. No weights are loaded.
 
     Args:
-        model: The plain network, changed in place; left as it is where the checkpoint has none of them.
-        checkpoint: As `translate` gives it.
+        model: The plain network. It is changed in place, unless the checkpoint has none of these.
+        checkpoint: Checkpoint from ``translate``.
 
     Raises:
         StripeError: The checkpoint's description of them is missing, damaged, or does not fit the network.
     """
     spec = checkpoint.spec
     if spec.asr is not None:
-        reparameterize(model, **{**asdict(spec.asr), "start": None})  # its weights are loaded
+        reparameterize(model, **{**asdict(spec.asr), "start": None})  # its weights are loaded afterwards
     if spec.noise is not None:
         add_noise(model, **asdict(spec.noise))
     if "folded" in checkpoint.meta:
         restructure(model, spec.folded, str(checkpoint.path))
-    # Parametrizations of other kinds (weight_norm, spectral_norm) are the network's own affair.
+    # Parametrizations of other kinds (weight_norm, spectral_norm) belong to the network itself.
     if spec.asr is None and any(ASR_KEY.search(key) for key in checkpoint.state_dict) and not _has_asr(model):
         raise StripeError(
             f"{checkpoint.path} holds parametrized weights but does not say how ASR was put in; do that with "

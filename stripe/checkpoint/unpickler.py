@@ -1,4 +1,4 @@
-"""The unpickler, which knows names by an allow-list, see `stripe.checkpoint.inert`."""
+"""The unpickler, which resolves names by an allow-list; see ``stripe.checkpoint.inert``."""
 
 import pickle
 import struct
@@ -12,22 +12,23 @@ from stripe.checkpoint.inert import DTYPES, KNOWN, STORAGES, ElementType, Inert,
 
 __all__ = ["Unpickler"]
 
-# Modules and functions of which nothing but an attack has something in a checkpoint.
+# Modules and functions that occur in a checkpoint only if it is an attack.
 REFUSED = {"os", "posix", "nt", "subprocess", "runpy"}
 REFUSED_BUILTINS = {f"builtins.{name}" for name in ("eval", "exec", "compile", "__import__", "open")}
 
 
 class Unpickler(pickle._Unpickler):
-    """Reads one pickle, and runs nothing of it.
+    """An unpickler that reads one pickle and runs nothing in it.
 
-    It is Python's own, in Python and not in C: there a damaged number allocates gigabytes.
+    It is derived from Python's own unpickler in Python: in the one in C a damaged number allocates gigabytes.
 
     Args:
-        file: Where it begins; its ``read`` must not allocate more than there is.
-        storage: Storage type, key, number of elements and, in old files, the place of a view → storage.
+        file: File at the start of the pickle; its ``read`` must not allocate more than the file holds.
+        storage: Function that makes a storage from its type, its key, the number of elements and, in old files, the
+            position of a view.
 
     Attributes:
-        refused: The names in it that stand for no value of ours, in their order.
+        refused: Names in the pickle that are not on the list, in their order.
     """
 
     stack: list[Any]
@@ -41,7 +42,7 @@ class Unpickler(pickle._Unpickler):
         self.refused: list[str] = []
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a name stands for; never the object of that name."""
+        """Return our recipe for a name, never the object of that name."""
         module = {"__builtin__": "builtins", "torch.tensor": "torch._tensor"}.get(module, module)
         full = f"{module}.{name}"
         if module.split(".")[0] in REFUSED or full in REFUSED_BUILTINS:
@@ -55,7 +56,7 @@ class Unpickler(pickle._Unpickler):
         return Recipe(full, KNOWN.get(full, unreadable(full, "")))
 
     def persistent_load(self, pid: Any) -> Any:
-        """A storage; in old files also a class with its source, of which the class is taken."""
+        """Return a storage; or, in old files, the class of a class with its source."""
         sort = pid[0] if isinstance(pid, tuple) and pid else None
         if sort in ("module", b"module") and len(pid) > 1:
             return pid[1]
@@ -125,7 +126,7 @@ class Unpickler(pickle._Unpickler):
         self.stack.append(self.read(length))  # not allocated beforehand
 
     def get_extension(self, code: int) -> None:
-        """Names that a program has given numbers to; there are none."""
+        """Refuse names that a program has given numbers to, as no checkpoint has them."""
         raise pickle.UnpicklingError(f"the extension {code}")
 
     @staticmethod

@@ -21,7 +21,7 @@ __all__ = ["command"]
     type=click.FloatRange(min=0),
     default=0.01,
     show_default=True,
-    help="Largest difference between epochs that counts as settled.",
+    help="Largest distance from the value at the last epoch that counts as settled.",
 )
 @format_option
 def command(capture: str, output: str | None, sites: str, tolerance: float, output_format: str) -> None:

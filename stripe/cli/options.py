@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stripe.names import registered
+
 if TYPE_CHECKING:
     from stripe.data import ImageSize, Normalization
 
@@ -109,7 +111,7 @@ def model_options(function: Command) -> Command:
             click.option(
                 "--attention",
                 metavar="NAME",
-                help="Attention module to put into the network: none, se, eca, ie, srm, spa, cbam, dia.",
+                help=f"Attention module to put into the network: none, {', '.join(registered('stripe.attention'))}.",
             ),
             click.option("--num-classes", type=click.IntRange(1), help="Default: as many as the data has."),
             click.option("--pretrained", is_flag=True, help="Download published weights (torchvision:, timm:)."),
@@ -132,7 +134,7 @@ def data_options(function: Command) -> Command:
                 "--data",
                 "data_spec",
                 metavar="SPEC",
-                help="shapes (built in), folder:PATH, cifar10, cifar100, stl10 or imagenet.",
+                help=f"The data set: {', '.join(registered('stripe.data'))}; shapes needs no files.",
             ),
             click.option(
                 "--data-root",

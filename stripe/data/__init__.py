@@ -1,8 +1,11 @@
-"""Names → data sets: two splits of uint8 images, in memory or streamed."""
+"""Names → data sets: two splits of uint8 images, in memory or streamed.
+
+A new data set is one more file here with a function that ``register`` decorates; see there.
+"""
 
 from stripe.data.base import Batches, Data, Split
 from stripe.data.choose import choose_images
-from stripe.data.load import load
+from stripe.data.load import find, load, register
 from stripe.data.normalization import Normalization, normalization_of, parse_normalization
 from stripe.data.size import ImageSize, parse_size, sides, write_size
 from stripe.data.train import train_batches
@@ -18,7 +21,10 @@ __all__ = [
     "normalization_of",
     "parse_normalization",
     "parse_size",
+    "register",
     "sides",
     "train_batches",
     "write_size",
 ]
+
+find(__path__)

@@ -99,19 +99,19 @@ class Split(ABC):
         workers: int | None = None,
         share: Share = np.arange,
     ) -> Batches:
-        """Randomly cropped and flipped images on ``device``; `seed` alone decides how. See `train_batches`."""
+        """Randomly cropped and flipped images on ``device``; ``seed`` alone decides how. See ``train_batches``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set by name, made by `stripe.data.load`.
+    """A data set by name, made by ``stripe.data.load``.
 
     Attributes:
         spec: The name that loads it again.
         classes: Names of the classes; a label is a position in here. Empty where the images have none.
         image_size: Height and width in pixels of every image, one number where they are square.
-        mean: Mean that `normalize` subtracts, of images in 0..1: of R, G and B, or of the one grey channel.
-        std: Standard deviation that `normalize` divides by, likewise.
+        mean: Mean that ``normalize`` subtracts, of images in 0..1: of R, G and B, or of the one grey channel.
+        std: Standard deviation that ``normalize`` divides by, likewise.
         train: The images to train on.
         test: The images to measure on.
         everything: All images, where the data set does not come in two halves: its test images are some that were
@@ -153,7 +153,7 @@ class Data:
     def normalize(self, images: Tensor) -> Tensor:
         """What a network of this data set is fed: ``(images / 255 - mean) / std``, per channel.
 
-        Where mean and std are one number, the network takes grey images: R, G and B are summed up by `LUMA` before.
+        Where mean and std are one number, the network takes grey images: R, G and B are summed up by ``LUMA`` before.
 
         Args:
             images: uint8 ``(N, 3, H, W)`` in 0..255, on any device.

@@ -1,16 +1,19 @@
-"""Finds the images in class folders and tells those to train on from those to test on."""
+"""The images in class folders: which there are, which of them are to train on, which to test on."""
 
 import hashlib
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stripe.data.files import is_image_name
-from stripe.data.walking import LeftOut, files_below, is_clutter
 from stripe.errors import StripeError
 
 __all__ = ["Files", "Found", "find_images"]
+
+logger = logging.getLogger(__name__)
 
 HELD_OUT = 5
 """One image in so many is for testing, where the folder has no split of its own."""
@@ -21,6 +24,10 @@ TESTING = ("test", "testing", "val", "valid", "validation")
 
 Files = list[list[str]]
 """For each class its files, relative to the data set's folder; one list of all files where there are no classes."""
+
+
+CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin", "lost+found"}
+"""What systems leave behind in folders, beside names that start with a dot; in small letters."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,42 @@ class Found:
         return bool(self.classes)
 
 
+@dataclass
+class _LeftOut:
+    """What of a data set's folder is not used.
+
+    Attributes:
+        root: The folder.
+        files: Files among the images that are no images by their names, relative to it.
+        beside: Images that lie beside class folders.
+        folders: Folders beside the two halves.
+    """
+
+    root: Path
+    files: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+
+    def tell(self) -> None:
+        """Log it, a line for each kind."""
+        if self.files:
+            kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in self.files).most_common()
+            listed = ", ".join(f"{count} {kind}" for kind, count in kinds[:4]) + (" …" if len(kinds) > 4 else "")
+            counted = _count(self.files, "file")
+            self._warn(
+                f"{counted} left out, by their names no images that Pillow opens ({listed}), such as", self.files
+            )
+        if self.beside:
+            self._warn(f"{_count(self.beside, 'image')} left out, beside the class folders, such as", self.beside)
+        if self.folders:
+            self._warn("left out are the folders", [", ".join(self.folders)])
+
+    def _warn(self, what: str, names: list[str]) -> None:
+        # Names need not be UTF-8, which not every log can take.
+        said = f"{self.root}: {what} {names[0]}".encode(errors="backslashreplace").decode()
+        logger.warning("%s", said)
+
+
 def find_images(path: Path) -> Found:
     """Look for ``train/`` and ``test|val/`` of class folders, for class folders alone, or for images without classes.
 
@@ -57,17 +100,17 @@ def find_images(path: Path) -> Found:
         StripeError: No images, a class without images, one image a class, ``train`` without ``test``, or both of
             different classes.
     """
-    left_out = LeftOut(path)
+    left_out = _LeftOut(path)
     found = _halves(path, left_out) or _one_set(path, left_out)
     left_out.tell()
     return found
 
 
-def _halves(root: Path, left_out: LeftOut) -> Found | None:
+def _halves(root: Path, left_out: _LeftOut) -> Found | None:
     """The split that the folder has of its own, None where it has none."""
     folders = _subfolders(root)
     training, testing = (_named(folders, names) for names in (TRAINING, TESTING))
-    # Folders of classes may be called like that, too: `Train` beside `Car`.
+    # Folders of classes may be called like that, too: ``Train`` beside ``Car``.
     if not training or not (testing or _subfolders(root / training[0])):
         return None
     train = root / training[0]
@@ -90,7 +133,7 @@ def _halves(root: Path, left_out: LeftOut) -> Found | None:
     return Found(classes, files, test_files, halves=True)
 
 
-def _one_set(root: Path, left_out: LeftOut) -> Found:
+def _one_set(root: Path, left_out: _LeftOut) -> Found:
     classes, files = _scan(root, root, left_out)
     if not classes:
         return Found((), files, files, halves=False)
@@ -101,7 +144,7 @@ def _one_set(root: Path, left_out: LeftOut) -> Found:
     return Found(classes, [kept for kept, _ in halves], test, halves=False)
 
 
-def _scan(folder: Path, root: Path, left_out: LeftOut) -> tuple[tuple[str, ...], Files]:
+def _scan(folder: Path, root: Path, left_out: _LeftOut) -> tuple[tuple[str, ...], Files]:
     """The class folders in ``folder``, in the order of their names, and the images in each."""
     classes = _subfolders(folder)
     files = [_image_files(folder / name, root, left_out) for name in classes] if len(classes) > 1 else []
@@ -118,14 +161,14 @@ def _scan(folder: Path, root: Path, left_out: LeftOut) -> tuple[tuple[str, ...],
     left_out.beside += sorted(
         (folder / entry.name).relative_to(root).as_posix()
         for entry in os.scandir(folder)
-        if entry.is_file() and is_image_name(entry.name) and not is_clutter(entry.name)
+        if entry.is_file() and is_image_name(entry.name) and not _is_clutter(entry.name)
     )
     return tuple(classes), files
 
 
 def _subfolders(folder: Path) -> list[str]:
     try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_clutter(entry.name))
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _is_clutter(entry.name))
     except OSError as error:
         raise StripeError(f"{folder} cannot be listed: {error.strerror or error}.") from error
 
@@ -136,9 +179,9 @@ def _named(folders: Sequence[str], names: Sequence[str]) -> list[str]:
     return sorted(found, key=lambda name: (names.index(name.lower()), name.swapcase()))
 
 
-def _image_files(folder: Path, root: Path, left_out: LeftOut) -> list[str]:
+def _image_files(folder: Path, root: Path, left_out: _LeftOut) -> list[str]:
     found = []
-    for name in files_below(folder, root):
+    for name in _files_below(folder, root):
         if is_image_name(name):
             found.append(name)
         else:
@@ -155,3 +198,48 @@ def _hold_out(names: list[str]) -> tuple[list[str], list[str]]:
 
 def _few(names: list[str]) -> str:
     return ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _is_clutter(name: str) -> bool:
+    """A hidden file or folder (``.DS_Store``, ``._x.jpg``), or what a system keeps for itself (``Thumbs.db``)."""
+    return name.startswith(".") or name.lower() in CLUTTER
+
+
+def _files_below(folder: Path, root: Path) -> Iterator[str]:
+    """All files in a folder and in those below it, clutter excepted, relative to ``root``, with slashes.
+
+    Links are followed. No folder is walked twice, and a link to a folder that encloses ``folder`` or ``root`` is not
+    followed at all. A link that leads nowhere is a file: whoever reads it will say so.
+
+    Raises:
+        StripeError: A folder cannot be listed.
+    """
+    walked = {os.path.realpath(parent) for place in (folder, root) for parent in Path(os.path.realpath(place)).parents}
+    if folder != root:
+        walked.add(os.path.realpath(root))
+        walked.add(os.path.realpath(folder.parent))
+    # Links wait until all else is walked: what lies in the folder itself keeps its own name.
+    waiting, links = deque([folder]), deque[Path]()
+    while waiting or links:
+        place = waiting.popleft() if waiting else links.popleft()
+        real = os.path.realpath(place)
+        if real in walked:
+            continue
+        walked.add(real)
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError as error:
+            raise StripeError(f"{place} cannot be listed: {error.strerror or error}.") from error
+        relative = place.relative_to(root).as_posix()
+        prefix = "" if relative == "." else f"{relative}/"
+        for entry in entries:
+            if _is_clutter(entry.name):
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else waiting).append(place / entry.name)
+            elif entry.is_file() or not Path(entry.path).exists():  # neither a pipe nor a device
+                yield prefix + entry.name
+
+
+def _count(names: list[str], noun: str) -> str:
+    return f"{len(names):,} {noun}s are" if len(names) > 1 else f"1 {noun} is"

@@ -26,7 +26,7 @@ OPTIONAL = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}
 class FileImages(Images):
     """Image files, decoded with Pillow.
 
-    `read` scales images until they just cover ``size / crop_fraction`` (bilinear, antialiased), which for square ones
+    ``read`` scales images until they just cover ``size / crop_fraction`` (bilinear, antialiased), which for square ones
     is the length of the short side, and cuts out the centre.
     Whatever they hold becomes 8-bit RGB, of films the first picture; transparency is dropped, and the orientation
     that a camera noted (EXIF) is applied. Whole numbers of more than 8 bits are scaled by the range that they are
@@ -37,7 +37,7 @@ class FileImages(Images):
     Args:
         root: The folder that the paths are relative to.
         paths: The files.
-        size: Height and width of what `read` returns.
+        size: Height and width of what ``read`` returns.
         varied: The files differ in size.
         crop_fraction: How much of the short side the crop keeps; 1 keeps all of it, .875 is the custom for
             ImageNet (256 → 224).
@@ -53,7 +53,7 @@ class FileImages(Images):
         return len(self._paths)
 
     def read(self, indices: IntArray) -> Tensor:
-        """See `Images.read`."""
+        """See ``Images.read``."""
         images = [np.asarray(self._fitted(self._decode(int(index), reduced=True))) for index in indices]
         return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
 
@@ -65,7 +65,7 @@ class FileImages(Images):
         return ImageOps.fit(image, size, Image.Resampling.BILINEAR, bleed=bleed)
 
     def original(self, index: int) -> Tensor:
-        """See `Images.original`."""
+        """See ``Images.original``."""
         if not self.varied:
             return super().original(index)
         return torch.from_numpy(np.array(self._decode(index, reduced=False))).permute(2, 0, 1)
@@ -133,7 +133,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Grey values of any range in 0..255, uint8; see `FileImages` for the rule."""
+    """Grey values of any range in 0..255, uint8; see ``FileImages`` for the rule."""
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         values = np.where(finite, values, values[finite].min() if finite.any() else 0).astype(np.float64)

@@ -9,6 +9,7 @@ import numpy as np
 from stripe.data.base import Data, Split
 from stripe.data.classfolders import Files, find_images
 from stripe.data.files import FileImages, common_size
+from stripe.data.load import register
 from stripe.data.normalization import IMAGENET
 from stripe.data.size import ImageSize, inscribed, sides, write_size
 from stripe.data.splits import MEMORY_LIMIT, make_split
@@ -26,7 +27,8 @@ SAMPLE = 200
 """The headers that are read to see whether all images are of one size."""
 
 
-def load_folder(path: Path, *, image_size: ImageSize | None = None, memory_limit: int = MEMORY_LIMIT) -> Data:
+@register("folder:PATH", place=1)
+def load_folder(*, rest: str, image_size: ImageSize | None = None, memory_limit: int = MEMORY_LIMIT) -> Data:
     """Images in class folders, ``PATH/<class>/…`` or ``PATH/train/<class>/…`` and ``PATH/test/<class>/…``, or without.
 
     The halves may be called ``train`` or ``training``, and ``test``, ``testing``, ``val``, ``valid`` or ``validation``,
@@ -43,7 +45,7 @@ def load_folder(path: Path, *, image_size: ImageSize | None = None, memory_limit
     ``image_size``, 224 by default, and their centre is cut out. Nothing is distorted.
 
     Args:
-        path: The folder.
+        rest: The path of the folder.
         image_size: Height and width in pixels, or one number for square ones.
         memory_limit: Bytes up to which a split is decoded into memory.
 
@@ -51,7 +53,7 @@ def load_folder(path: Path, *, image_size: ImageSize | None = None, memory_limit
         StripeError: No such folder, one that cannot be listed, no images, a class without images, or ``train`` and
             ``test`` of different classes.
     """
-    path = path.expanduser().resolve()
+    path = Path(rest).expanduser().resolve()
     if not path.is_dir():
         raise StripeError(
             f"There is no folder {path}. folder:PATH needs a folder of images, or one that holds one folder a class."

@@ -14,13 +14,14 @@ from torchvision import datasets
 from stripe.data.base import Data
 from stripe.data.files import FileImages
 from stripe.data.folder import PHOTO_SIZE
+from stripe.data.load import register
 from stripe.data.memory import MemorySplit
 from stripe.data.normalization import NORMALIZATIONS
 from stripe.data.size import ImageSize, write_size
 from stripe.data.splits import MEMORY_LIMIT, make_split
 from stripe.errors import StripeError
 
-__all__ = ["NAMES", "load_torchvision"]
+__all__ = ["load_imagenet", "load_small"]
 
 
 @dataclass(frozen=True)
@@ -40,36 +41,26 @@ _SMALL = {
     "stl10": _Small(datasets.STL10, ({"split": "train"}, {"split": "test"}), 96, "stl10_binary"),
 }
 
-NAMES = (*_SMALL, "imagenet")
-
 IMAGENET_CROP = 0.875
 """The centre crop of ImageNet's evaluation protocol: 224 of 256 pixels."""
 
 
-def load_torchvision(
-    name: str,
-    *,
-    root: Path,
-    download: bool = False,
-    image_size: ImageSize | None = None,
-    memory_limit: int = MEMORY_LIMIT,
-) -> Data:
-    """A published data set.
+@register("cifar10", place=2)
+@register("cifar100", place=3)
+@register("stl10", place=4)
+def load_small(*, name: str, root: Path, download: bool = False, image_size: ImageSize | None = None) -> Data:
+    """A published data set that is held in memory.
 
     Args:
-        name: One of `NAMES`.
+        name: ``cifar10``, ``cifar100`` or ``stl10``.
         root: The folder in which torchvision keeps data sets.
-        download: Fetch what is missing (not for ImageNet, which may not be handed on).
-        image_size: Height and width in pixels, or one number for square ones; the data set's own by default
-            (ImageNet: 224).
-        memory_limit: Bytes up to which a split of ImageNet is held in memory.
+        download: Fetch what is missing.
+        image_size: Height and width in pixels, or one number for square ones; the data set's own by default.
 
     Raises:
         StripeError: The data set is not there, is damaged, or cannot be downloaded.
     """
-    if name == "imagenet":
-        return _load_imagenet(root, image_size or PHOTO_SIZE, memory_limit)
-    known = _SMALL[name]
+    known, root = _SMALL[name], root.absolute()
     try:
         # Testing comes first: it is the smaller half, and the download of the one is the other's, too.
         test, train = (known.open(root, download=download, **half) for half in reversed(known.halves))
@@ -109,12 +100,24 @@ def _missing(name: str, root: Path, folder: str, download: bool, error: Exceptio
         return StripeError(f"{name} could not be downloaded to {where}: {error}")
     found = "is damaged or incomplete" if where.exists() else "was not found"
     return StripeError(
-        f"{name} {found}: looked in {where}. Download it with --download (in Python: download=True), "
-        "or say where it lies with --data-root or the environment variable STRIPE_DATA."
+        f"{name} {found}: looked in {where}. Download it with download=True (--download), or say where it lies with "
+        "root= (--data-root) or the environment variable STRIPE_DATA."
     )
 
 
-def _load_imagenet(root: Path, image_size: ImageSize, memory_limit: int) -> Data:
+@register("imagenet", place=5)
+def load_imagenet(*, root: Path, image_size: ImageSize | None = None, memory_limit: int = MEMORY_LIMIT) -> Data:
+    """ImageNet, which may not be handed on, and so is not downloaded.
+
+    Args:
+        root: The folder in which torchvision keeps data sets.
+        image_size: Height and width in pixels, or one number for square ones; 224 by default.
+        memory_limit: Bytes up to which a split is held in memory.
+
+    Raises:
+        StripeError: The data set is not there, or is damaged.
+    """
+    root, size = root.absolute(), image_size or PHOTO_SIZE
     try:
         train, test = (datasets.ImageNet(root, split=half) for half in ("train", "val"))
     except (RuntimeError, OSError) as error:
@@ -126,8 +129,8 @@ def _load_imagenet(root: Path, image_size: ImageSize, memory_limit: int) -> Data
 
     def split(dataset: Any, *, training: bool) -> Any:
         paths = [str(Path(path).relative_to(root)) for path, _ in dataset.samples]
-        images = FileImages(root, paths, image_size, varied=True, crop_fraction=IMAGENET_CROP)
-        return make_split(images, dataset.targets, paths, image_size, training=training, memory_limit=memory_limit)
+        images = FileImages(root, paths, size, varied=True, crop_fraction=IMAGENET_CROP)
+        return make_split(images, dataset.targets, paths, size, training=training, memory_limit=memory_limit)
 
     names = [synonyms[0] for synonyms in test.classes]
     twice = {name for name, count in Counter(names).items() if count > 1}  # there are two cranes, and two maillots
@@ -136,10 +139,10 @@ def _load_imagenet(root: Path, image_size: ImageSize, memory_limit: int) -> Data
         classes=tuple(
             f"{name} ({wnid})" if name in twice else name for name, wnid in zip(names, test.wnids, strict=True)
         ),
-        image_size=image_size,
+        image_size=size,
         mean=NORMALIZATIONS["imagenet"].mean,
         std=NORMALIZATIONS["imagenet"].std,
         train=split(train, training=True),
         test=split(test, training=False),
-        attrs={"spec": "imagenet", "image_size": write_size(image_size)},
+        attrs={"spec": "imagenet", "image_size": write_size(size)},
     )

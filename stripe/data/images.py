@@ -20,7 +20,7 @@ class Images(ABC):
     """Images by index, decoded or computed when they are asked for.
 
     Attributes:
-        size: Height and width in pixels of what `read` returns.
+        size: Height and width in pixels of what ``read`` returns.
         varied: The originals differ in size (photos): to train on them, crops are cut from the originals.
     """
 

@@ -1,17 +1,110 @@
 """From a name to a data set."""
 
+import importlib
+import inspect
 import os
+import pkgutil
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from stripe.data.base import Data
-from stripe.data.folder import load_folder
-from stripe.data.from_torchvision import NAMES, load_torchvision
-from stripe.data.shapes import load_shapes
 from stripe.data.size import ImageSize, parse_size
 from stripe.data.splits import MEMORY_LIMIT
 from stripe.errors import StripeError
+from stripe.names import LAST, did_you_mean
 
-__all__ = ["load"]
+__all__ = ["find", "load", "names", "register"]
+
+Loader = TypeVar("Loader", bound=Callable[..., Data])
+
+GIVEN = ("name", "rest", "root", "download", "image_size", "seed", "center_bias", "memory_limit")
+"""The arguments that the function of a data set can have."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A registered data set: its function, how people write its name, and its place in lists."""
+
+    load: Callable[..., Data]
+    usage: str
+    place: int
+
+    @property
+    def takes(self) -> list[str]:
+        return list(inspect.signature(self.load).parameters)
+
+    def fits(self, colon: str, rest: str) -> bool:
+        """Whether what follows the name is of the form that the data set wants."""
+        return bool(rest) if ":" in self.usage else not colon or "rest" in self.takes
+
+
+_known: dict[str, _Known] = {}
+
+
+def register(usage: str, *, place: int = LAST) -> Callable[[Loader], Loader]:
+    """Give a data set a name: a decorator of the function that loads it.
+
+    With it the data set is known to ``load``, ``stripe … --data``, recipes and error messages. In this folder the
+    decorator is all that a new file needs to be found, and to be named by ``--help``. A data set of your own, in any
+    file, is known once that file is imported.
+
+    The function returns a ``Data``. It names those of these arguments that it needs: ``name`` and ``rest``, the parts
+    of the specification before and after the first colon; ``root``, the folder of published data sets; ``image_size``,
+    parsed, or None for the data set's own; ``download``, ``seed``, ``center_bias`` and ``memory_limit`` as for
+    ``load``.
+
+    Args:
+        usage: The name as people write it, with a colon where more has to follow, as in ``folder:PATH``.
+        place: The place in lists, from the lowest to the highest; data sets of one place go by name.
+
+    Raises:
+        StripeError: The name is taken or no such name, or the function has other arguments.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from stripe.data import load
+        >>> @register("few")
+        ... def load_few(image_size):
+        ...     return replace(load("shapes:train=40,test=10", image_size=image_size), spec="few")
+        >>> len(load("few", image_size=64).train)
+        40
+    """
+    if not re.fullmatch(r"[a-z][\w.-]*(:\S+)?", usage):
+        raise StripeError(f"{usage!r} cannot be the name of a data set; write it as coco, or coco:PATH.")
+
+    def decorate(function: Loader) -> Loader:
+        name, known = usage.partition(":")[0], _Known(function, usage, place)
+        if unknown := set(known.takes) - set(GIVEN):
+            raise StripeError(
+                f"The function of the data set {name!r} wants {', '.join(sorted(unknown))}; it can be given "
+                f"{', '.join(GIVEN)}."
+            )
+        there = _known.get(name)
+        # A file may be imported anew, as in a notebook: that is the same function.
+        if there and (there.load.__module__, there.load.__qualname__) != (function.__module__, function.__qualname__):
+            raise StripeError(f"There is a data set {name!r} already; give yours another name.")
+        _known[name] = known
+        return function
+
+    return decorate
+
+
+def find(folders: Iterable[str]) -> None:
+    """Import every file of this package, so that the data sets in them make themselves known.
+
+    Args:
+        folders: Where the files of ``stripe.data`` lie.
+    """
+    for module in pkgutil.iter_modules(folders):
+        importlib.import_module(f"stripe.data.{module.name}")
+
+
+def names() -> list[str]:
+    """The data sets as people write their names, as ``folder:PATH``."""
+    return [known.usage for known in sorted(_known.values(), key=lambda known: (known.place, known.usage))]
 
 
 def load(
@@ -27,14 +120,14 @@ def load(
     """Load a data set by name. Images are decoded when they are first needed.
 
     ==================================== =============================================================
-    ``shapes``, ``shapes:KEY=VALUE,…``   drawn by ourselves, see `stripe.data.shapes.load_shapes`
-    ``folder:PATH``                      your own images, see `stripe.data.folder.load_folder`
+    ``shapes``, ``shapes:KEY=VALUE,…``   drawn by ourselves, see ``stripe.data.shapes.load_shapes``
+    ``folder:PATH``                      your own images, see ``stripe.data.folder.load_folder``
     ``cifar10``, ``cifar100``,           through torchvision, see
-    ``stl10``, ``imagenet``              `stripe.data.from_torchvision.load_torchvision`
+    ``stl10``, ``imagenet``              ``stripe.data.from_torchvision``
     ==================================== =============================================================
 
-    A split is held in memory where its images take no more than ``memory_limit``; others, and photos to train
-    on, are streamed from disk by worker processes.
+    Further ones can be registered, see ``stripe.data.register``. A split is held in memory where its images take no
+    more than ``memory_limit``; others, and photos to train on, are streamed from disk by worker processes.
 
     Args:
         spec: Which data set.
@@ -42,8 +135,8 @@ def load(
         download: Fetch a torchvision data set that is not there.
         image_size: Height and width in pixels, as ``(48, 192)`` or ``"48x192"``, or one number for square images; each
             data set has its own default.
-        seed: Of ``shapes``; the same as ``shapes:seed=…``. The other data sets do not depend on it.
-        center_bias: Of ``shapes``; the same as ``shapes:center_bias=…``.
+        seed: The seed of ``shapes``; the same as ``shapes:seed=…``. The other data sets do not depend on it.
+        center_bias: A setting of ``shapes``; the same as ``shapes:center_bias=…``.
         memory_limit: Bytes of decoded images up to which a split is held in memory, 2 GiB by default.
 
     Returns:
@@ -60,23 +153,22 @@ def load(
         (torch.Size([20, 3, 32, 32]), torch.uint8, torch.float32)
     """
     size = None if image_size is None else parse_size(image_size)
-    name, _, rest = spec.partition(":")
-    if center_bias is not None and name != "shapes":
-        raise StripeError(f"center_bias is a setting of shapes; {spec} has none.")
-    if name == "shapes":
-        given = {"seed": seed, "center_bias": center_bias}
-        options = _options(spec, rest) | {key: str(value) for key, value in given.items() if value is not None}
-        return load_shapes(options, image_size=size, memory_limit=memory_limit)
-    if name == "folder" and rest:
-        return load_folder(Path(rest), image_size=size, memory_limit=memory_limit)
-    if spec in NAMES:
-        folder = Path(root or os.environ.get("STRIPE_DATA") or "data").expanduser().absolute()
-        return load_torchvision(spec, root=folder, download=download, image_size=size, memory_limit=memory_limit)
-    raise StripeError(f"There is no data set {spec!r}. Use shapes, folder:PATH, {', '.join(NAMES)}.")
-
-
-def _options(spec: str, text: str) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in text.split(",") if pair]
-    if not all(key and value for key, _, value in pairs):
-        raise StripeError(f"{spec!r} is not of the form shapes:key=value,key=value.")
-    return {key.strip(): value.strip() for key, _, value in pairs}
+    name, colon, rest = spec.partition(":")
+    known = _known.get(name)
+    if known is None or not known.fits(colon, rest):
+        hint = did_you_mean(name, _known) if known is None else ""
+        raise StripeError(f"There is no data set {spec!r}. Use {', '.join(names())}{hint or '.'}")
+    if center_bias is not None and "center_bias" not in known.takes:
+        others = ", ".join(other for other, entry in _known.items() if "center_bias" in entry.takes)
+        raise StripeError(f"center_bias is a setting of {others}; {spec} has none.")
+    given = {
+        "name": name,
+        "rest": rest,
+        "root": Path(root or os.environ.get("STRIPE_DATA") or "data").expanduser(),
+        "download": download,
+        "image_size": size,
+        "seed": seed,
+        "center_bias": center_bias,
+        "memory_limit": memory_limit,
+    }
+    return known.load(**{argument: given[argument] for argument in known.takes})

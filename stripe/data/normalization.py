@@ -26,7 +26,7 @@ class Normalization(NamedTuple):
         """The same for grey images, or for colour.
 
         Args:
-            channels: 1 or 3. Of three numbers one becomes their mean, weighted by `LUMA`: exact for the mean of the
+            channels: 1 or 3. Of three numbers one becomes their mean, weighted by ``LUMA``: exact for the mean of the
                 grey values, and for their std where the colours go up and down together. Of one three equal ones.
         """
         if channels == len(self.mean):
@@ -37,7 +37,7 @@ class Normalization(NamedTuple):
         return Normalization(self.mean * channels, self.std * channels)
 
     def __str__(self) -> str:
-        """``M,M,M/S,S,S``, as `parse_normalization` reads it."""
+        """``M,M,M/S,S,S``, as ``parse_normalization`` reads it."""
         return "/".join(",".join(f"{value:.4g}" for value in part) for part in self)
 
 
@@ -62,7 +62,7 @@ def normalization_of(spec: str) -> Normalization | None:
 
 
 def parse_normalization(text: str) -> Normalization:
-    """A name of `NORMALIZATIONS`, or numbers: mean, a slash, std, each one number or one a channel.
+    """A name of ``NORMALIZATIONS``, or numbers: mean, a slash, std, each one number or one a channel.
 
     Raises:
         StripeError: It is neither, or the numbers are not of images in 0..1.

@@ -1,4 +1,4 @@
-"""Draws the scenes of `shapes` at any size."""
+"""Draws the scenes of ``shapes`` at any size."""
 
 from typing import ClassVar, NamedTuple, Self
 
@@ -28,7 +28,7 @@ class SceneImages(Images):
         count: The number of images.
         size: Height and width in pixels, or one number for square images.
         seed: Decides them all.
-        center_bias: See `stripe.data.scenes.draw_positions`.
+        center_bias: See ``stripe.data.scenes.draw_positions``.
     """
 
     VERSION: ClassVar[int] = 1
@@ -43,7 +43,7 @@ class SceneImages(Images):
         return self._count
 
     def read(self, indices: IntArray) -> Tensor:
-        """See `Images.read`."""
+        """See ``Images.read``."""
         scenes = self._scenes[indices]
         frame = _Frame.of(self.size)
         texture = _texture(scenes, frame)[:, None]

@@ -1,4 +1,4 @@
-"""What the images of `shapes` show: one coloured shape on textured ground, with the priors of natural photos.
+"""What the images of ``shapes`` show: one coloured shape on textured ground, with the priors of natural photos.
 
 What a network can learn from, as in photos: the outline (the class), the colour (each class has a typical hue,
 which overlaps with its neighbours'), and the place (near the centre, as photographers do). What it has to
@@ -38,7 +38,7 @@ class Scenes:
     The frame reaches from -1 to 1, right and down; colours are RGB in 0..1.
 
     Attributes:
-        label: The shape, a position in `SILHOUETTES`, ``(n,)``.
+        label: The shape, a position in ``SILHOUETTES``, ``(n,)``.
         center: The shape's centre, right and down, ``(n, 2)``.
         radius: Its radius, ``(n,)``.
         angle: Its rotation in radians, ``(n,)``.
@@ -79,7 +79,7 @@ def draw_scenes(count: int, *, seed: tuple[int, ...], center_bias: float) -> Sce
     Args:
         count: The number of scenes; scene i shows shape i mod 10.
         seed: Decides them all.
-        center_bias: See `draw_positions`.
+        center_bias: See ``draw_positions``.
     """
     draw = _Draw(seed, count)
     label = np.arange(count) % NUM_CLASSES

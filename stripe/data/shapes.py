@@ -1,12 +1,12 @@
 """``shapes``: a data set that needs no files: ten classes of coloured shapes on textured ground."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from stripe.data.base import Data, Split
+from stripe.data.load import register
 from stripe.data.normalization import NORMALIZATIONS
 from stripe.data.render import SceneImages
 from stripe.data.silhouettes import SILHOUETTES
@@ -33,36 +33,42 @@ class _Settings:
     seed: int = 0
 
 
+@register("shapes", place=0)
 def load_shapes(
-    options: Mapping[str, str],
     *,
+    rest: str = "",
+    seed: int | None = None,
+    center_bias: float | None = None,
     image_size: ImageSize | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> Data:
-    """Make the data set; see `stripe.data.scenes` for what the images show.
+    """Make the data set; see ``stripe.data.scenes`` for what the images show.
 
     The classes take turns: image i is of class i mod 10, so that every set is balanced, and images 0..n-1
     are the same in every set of at least n.
 
     Args:
-        options: From the spec: ``train`` and ``test``, numbers of images (5000 and 1000), ``center_bias``,
-            0 (shapes anywhere) .. 1 (in the centre), 0.7 by default, and ``seed``, which decides all scenes (0).
+        rest: Settings, as ``train=100,seed=3``: ``train`` and ``test``, numbers of images (5000 and 1000),
+            ``center_bias``, 0 (shapes anywhere) .. 1 (in the centre), 0.7 by default, and ``seed``, which decides all
+            scenes (0).
+        seed: The same as ``seed=…``, before which it goes.
+        center_bias: The same as ``center_bias=…``, before which it goes.
         image_size: Height and width in pixels, 32 by default. The same scenes are drawn at any size; in oblong images
             things keep their proportions and are spread over the long side.
         memory_limit: Bytes up to which a split is held in memory.
 
     Raises:
-        StripeError: An option that does not exist, or a value out of its range.
+        StripeError: A setting that does not exist, or a value out of its range.
     """
-    settings = _settings(options)
+    given = {"seed": seed, "center_bias": center_bias}
+    settings = _settings(_pairs(rest) | {key: str(value) for key, value in given.items() if value is not None})
     image_size = image_size or IMAGE_SIZE
     if min(sides(image_size)) < SMALLEST:
         raise StripeError(f"shapes needs an image size of at least {SMALLEST} pixels, not {write_size(image_size)}.")
 
     def split(name: str, count: int) -> Split:
         training = name == "train"
-        seed = (settings.seed, int(training))
-        images = SceneImages(count, image_size, seed=seed, center_bias=settings.center_bias)
+        images = SceneImages(count, image_size, seed=(settings.seed, int(training)), center_bias=settings.center_bias)
         labels = np.arange(count) % NUM_CLASSES
         paths = [f"{name}/{index:05d}" for index in range(count)]
         return make_split(images, labels, paths, image_size, training=training, memory_limit=memory_limit)
@@ -81,7 +87,14 @@ def load_shapes(
     )
 
 
-def _settings(options: Mapping[str, str]) -> _Settings:
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    if not all(key and value for key, _, value in pairs):
+        raise StripeError(f"'shapes:{text}' is not of the form shapes:key=value,key=value.")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _settings(options: dict[str, str]) -> _Settings:
     kinds = {name: type(default) for name, default in asdict(_Settings()).items()}
     values: dict[str, Any] = {}
     for name, text in options.items():

@@ -1,4 +1,4 @@
-"""The outlines of the ten classes of `shapes`, as functions of a point."""
+"""The outlines of the ten classes of ``shapes``, as functions of a point."""
 
 from collections.abc import Callable
 from typing import Any

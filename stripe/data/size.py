@@ -13,7 +13,7 @@ ImageSize = int | tuple[int, int]
 
 
 def parse_size(value: Any) -> ImageSize:
-    """A size from a number, a pair, or text as `write_size` gives it.
+    """A size from a number, a pair, or text as ``write_size`` gives it.
 
     Args:
         value: 32, (48, 192), ``"32"`` or ``"48x192"``: height, then width.

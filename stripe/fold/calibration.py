@@ -14,12 +14,12 @@ from stripe.fold.sites import Foldable, put_gates
 from stripe.modes import evaluating
 from stripe.progress import track
 
-__all__ = ["Moments", "calibrate", "calibrate_in_turn"]
+__all__ = ["Calibration", "calibrate", "calibrate_in_turn"]
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Mean and variance of a site's attention over images.
+class Calibration:
+    """Mean and variance of a site's attention over the calibration images.
 
     Attributes:
         mean: v̄, float64, of the shape of an image's attention; (C,) for a channel site.
@@ -41,7 +41,7 @@ class Moments:
         return between / (between + within) if between + within > 0 else float("nan")
 
 
-def calibrate(model: nn.Module, sites: Sequence[Site], batches: Batches) -> dict[str, Moments]:
+def calibrate(model: nn.Module, sites: Sequence[Site], batches: Batches) -> dict[str, Calibration]:
     """One pass over the images.
 
     Args:
@@ -50,7 +50,7 @@ def calibrate(model: nn.Module, sites: Sequence[Site], batches: Batches) -> dict
         batches: The calibration images.
 
     Returns:
-        Name of the site → its moments.
+        Name of the site → mean and variance of its attention.
 
     Raises:
         StripeError: An attention value is no finite number, its shape changes with the batch, or the forward pass is
@@ -76,7 +76,7 @@ def calibrate(model: nn.Module, sites: Sequence[Site], batches: Batches) -> dict
         if not mean.isfinite().all():
             raise StripeError("an attention value is no finite number; the weights may be damaged")
         means, variances = recorder.unpack(mean[None]), recorder.unpack((squares / count)[None])
-    return {site.name: Moments(means[site.name].attention[0], variances[site.name].attention[0]) for site in sites}
+    return {site.name: Calibration(means[site.name].attention[0], variances[site.name].attention[0]) for site in sites}
 
 
 def calibrate_in_turn(original: nn.Module, places: Sequence[Foldable], images: Batches) -> dict[str, Tensor]:

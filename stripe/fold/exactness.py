@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, copy_model, run, tensors_of
+from stripe.fold.selections import Selections
 from stripe.models.dataflow import follow
 
 __all__ = ["Trial", "same"]
@@ -21,7 +22,8 @@ class Trial:
     """A copy of a network to try changes on: in float64, in evaluation mode.
 
     A network that insists on another type stays in its own, and one that computes in a lower precision in between, or
-    rounds its outputs to one, is judged by that precision.
+    rounds its outputs to one, is judged by that precision. Of a detector, what it selects boxes by is compared, too,
+    before and after non-maximum suppression, see `stripe.fold.selections`.
 
     Args:
         model: The network; not changed.
@@ -50,7 +52,9 @@ class Trial:
                 logger.debug("the network does not run in float64: %s", error)
                 precision = _precision(self.model, self.batch)
         self.tolerance = max(TOLERANCE, 10 * precision)
-        self.wanted = self.outputs()
+        self.selections = Selections()
+        with self.selections.first(self.model):
+            self.wanted = self.outputs()
 
     def outputs(self) -> list[Tensor]:
         """All floating-point tensors that the copy returns for the images, as it is now."""
@@ -58,12 +62,17 @@ class Trial:
             return [tensor for tensor in tensors_of(run(self.model, self.batch)) if tensor.is_floating_point()]
 
     def is_unchanged(self) -> bool:
-        """Whether the copy returns what it did before anything was changed.
+        """Whether the copy returns what it did before anything was changed, and selects by the same values on the way.
 
         Raises:
             StripeError: It does not run any more.
         """
-        return same(self.outputs(), self.wanted, self.tolerance)
+        with self.selections.again(self.model) as judged:
+            outputs = self.outputs()
+        first = self.selections.judged
+        return same(outputs, self.wanted, self.tolerance) and all(
+            same(judged[key], first[key], self.tolerance) for key in first.keys() & judged.keys()
+        )
 
 
 def same(outputs: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) -> bool:
@@ -76,6 +85,6 @@ def same(outputs: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) 
 
 
 def _precision(model: nn.Module, batch: Batch) -> float:
-    """The machine epsilon of the coarsest type that a network computes in."""
-    made = (value.tensor for call in follow(model, batch) for value in call.outputs)
+    """The machine epsilon of the coarsest type that a network computes in of its images."""
+    made = (value.tensor for call in follow(model, batch) for value in call.outputs if not value.constant)
     return max((torch.finfo(tensor.dtype).eps for tensor in made if tensor.is_floating_point()), default=0.0)

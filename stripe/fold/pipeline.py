@@ -201,7 +201,4 @@ def _frontier(
 def _gates(model: nn.Module, places: Sequence[Foldable]) -> dict[str, Any]:
     """What is in each place now, as `stripe.models.surgery.restructure` takes it."""
     modules = {place.module: model.get_submodule(place.module) for place in places}
-    return {
-        path: {"channels": len(module.weight), "axis": module.axis} if isinstance(module, ConstantGate) else None
-        for path, module in modules.items()
-    }
+    return {path: module.described() if isinstance(module, ConstantGate) else None for path, module in modules.items()}

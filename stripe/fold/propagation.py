@@ -1,67 +1,50 @@
-"""How a factor per channel propagates: layers absorb it, and functions pass it on, f(x ⊙ v) = f(x) ⊙ v'.
+"""How a factor per channel propagates through a function: f(x ⊙ v) = f(x) ⊙ v'.
 
-A layer absorbs the factor in its weight, for the channels of its output or of its input. Which element of a function's
-result is scaled by which channel's factor is worked out with *labels*: a tensor of the value's shape that holds at each
-element the number of the channel whose factor belongs there.
+Which element of a function's result is scaled by which channel's factor is worked out with *labels*: a tensor of the
+value's shape that holds at each element the number of the channel whose factor belongs there.
 """
 
-from dataclasses import dataclass
+import types
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from stripe.capture.products import MULTIPLICATIONS
 from stripe.models.dataflow import Call, Value
 
 __all__ = [
+    "ADDITIONS",
+    "CONCATENATIONS",
+    "DIVISIONS",
     "POSITIVE",
     "SPLITS",
-    "Absorption",
-    "absorb",
-    "absorption_of",
     "along",
     "backward",
     "constant_along",
     "forward",
     "input_axis",
-    "layer_of",
+    "input_labels",
+    "narrowed",
     "output_axis",
+    "output_labels",
     "parts",
     "passes",
+    "whole",
 ]
 
-_NORMS = frozenset({"batch_norm", "instance_norm", "group_norm"})
+_NORMS = frozenset({"batch_norm", "instance_norm", "group_norm", "layer_norm"})
 _CONVS = frozenset({"conv1d", "conv2d", "conv3d"})
-_LEARNED = frozenset({"weight", "bias"})
 _TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
 
-
-@dataclass(frozen=True)
-class Absorption:
-    """A layer that takes a constant into its weights.
-
-    Attributes:
-        layer: Path of the layer.
-        forwards: True: the channels of its input are scaled. False: those of its output.
-        channels: For each of these channels the number of the site's channel, int64.
-        groups: The number of groups of a convolution.
-        transposed: Whether it is a transposed convolution, whose weight is (in, out / groups, …).
-    """
-
-    layer: str
-    forwards: bool
-    channels: Tensor
-    groups: int = 1
-    transposed: bool = False
+ADDITIONS = frozenset({"add", "__add__", "__radd__", "__iadd__", "sub", "subtract", "__sub__", "__rsub__", "__isub__"})
+CONCATENATIONS = frozenset({"cat", "concat", "concatenate"})
+DIVISIONS = frozenset({"div", "divide", "true_divide", "__truediv__", "__itruediv__"})
 
 
 def output_axis(call: Call) -> int | None:
     """The axis along which a layer's weight scales its output; None where the function is none of a layer."""
-    if call.name in _NORMS | _CONVS | _TRANSPOSED:
-        return 1
     if call.name == "linear" or (call.name == "layer_norm" and len(call.argument("normalized_shape", 1)) == 1):
         return -1
-    return None
+    return 1 if call.name in (_NORMS | _CONVS | _TRANSPOSED) - {"layer_norm"} else None
 
 
 def input_axis(call: Call) -> int | None:
@@ -71,56 +54,58 @@ def input_axis(call: Call) -> int | None:
     return -1 if call.name == "linear" else None
 
 
-def layer_of(call: Call) -> str | None:
-    """Path of the module whose ``weight`` (and ``bias``) a function takes; both must be its own and used only here."""
-    owned = [value for value in call.inputs[1:] if value.owner is not None]
-    if len(owned) != len(call.inputs) - 1:  # a weight that is computed: parametrized, standardised
-        return None
-    paths = {value.owner[0] for value in owned if value.owner}
-    # Frozen normalisations have them as buffers.
-    learned = [
-        value
-        for value in owned
-        if isinstance(value.tensor, nn.Parameter) or (value.owner and value.owner[1] in _LEARNED)
-    ]
-    names = [value.owner[1] for value in learned if value.owner]
-    if len(paths) != 1 or "weight" not in names or not set(names) <= _LEARNED:
-        return None
-    return paths.pop() if all(_used_once(value) for value in learned) else None
-
-
-def absorption_of(call: Call, layer: str, channels: Tensor, *, forwards: bool) -> Absorption:
-    """How a layer takes a constant, by the function that it calls: any class of module may call it."""
-    convolves = call.name in _CONVS | _TRANSPOSED
-    groups = call.argument("groups", 6) if convolves else None
-    return Absorption(layer, forwards, channels, groups or 1, call.name in _TRANSPOSED)
-
-
-def absorb(model: nn.Module, absorption: Absorption, value: Tensor) -> None:
-    """Multiply a constant into a layer, in place.
+def output_labels(call: Call, channels: Tensor) -> dict[Value, Tensor] | None:
+    """Labels of the weight and the bias of a layer whose output is to be scaled; None where it has no weight.
 
     Args:
-        model: The network.
-        absorption: The layer, and how it takes the constant.
-        value: v of the site, (C,).
+        call: The function, any class of module may call it.
+        channels: For each channel of its output the number of the factor.
     """
-    layer = model.get_submodule(absorption.layer)
-    factor = value[absorption.channels]
-    weight, bias = layer.weight, None if absorption.forwards else getattr(layer, "bias", None)
-    assert isinstance(weight, Tensor)
-    groups = absorption.groups
-    with torch.no_grad():
-        if weight.ndim == 1 or absorption.forwards == absorption.transposed:  # it is the weight's first axis
-            weight.mul_(factor.view(-1, *[1] * (weight.ndim - 1)))
-        else:  # (out, in / groups, …), or (in, out / groups, …) of a transposed convolution: a row has its group's
-            rows = factor.view(groups, 1, -1).expand(-1, len(weight) // groups, -1).flatten(0, 1)
-            weight.mul_(rows.view(*rows.shape, *[1] * (weight.ndim - 2)))
-        if isinstance(bias, Tensor):
-            bias.mul_(factor)
+    weight, bias = _learned(call)
+    if weight is None:
+        return None
+    shape = weight.tensor.shape
+    # A transposed one is (in, out / groups, …): a row has the channels of its group.
+    labels = _by_group(channels, call, shape) if call.name in _TRANSPOSED else along(channels, 0, shape)
+    return {weight: labels} | ({bias: channels} if bias is not None else {})
 
 
-def _used_once(value: Value) -> bool:
-    return len(value.uses) == 1
+def input_labels(call: Call, channels: Tensor) -> dict[Value, Tensor] | None:
+    """Labels of the weight of a layer whose input is scaled; None where it has no weight.
+
+    Args:
+        call: The function.
+        channels: For each channel of its input the number of the factor.
+    """
+    weight, _ = _learned(call)
+    if weight is None:
+        return None
+    shape = weight.tensor.shape
+    if call.name in _TRANSPOSED:
+        return {weight: along(channels, 0, shape)}
+    return {weight: _by_group(channels, call, shape)}
+
+
+def _learned(call: Call) -> tuple[Value | None, Value | None]:
+    """The weight and the bias that a layer's function takes."""
+    # torch.nn.functional's functions of Python take the statistics first.
+    first = 1
+    if call.name in ("batch_norm", "instance_norm") and isinstance(call.function, types.FunctionType):
+        first = 3
+    elif call.name in ("group_norm", "layer_norm"):
+        first = 2
+    found = []
+    for name, position in (("weight", first), ("bias", first + 1)):
+        tensor = call.argument(name, position)
+        found.append(next((value for value in call.inputs if value.tensor is tensor), None))
+    return found[0], found[1]
+
+
+def _by_group(channels: Tensor, call: Call, shape: torch.Size) -> Tensor:
+    """Labels of a weight (rows, channels / groups, …) whose rows are in groups, each with channels of its own."""
+    groups = (call.argument("groups", 6) or 1) if call.name in _CONVS | _TRANSPOSED else 1
+    rows = channels.view(groups, 1, -1).expand(-1, shape[0] // groups, -1).flatten(0, 1)
+    return rows.view(*rows.shape, *[1] * (len(shape) - 2)).expand(shape)
 
 
 # Linear, each channel by itself. Dropout is off in evaluation.
@@ -137,7 +122,6 @@ _MOVED = frozenset(
     | {"flip", "roll", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle"}
 )
 _MEANS = frozenset({"mean", "sum"})
-_DIVISIONS = frozenset({"div", "true_divide", "__truediv__", "__itruediv__"})
 
 POSITIVE = frozenset(
     {"relu", "leaky_relu", "prelu", "abs", "max_pool1d", "max_pool2d", "max_pool3d"}
@@ -153,9 +137,7 @@ _EXTREMES = frozenset({"amax", "amin"})
 
 
 def passes(call: Call) -> bool:
-    """Whether a factor per channel passes a function (a factor ≥ 0, where it is in `POSITIVE`)."""
-    if call.name in MULTIPLICATIONS | _DIVISIONS:  # by a number, or by something that broadcasts over the map
-        return call.inputs[0].tensor.shape == call.outputs[0].tensor.shape
+    """Whether a factor per channel of its first input passes a function (a factor ≥ 0, where it is in `POSITIVE`)."""
     if call.name == "pad":  # with zeros
         return call.argument("mode", 2) in (None, "constant") and not call.argument("value", 3)
     return call.name in _SAME_PLACE | _PER_CHANNEL | _MOVED | _MEANS | POSITIVE
@@ -169,7 +151,7 @@ def forward(call: Call, labels: Tensor) -> Tensor | None:
         labels: A tensor of the shape of its first input.
     """
     shape = call.outputs[0].tensor.shape
-    if call.name in _SAME_PLACE | _POSITIVE_IN_PLACE | MULTIPLICATIONS | _DIVISIONS:
+    if call.name in _SAME_PLACE | _POSITIVE_IN_PLACE:
         return labels
     if call.name in _MOVED:
         moved: Tensor = call.function(labels, *call.args[1:], **_without_input(call))
@@ -196,7 +178,7 @@ def backward(call: Call, labels: Tensor) -> Tensor | None:
         labels: A tensor of the shape of its output.
     """
     shape = call.inputs[0].tensor.shape
-    if call.name in _SAME_PLACE | _POSITIVE_IN_PLACE | MULTIPLICATIONS | _DIVISIONS:
+    if call.name in _SAME_PLACE | _POSITIVE_IN_PLACE:
         return labels
     if call.name in _MOVED:
         numbers = torch.arange(shape.numel(), device=labels.device).view(shape)
@@ -218,6 +200,39 @@ def constant_along(labels: Tensor, axis: int) -> Tensor | None:
     """The vector that labels hold along an axis; None where they differ along another one, too."""
     rows = labels.movedim(axis, 0).flatten(1)
     return rows[:, 0] if bool((rows == rows[:, :1]).all()) else None
+
+
+def whole(call: Call, labels: dict[Value, Tensor], other: int) -> Tensor:
+    """Labels in front of a function of `SPLITS`, from those of the maps behind it.
+
+    Args:
+        call: The function.
+        labels: Those of some of its outputs.
+        other: What stands at the elements of all other outputs.
+    """
+    shape = call.inputs[0].tensor.shape
+    device = next(iter(labels.values())).device
+    numbers = torch.arange(shape.numel(), device=device).view(shape)
+    before = torch.full((shape.numel(),), other, device=device)
+    for output, places in zip(call.outputs, parts(call, numbers), strict=True):
+        if output in labels:
+            before[places.flatten()] = labels[output].flatten()
+    return before.view(shape)
+
+
+def narrowed(labels: Tensor, shape: torch.Size) -> Tensor | None:
+    """Labels of a factor that broadcasts, from those of what it broadcasts to; None where they differ there."""
+    kept = labels
+    while kept.ndim > len(shape):
+        if not bool((kept == kept[:1]).all()):
+            return None
+        kept = kept[0]
+    for axis, size in enumerate(shape):
+        if size == 1 < kept.shape[axis]:
+            if not bool((kept == kept.narrow(axis, 0, 1)).all()):
+                return None
+            kept = kept.narrow(axis, 0, 1)
+    return kept if kept.shape == shape else None
 
 
 def _respread(labels: Tensor, shape: torch.Size) -> Tensor | None:

@@ -14,7 +14,7 @@ from stripe.adapter import copy_model
 from stripe.capture import Site
 from stripe.errors import StripeError
 from stripe.fold.batches import Batches, Measure, Score, score
-from stripe.fold.calibration import Moments
+from stripe.fold.calibration import Calibration
 from stripe.fold.selection import Effect
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
@@ -72,7 +72,7 @@ class FoldResult:
 
 def describe_site(
     site: Site,
-    moments: Moments | None,
+    moments: Calibration | None,
     place: Foldable | None,
     landing: Landing | None,
     effect: Effect | None,

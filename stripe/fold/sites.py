@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from stripe.adapter import Batch, copy_model, run
 from stripe.capture import Recorder, Site, discover
 from stripe.errors import StripeError
+from stripe.fold.calls import Calls, Frame
 from stripe.fold.exactness import Trial
-from stripe.models.surgery import ConstantGate, Outline, outline, outlines, replace_module
+from stripe.models.outline import WHOLE, Outline, calls_of, is_given, outline, outline_undoably, replace_module, trace
+from stripe.models.surgery import ConstantGate, clear
 
 __all__ = ["Foldable", "find_foldable", "gated", "outline_places", "put_gates"]
 
@@ -31,28 +33,32 @@ class Foldable:
 
     Attributes:
         site: The site, as discovery found it.
-        module: Path of the module that multiplies its only input by the gate.
+        module: Path of the module that multiplies its first input by the gate.
         axis: The axis of its map that holds the channels, counted from the end.
+        shape: The shape of the constant: (C,), or (branches, C) along two axes of the map.
         outline: How the network gets that module, where gate and multiplication stand in a block's own forward.
     """
 
     site: Site
     module: str
     axis: int
+    shape: tuple[int, ...]
     outline: Outline | None = None
 
 
 class _Replay(nn.Module):
-    """Multiplies by a gate that was recorded, (N, C)."""
+    """Multiplies by a gate that was recorded, (N, C); a module that nothing was taken out of is given the map alone."""
 
-    def __init__(self, gate: Tensor, axis: int) -> None:
+    def __init__(self, gate: Tensor, axis: int, *, alone: bool) -> None:
         super().__init__()
-        self.gate, self.axis = gate, axis
+        self.gate, self.axis, self.alone = gate, axis, alone
 
-    def forward(self, x: Tensor, /) -> Tensor:
-        shape = [1] * x.ndim
-        shape[0], shape[self.axis] = self.gate.shape
-        return x * self.gate.view(shape)
+    def forward(self, x: Tensor, /, *others: object) -> Tensor:
+        if others and self.alone:
+            raise TypeError("the module is given more than a map")
+        images, *shape = self.gate.shape
+        behind = -1 - self.axis
+        return x * self.gate.view(images, *[1] * (x.ndim - 1 - len(shape) - behind), *shape, *[1] * behind)
 
 
 def find_foldable(model: nn.Module, images: Tensor | Batch) -> tuple[list[Foldable], dict[str, str], list[Site]]:
@@ -81,7 +87,7 @@ def find_foldable(model: nn.Module, images: Tensor | Batch) -> tuple[list[Foldab
             "`stripe fuse`"
         )
     # Of those alone that can be folded: nobody asks for the others' values.
-    reasons = {site.name: reason for site in sites if (reason := _refusal(site, trial.runs))}
+    reasons = {site.name: reason for site in sites if (reason := _refusal(site))}
     recorded = [site for site in sites if site.name not in reasons]
     dtype = trial.wanted[0].dtype
     gates: dict[str, Tensor] = {}
@@ -117,15 +123,25 @@ def outline_places(model: nn.Module, places: Sequence[Foldable], chosen: Sequenc
     return needed
 
 
-def _refusal(site: Site, runs: dict[str, int]) -> str | None:
+def _refusal(site: Site) -> str | None:
     """The reason why a site cannot be folded at all; None where it may be."""
-    if site.kind != "channel":
+    if site.kind not in ("channel", "branch"):
         return f"a {site.kind} gate is no constant per channel"
-    if site.shape[0] not in site.map_shape:
+    if site.within.groups > 1:
         return "its channels are in groups, which were put into the batch axis"
-    if runs.get(site.module, 1) > 1:
-        return f"{site.module} runs {runs[site.module]} times in one forward pass, with another mean each time"
+    if _layout(site) is None:
+        return "its values lie along axes of the map that are not next to each other"
     return None
+
+
+def _layout(site: Site) -> tuple[tuple[int, ...], int] | None:
+    """The shape of a site's constant, and the last of its axes in the map, counted from the end."""
+    sizes = list(site.within.sizes)
+    sizes.insert(site.within.image_axis, 1)
+    kept = [axis for axis, size in enumerate(sizes) if size > 1]
+    if not kept or kept[-1] - kept[0] + 1 != len(kept) or site.within.image_axis != 0:
+        return None
+    return tuple(sizes[axis] for axis in kept), kept[-1] - len(sizes)
 
 
 class _Trial(Trial):
@@ -137,65 +153,75 @@ class _Trial(Trial):
             raise StripeError("the model returns no floating-point numbers; only a classifier can be folded")
         if not all(output.isfinite().all() for output in self.wanted):
             raise StripeError("the model's outputs are not all finite numbers; its weights may be damaged")
-        self.runs = self._count_runs()
-
-    def _count_runs(self) -> dict[str, int]:
-        """Path of each module → how often it runs in a forward pass."""
-        runs = dict.fromkeys(dict(self.model.named_modules()), 0)
-
-        def count(path: str) -> None:
-            runs[path] += 1
-
-        handles = [
-            module.register_forward_pre_hook(lambda *_, path=path: count(path))
-            for path, module in self.model.named_modules()
-        ]
-        try:
-            self.outputs()
-        finally:
-            for handle in handles:
-                handle.remove()
-        return runs
+        self.calls = Calls(self.model, self.batch)
 
     def place(self, site: Site, gate: Tensor) -> Foldable | str:
         """Put a replay in the place of the site's module, or of one around it, or of a part of it; why not, else."""
-        path = site.module
-        if path and path not in dict(self.model.named_modules(remove_duplicate=False)):
+        if site.module and site.module not in dict(self.model.named_modules(remove_duplicate=False)):
             return "it only helps to compute the gate of another site, with which it goes"
-        for _ in range(PARENTS + 1):
-            if not path or self.runs.get(path) != 1:
+        frames = self.calls.around((site.module, site.call))
+        for path, _ in frames[: PARENTS + 1]:
+            if not path or self.calls.runs[path] != 1 or path not in dict(self.model.named_modules()):
                 break
-            axis = self._replay(path, site, gate)
-            if axis is not None:
-                return Foldable(site, path, axis)
-            path = path.rpartition(".")[0]
-        return self._place_part(site, gate)
+            placed = self._replay(path, site, gate, alone=True)
+            if placed:
+                return Foldable(site, path, *placed)
+        return self._place_part(site, gate, frames[: PARENTS + 2])
 
-    def _place_part(self, site: Site, gate: Tensor) -> Foldable | str:
+    def _place_part(self, site: Site, gate: Tensor, frames: Sequence[Frame]) -> Foldable | str:
+        """Look for the multiplication in the forward of each module that was running, from the innermost one."""
         refusal = f"{site.module or 'the model'} does more than multiply its input by the gate"
-        try:
-            candidates = outlines(self.model, site.module)
-        except StripeError as error:
-            return f"{refusal}, and {error}"
-        block = self.model.get_submodule(site.module)
-        for candidate in candidates:
-            try:
-                path = outline(self.model, candidate)
-            except StripeError as error:
-                logger.debug("%s: %s", candidate, error)
+        reasons, later = [], []
+        for level, (path, _) in enumerate(frames):
+            if self.calls.runs[path] != 1:
+                reasons.append(f"{path} runs {self.calls.runs[path]} times in one forward pass")
                 continue
-            axis = self._replay(path, site, gate) if self._computes_the_same() else None
-            if axis is not None:
-                return Foldable(site, path, axis, candidate)
-            replace_module(self.model, site.module, block)
-        return f"{refusal}, and no part of it does that alone"
+            try:
+                name = self.calls.product(path, site.product) if not level else self.calls.call(frames[level - 1])
+                graph = trace(self.model, path)
+                candidates = calls_of(graph, path, name)
+                if level and self.calls.runs[frames[level - 1][0]] == 1:
+                    # A module that runs once and takes the map alone was tried as a whole.
+                    candidates = [each for each in candidates if each.operand != WHOLE]
+                elif not level and site.operand == 0:
+                    candidates.reverse()
+                given = [each for each in candidates if is_given(graph, each)]
+            except StripeError as error:
+                reasons.append(f"{refusal}, and {error}")
+                continue
+            later += given
+            for candidate in (each for each in candidates if each not in given):
+                if place := self._try(candidate, site, gate):
+                    return place
+        for candidate in later:  # what computes the gate is no part of the block then, and stays
+            if place := self._try(candidate, site, gate):
+                return place
+        return reasons[0] if reasons else f"{refusal}, and no part of it does that alone"
 
-    def _replay(self, path: str, site: Site, gate: Tensor) -> int | None:
-        """The axis along which the recorded gate gives the same outputs; the replay stays then."""
-        for axis in (axis - len(site.map_shape) for axis, size in enumerate(site.map_shape) if size == site.shape[0]):
-            old = replace_module(self.model, path, _Replay(gate, axis))
+    def _try(self, candidate: Outline, site: Site, gate: Tensor) -> Foldable | None:
+        try:
+            path, undo = outline_undoably(self.model, candidate)
+        except StripeError as error:
+            logger.debug("%s: %s", candidate, error)
+            return None
+        placed = self._replay(path, site, gate, alone=False) if self._computes_the_same() else None
+        if placed is None:
+            undo()
+            return None
+        return Foldable(site, path, *placed, candidate)
+
+    def _replay(self, path: str, site: Site, gate: Tensor, *, alone: bool) -> tuple[int, tuple[int, ...]] | None:
+        """The axis along which the recorded gate gives the same outputs, and its shape; the replay stays then."""
+        layout = _layout(site)
+        assert layout is not None
+        shape, last = layout
+        axes = [last]
+        if len(shape) == 1:  # a module may have changed the order of the axes before it multiplied
+            axes += [axis - len(site.map_shape) for axis, size in enumerate(site.map_shape) if size == shape[0]]
+        for axis in dict.fromkeys(axes):
+            old = replace_module(self.model, path, _Replay(gate.view(len(gate), *shape), axis, alone=alone))
             if self._computes_the_same():
-                return axis
+                return axis, shape
             replace_module(self.model, path, old)
         return None
 
@@ -213,7 +239,7 @@ def put_gates(model: nn.Module, places: Iterable[Foldable], values: Mapping[str,
     Args:
         model: The network.
         places: The sites.
-        values: Name of the site → v, (C,).
+        values: Name of the site → v, of the shape of its values.
 
     Returns:
         The modules that were there.
@@ -228,6 +254,7 @@ def gated(model: nn.Module, places: Iterable[Foldable], values: Mapping[str, Ten
     """A copy with constant gates. What modules keep of a forward pass (DIA's state) is not copied, so none is stale."""
     copied = copy_model(model)
     put_gates(copied, places, values)
+    clear(copied)
     return copied
 
 
@@ -235,6 +262,7 @@ def _gate(old: nn.Module, model: nn.Module, place: Foldable, values: Mapping[str
     # There is attention without parameters, and there are networks without.
     tensors = (*old.parameters(), *model.parameters(), *model.buffers(), torch.zeros(()))
     like = next(tensor for tensor in tensors if tensor.is_floating_point())
-    gate = ConstantGate(values[place.site.name].to(like.device, like.dtype), place.axis)
+    value = values[place.site.name].to(like.device, like.dtype, copy=True)
+    gate = ConstantGate(value.view(place.shape), place.axis)
     gate.weight.requires_grad_(False)
     return gate.train(old.training)

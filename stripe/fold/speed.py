@@ -1,7 +1,7 @@
 """What each attention module costs, and how fast the network is without so many of them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from stripe.adapter import Batch, call, ours, run
 from stripe.fold.sites import Foldable, put_gates
 from stripe.fold.weights import Landing
-from stripe.models.surgery import replace_module
+from stripe.models.surgery import Passage, replace_module
 from stripe.modes import evaluating
 from stripe.progress import track
 
@@ -45,7 +45,7 @@ def seconds_of(model: nn.Module, places: Sequence[Foldable], images: Batch) -> d
         def measure(module: nn.Module, args: tuple[Any, ...], name: str = place.site.name, own: Any = handles) -> None:
             # Here, and not afterwards: what the network runs the module in (autocast) is in force.
             own.pop().remove()
-            seconds[name] = _seconds(module, args[0])
+            seconds[name] = _seconds(lambda x: module(x, *args[1:]), args[0])
 
         handles.append(module.register_forward_pre_hook(measure))
         try:
@@ -86,7 +86,7 @@ def relative_speeds(
         for place in places:
             old += put_gates(model, [place], values)
             if landings[place.module].where != "left":
-                replace_module(model, place.module, nn.Identity())
+                replace_module(model, place.module, Passage())
             times.append(_seconds(model, images))
         for place, module in zip(places, old, strict=True):
             replace_module(model, place.module, module)
@@ -102,7 +102,7 @@ def relative_speed(original: nn.Module, folded: nn.Module, images: Batch) -> flo
     return float(before / after)
 
 
-def _seconds(module: nn.Module, x: Tensor | Batch) -> float:
+def _seconds(module: Callable[..., Any], x: Tensor | Batch) -> float:
     """Of one forward pass: the fastest of three, of short ones as many as fill `LEAST`, after one that warms up."""
     times: list[float] = []
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Grad-CAM of a data set: mean and std of the maps, and of each image what the centre bias needs."""
+"""Grad-CAM of a data set: mean and standard deviation of the maps, and two numbers per image for the centre bias."""
 
 import tempfile
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from stripe.adapter import Batch, batch_of, isolated
 from stripe.capture.loading import Loader, count_images
 from stripe.capture.thumbnails import thumbnails
 from stripe.errors import StripeError
+from stripe.gradcam.gradients import differentiable
 from stripe.gradcam.layers import find_layer
 from stripe.gradcam.maps import GradCam
-from stripe.gradcam.moments import Moments, distance_from_centre
-from stripe.gradcam.scores import differentiable
+from stripe.moments import Moments
 from stripe.progress import progress_bar
 
-__all__ = ["Target", "gradcam"]
+__all__ = ["Target", "distance_from_centre", "gradcam"]
 
 Target = Literal["predicted", "label"] | int
 
@@ -38,35 +38,39 @@ def gradcam(
 ) -> xr.Dataset:
     """Average Grad-CAM over a loader's images (the Stripe Observation paper, fig. 6).
 
-    Costs about as much as inference. Memory does not grow with the number of images, except for some numbers an image;
-    with `maps`, the maps lie in a temporary file.
+    The computation takes about as long as inference. Memory does not grow with the number of images, except for a few
+    numbers per image; the maps of all images, if they are kept, lie in a temporary file.
 
     Args:
-        model: Any classifier; left as it was.
-        loader: The images, all of one size; a ``DataLoader``, a list of batches or a [Loader][stripe.capture.Loader].
-        layer: Name of a module. Default: the last stage ([find_layer][stripe.gradcam.find_layer]).
-        target: The class whose evidence is looked for: the predicted one, the image's label, or one and the same.
-        classes: (labels,), the network's class for each label, with the target ``label``. Default: they are the same.
+        model: Any classifier; it is not changed.
+        loader: The images, all of one size, as a ``DataLoader``, a list of batches or a ``stripe.capture.Loader``.
+        layer: Name of a module; by default the last stage (``stripe.gradcam.find_layer``).
+        target: Class whose evidence the maps show: ``predicted``, ``label``, or the number of one class for all images.
+        classes: Class of the network for each label, as an array (labels,), for the target ``label``; by default each
+            label is a class of the network.
         maps: Whether to keep the map of every image.
-        preprocess: Turns a batch from the loader, already on the model's device, into the model's input. Default: no
-            change.
+        preprocess: Function that turns a batch from the loader, already on the model's device, into the model's input;
+            by default it is not changed.
 
     Returns:
-        - ``mean`` and ``std`` (height, width), float32: of the maps of all images, each from 0 to 1 at the size of the
-          image; population std. An image in which nothing speaks for its class has a map of zeros, which counts;
-        - ``target``, ``label`` (image), int64: the class of the map, and the image's, −1 where unknown;
-        - ``mass`` (image), float32: mean of the map over its positions, 0 where the map is all zeros;
-        - ``moment`` (image), float32: mean of map × distance from the centre, divided by the mean distance. What
-          [center_bias][stripe.analysis.center_bias] is computed from;
-        - ``mean_image`` (y, x, rgb), uint8: the mean of the images, at most 64 pixels a side; left out where the inputs
-          are no pictures;
-        - ``map`` (image, height, width), float32, with `maps`.
+        A dataset with the variables
 
-        Attributes: ``layer``, ``target``, ``count`` (images) and ``empty`` (images whose map is all zeros).
+        - ``mean`` and ``std`` (height, width), float32: mean and population standard deviation over the maps of all
+          images, each stretched to 0 … 1 at the size of the image. Maps that are zero everywhere count, too;
+        - ``target``, ``label`` (image), int64: class of the map, and label of the image, −1 if it is unknown;
+        - ``mass`` (image), float32: mean of the map over its positions, 0 if the map is zero everywhere;
+        - ``moment`` (image), float32: mean of map × distance from the centre, divided by the mean distance, from which
+          ``stripe.analysis.center_bias`` is computed;
+        - ``mean_image`` (y, x, rgb), uint8: mean of the images, at most 64 pixels per side; absent if the inputs are
+          not pictures;
+        - ``map`` (image, height, width), float32: the maps of all images, if ``maps`` is True.
+
+        Its attributes are ``layer``, ``target``, ``count`` (number of images) and ``empty`` (number of images whose map
+        is zero everywhere).
 
     Raises:
-        StripeError: No images, images of different sizes, no layer, a label that is no class, a network that gives NaN,
-            or what [GradCam][stripe.gradcam.GradCam] refuses.
+        StripeError: There are no images, or images of different sizes; there is no such layer; a label is not a class;
+            the network gives NaN; or ``stripe.gradcam.GradCam`` refuses the model.
 
     Example:
         >>> averages = gradcam(timm.create_model("resnet50", pretrained=True), loader)  # doctest: +SKIP
@@ -137,14 +141,22 @@ def gradcam(
     )
 
 
+def distance_from_centre(height: int, width: int) -> npt.NDArray[np.float64]:
+    """The distance of every pixel's middle from the middle of the image, divided by its mean: (height, width)."""
+    y, x = np.ogrid[:height, :width]
+    distance: npt.NDArray[np.float64] = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
+    distance /= distance.mean()
+    return distance
+
+
 def _size(batch: Batch) -> tuple[int, ...]:
-    """Height and width of the images."""
+    """Height and width of the images of a batch."""
     assert isinstance(batch.images, Tensor)
     return tuple(batch.images.shape[-2:])
 
 
 def _classes(target: Target, labels: Tensor, numbers: Tensor | None) -> Tensor | int | None:
-    """What GradCam is to look for in a batch."""
+    """The classes of a batch whose evidence the maps show."""
     if isinstance(target, int):
         return target
     if target == "predicted":
@@ -157,7 +169,7 @@ def _classes(target: Target, labels: Tensor, numbers: Tensor | None) -> Tensor |
 
 
 def _check_finite(column: npt.NDArray[np.float32], start: int) -> None:
-    """Refuse the averages of a network that gives NaN; checked here, where the values are on the CPU anyway."""
+    """Refuse the maps of a network that gives NaN; checked here because the values are on the CPU."""
     bad = np.flatnonzero(~np.isfinite(column).all(0))
     if len(bad):
         raise StripeError(
@@ -167,7 +179,7 @@ def _check_finite(column: npt.NDArray[np.float32], start: int) -> None:
 
 
 def _on_disk(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """An array in a temporary file that is gone with the array."""
+    """Make an array in a temporary file, which is deleted with the array."""
     try:
         with tempfile.TemporaryFile(prefix="stripe-gradcam-") as file:
             return np.memmap(file, np.float32, "w+", shape=shape)

@@ -1,4 +1,4 @@
-"""Averages in the format of a capture: a file of their own, or a group in a capture that is there."""
+"""Average Grad-CAM maps in the format of a capture: a file of their own, or a group in an existing capture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from stripe.provenance import provenance
 
 __all__ = ["check", "save"]
 
-# What may differ between a capture and Grad-CAM of the same network on the same images; the images are compared.
+# Attributes that may differ between a capture and Grad-CAM of the same network; the images themselves are compared.
 FREE = {"weights", "seed", "scale"}
 
 
@@ -31,21 +31,22 @@ def save(
     epoch: Epoch | None = None,
     paths: Sequence[str] = (),
 ) -> Path:
-    """Write what [gradcam][stripe.gradcam.gradcam] returns, as the group ``/gradcam/<layer>`` of a capture.
+    """Write averages of ``stripe.gradcam.gradcam`` as the group ``/gradcam/<layer>`` of a capture.
 
-    Where there is no file, one is made: a capture without attention, that [open_capture][stripe.capture.open_capture]
-    and ``xarray.open_datatree(path, engine="h5netcdf")`` open. Into a capture of the same network and the same images
-    the group is put by a copy that replaces it; a layer that is there already is replaced.
+    If the file does not exist, a capture without attention is made, which ``stripe.capture.open_capture`` and
+    ``xarray.open_datatree(path, engine="h5netcdf")`` open. If it is a capture of the same network and images, the group
+    is added to a copy, which then replaces the file; existing maps of the same layer are replaced.
 
     Args:
-        averages: What to write.
-        path: The file.
-        attrs: What it was made from (model, data, seed …); where a capture says otherwise, it is refused.
-        epoch: The weights that it shows, by default epoch 0 of no checkpoint.
+        averages: Averages from ``stripe.gradcam.gradcam``.
+        path: Path of the file.
+        attrs: Model, data, seed and whatever else decides the values. A capture with other attributes is refused.
+        epoch: Epoch of the weights; by default epoch 0 without a checkpoint.
         paths: File of each image.
 
     Raises:
-        StripeError: The file is damaged, no capture, of something else, being written elsewhere, or can't be written.
+        StripeError: The file is damaged, is not a capture, was made from something else, is being written elsewhere, or
+            can't be written.
 
     Example:
         >>> save(gradcam(model, loader), "capture.h5")  # doctest: +SKIP
@@ -83,15 +84,15 @@ def save(
 
 
 def check(path: str | Path, *, attrs: Mapping[str, Any] | None = None, paths: Sequence[str] = ()) -> None:
-    """Find out whether averages may be saved in a file, before they are computed.
+    """Check whether averages can be saved in a file, before they are computed.
 
     Args:
-        path: As of [save][stripe.gradcam.save], as are the others.
-        attrs: What they will be made from.
+        path: Path of the file.
+        attrs: Attributes of the averages, as for ``stripe.gradcam.save``.
         paths: File of each image.
 
     Raises:
-        StripeError: There is a file that is no capture, or one of something else, or no folder to put it into.
+        StripeError: The file exists and is not a capture or was made from something else, or its folder is missing.
     """
     path = Path(path)
     if not path.exists():
@@ -123,7 +124,7 @@ def _check_images(file: h5py.File, averages: xr.Dataset, path: Path) -> None:
 
 
 def _plain(value: Any) -> str:
-    """A value of an attribute as a person would write it, not as ``np.int64(32)``."""
+    """Write the value of an attribute as a person would, not as ``np.int64(32)``."""
     return repr(value.item() if isinstance(value, np.generic) else value)
 
 
@@ -153,7 +154,7 @@ def _put(file: h5py.File, averages: xr.Dataset) -> None:
 
 
 def _remove(groups: h5py.Group, layer: str) -> None:
-    """Delete a layer; axes that stay must not point to what is gone."""
+    """Delete the group of a layer, and the references to it that other axes hold."""
     for item in groups[layer].values():
         for axis in () if item.is_scale else item.dims:
             axis.detach_scale(axis[0])

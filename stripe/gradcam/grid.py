@@ -1,4 +1,4 @@
-"""How a layer's output lies over the image: as a map, channels first or last, or as tokens."""
+"""Arrangement of a layer's output over the image: as a map, channels first or last, or as tokens."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 __all__ = ["Grid", "grid_of"]
 
-# Class, distillation and register tokens that a transformer may put before those of the image.
+# Numbers of class, distillation and register tokens that a transformer may put before those of the image.
 MAX_PREFIX = 16
 
 
@@ -15,10 +15,10 @@ class Grid:
     """The positions of a layer's output.
 
     Attributes:
-        layout: ``NCHW``, ``NHWC`` or ``NTC`` (tokens).
-        height: Rows of positions.
-        width: Columns of positions.
-        prefix: Tokens before those of the image, such as the class token.
+        layout: Order of the axes: ``NCHW``, ``NHWC`` or ``NTC`` (tokens).
+        height: Number of rows of positions.
+        width: Number of columns of positions.
+        prefix: Number of tokens before those of the image, such as the class token.
     """
 
     layout: str
@@ -27,7 +27,7 @@ class Grid:
     prefix: int = 0
 
     def __call__(self, values: Tensor) -> Tensor:
-        """A layer's output, or its gradient, as a map (N, C, height, width)."""
+        """Arrange a layer's output, or its gradient, as a map (N, C, height, width)."""
         if self.layout == "NCHW":
             return values
         if self.layout == "NHWC":
@@ -36,19 +36,19 @@ class Grid:
 
 
 def grid_of(shape: tuple[int, ...], image_size: tuple[int, int], prefix: int | None = None) -> Grid | None:
-    """How an output lies over images, or None where it is no map of more than one position.
+    """Find how an output is arranged over the images; None if it is not a map of more than one position.
 
-    A map has the proportions of the image, to within one position; that tells channels first from channels last, and a
-    map of tokens from everything else.
+    A map has the proportions of the image, to within one position. This distinguishes channels first from channels
+    last, and a map of tokens from anything else.
 
     Args:
-        shape: Of the output, the batch first.
-        image_size: (height, width) in pixels.
-        prefix: How many tokens come before those of the image, where the model says it.
+        shape: Shape of the output, including the batch axis.
+        image_size: Height and width of the images in pixels.
+        prefix: Number of tokens before those of the image, if the model tells it.
     """
     if len(shape) == 4:
         first, last = shape[2:], shape[1:3]
-        # Of two that fit, channels first, unless channels last fits better.
+        # If both orders fit, channels first is taken, unless channels last fits better.
         fitting = [
             (abs(_width(size[0], image_size) - size[1]), Grid(layout, *size))
             for layout, size in (("NCHW", first), ("NHWC", last))
@@ -75,7 +75,7 @@ def _of_tokens(tokens: int, image_size: tuple[int, int], prefix: int | None) -> 
 
 
 def _width(height: int, image_size: tuple[int, int]) -> float:
-    """How many columns belong to so many rows."""
+    """The number of columns of a map that has ``height`` rows and the proportions of the image."""
     return height * image_size[1] / image_size[0]
 
 

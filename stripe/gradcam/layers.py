@@ -1,4 +1,4 @@
-"""Which layer to look at: the last one that has learned something and still has positions."""
+"""Choice of the layer for Grad-CAM: the last one with parameters whose output still has positions."""
 
 import difflib
 from contextlib import ExitStack
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, run
 from stripe.errors import StripeError
+from stripe.gradcam.gradients import differentiable, frozen
 from stripe.gradcam.grid import grid_of
-from stripe.gradcam.scores import differentiable, frozen
 from stripe.modes import evaluating
 
 __all__ = ["candidates", "find_layer", "get_layer", "prefix_tokens"]
@@ -19,11 +19,11 @@ __all__ = ["candidates", "find_layer", "get_layer", "prefix_tokens"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A module with parameters whose output lies over the image.
+    """A module with parameters whose output is a map over the image.
 
     Attributes:
-        name: Its path in the model.
-        matters: Whether the predicted class's score has a gradient at any of its positions.
+        name: Path of the module in the model.
+        matters: Whether the score of the predicted class has a gradient at any of its positions.
     """
 
     name: str
@@ -31,20 +31,23 @@ class Candidate:
 
 
 def find_layer(model: nn.Module, images: Tensor | Batch) -> str:
-    """The name of the layer that Grad-CAM is taken at where nobody names one: the last stage's output.
+    """Find the default layer of Grad-CAM, the output of the last stage.
 
-    That is the last module to finish that has parameters, gives a map or tokens, and at whose positions the score of
-    the predicted class has a gradient. The latter passes over what comes after a vision transformer's last attention,
-    where the class token alone counts; the queries, keys and values of that attention are passed over as well. So it
-    is ``layer4`` of a ResNet, ``features`` of torchvision's VGG and EfficientNet, ``norm`` of a Swin Transformer,
-    ``blocks.11.norm1`` of timm's ViT.
+    This is the last module to finish that has parameters, whose output is a map or tokens, and at whose positions the
+    score of the predicted class has a gradient. The last condition excludes the modules after the last attention of a
+    vision transformer, where only the class token counts; the queries, keys and values of that attention are excluded,
+    too. The result is ``layer4`` for a ResNet, ``features`` for torchvision's VGG and EfficientNet, ``norm`` for a Swin
+    Transformer, and ``blocks.11.norm1`` for timm's ViT.
 
     Args:
-        model: A classifier; left as it was.
-        images: (N, 3, H, W), as the model takes them, or a batch of another form; two are enough.
+        model: A classifier; it is not changed.
+        images: Images (N, 3, H, W), as the model takes them, or a batch of another form; two are enough.
+
+    Returns:
+        The name of the layer.
 
     Raises:
-        StripeError: There is none, or the model does not run.
+        StripeError: There is no such layer, or the model does not run.
     """
     model = differentiable(model)
     found = candidates(model, images)
@@ -66,10 +69,10 @@ def find_layer(model: nn.Module, images: Tensor | Batch) -> str:
 
 
 def get_layer(model: nn.Module, name: str) -> nn.Module:
-    """The module of that name.
+    """Return the module of a model with the given name.
 
     Raises:
-        StripeError: There is none; says what comes close.
+        StripeError: There is no such module; the message has similar names.
     """
     modules: dict[str, nn.Module] = {path: module for path, module in model.named_modules() if path}
     if name not in modules:
@@ -80,7 +83,7 @@ def get_layer(model: nn.Module, name: str) -> nn.Module:
 
 @isolated()
 def candidates(model: nn.Module, images: Tensor | Batch) -> list[Candidate]:
-    """The modules among which one is chosen, in the order in which they finish."""
+    """Return the modules among which ``find_layer`` chooses, in the order in which they finish."""
     batch = batch_of(images, model).stacked().on(model)
     outputs: dict[str, Tensor] = {}
     order: dict[str, None] = {}
@@ -90,10 +93,10 @@ def candidates(model: nn.Module, images: Tensor | Batch) -> list[Candidate]:
         if not isinstance(output, Tensor) or not output.is_floating_point() or len(output) != len(batch):
             return
         if forward:
-            order.pop(name, None)  # what runs twice counts where it runs last
+            order.pop(name, None)  # a module that runs twice is ordered by its last call
             order[name] = None
             outputs.pop(name, None)
-        # Where gradients are checkpointed, a layer runs again in the backward pass, and may be seen only then.
+        # With gradient checkpointing a layer runs again in the backward pass, and may be seen only then.
         if output.requires_grad and name not in outputs:
             output.retain_grad()
             outputs[name] = output
@@ -102,7 +105,7 @@ def candidates(model: nn.Module, images: Tensor | Batch) -> list[Candidate]:
         stack.enter_context(evaluating(model))
         stack.enter_context(frozen(model))
         for name, module in model.named_modules():
-            # Tokens of a linear layer are a step inside a block, and no stage's output.
+            # Tokens of a linear layer are a step inside a block, not the output of a stage.
             if name and next(module.parameters(), None) is not None and not isinstance(module, nn.Linear):
                 stack.enter_context(module.register_forward_hook(partial(keep, name)))
         output = run(model, batch.map(lambda images: images.detach().clone().requires_grad_()))
@@ -123,6 +126,6 @@ def candidates(model: nn.Module, images: Tensor | Batch) -> list[Candidate]:
 
 
 def prefix_tokens(model: nn.Module) -> int | None:
-    """How many tokens come before those of the image, where a model says so as timm's do."""
+    """The number of tokens before those of the image, if the model has an attribute for it as timm's have."""
     said = getattr(model, "num_prefix_tokens", None)
     return said if isinstance(said, int) else None

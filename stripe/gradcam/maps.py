@@ -1,4 +1,4 @@
-"""Grad-CAM of one batch: everything before the layer without a graph, only the tail differentiated."""
+"""Grad-CAM of one batch, for which only the layers after the chosen one are differentiated."""
 
 from contextlib import ExitStack
 from types import TracebackType
@@ -10,24 +10,24 @@ from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, ours, run
 from stripe.errors import StripeError
+from stripe.gradcam.gradients import differentiable, frozen
 from stripe.gradcam.grid import grid_of
 from stripe.gradcam.layers import get_layer, prefix_tokens
-from stripe.gradcam.scores import differentiable, frozen
 from stripe.modes import evaluating
 
 __all__ = ["GradCam", "Maps"]
 
-# A map that varies by less than this share of its height is flat: what is left is rounding.
+# A map that varies by less than this share of its maximum is flat: the rest is rounding.
 FLAT = 1e-6
 
 
 class Maps(NamedTuple):
-    """Grad-CAM of a batch.
+    """Grad-CAM maps of a batch.
 
     Attributes:
-        values: (N, H, W) float32 at the size of the images, each from 0 to 1; all zero where nothing speaks for the
-            class, NaN where the network's scores or maps are not finite.
-        classes: (N) int64, the class of each map.
+        values: Maps (N, H, W) of type float32 at the size of the images, each stretched to 0 … 1. A map is zero
+            everywhere if no evidence speaks for the class, and NaN if scores or features are not finite.
+        classes: Class of each map, of shape (N,) and type int64.
     """
 
     values: Tensor
@@ -35,23 +35,23 @@ class Maps(NamedTuple):
 
 
 class GradCam:
-    r"""Grad-CAM maps, a batch at a time, for a loop of your own.
+    r"""A context that computes the Grad-CAM maps of one batch at a time.
 
     .. math:: L = \mathrm{ReLU}\Bigl(\sum_k \alpha_k A_k\Bigr), \quad
         \alpha_k = \frac1{hw} \sum_{ij} \frac{\partial y_c}{\partial A_{kij}}
 
-    with :math:`A` (K, h, w) the output of a layer and :math:`y_c` the score of the class (Selvaraju et al., eq. 1 and
+    with ``A`` (K, h, w) the output of a layer and ``y_c`` the score of the class (Selvaraju et al., eq. 1 and
     2), enlarged bilinearly to the size of the image and stretched from 0 to 1, image by image.
 
-    The layer's output is cut off from what comes before it, so that this runs without a graph, and only the layers
-    after it are differentiated, for the whole batch at once. That needs evaluation mode, in which images don't
-    influence each other. Tokens are laid out as a map, those before the image's (class token) dropped.
+    The layer's output is detached, so that the layers before it run without a graph, and only those after it are
+    differentiated, for the whole batch at once. This needs evaluation mode, in which images do not influence each
+    other. Tokens are arranged as a map, without those before the image's (such as a class token).
 
-    The model is as before after leaving the context: modes, hooks, gradients and which parameters ask for them.
+    When the context is left, modes, hooks, gradients and ``requires_grad`` of the model are restored.
 
     Args:
         model: A classifier.
-        layer: Name of the layer, as [find_layer][stripe.gradcam.find_layer] gives it.
+        layer: Name of the layer, for example from ``stripe.gradcam.find_layer``.
 
     Raises:
         StripeError: There is no such layer.
@@ -85,29 +85,30 @@ class GradCam:
 
     @isolated()
     def __call__(self, images: Tensor | Batch, classes: Tensor | int | None = None) -> Maps:
-        """Maps of a batch.
+        """Compute the maps of a batch.
 
         Args:
-            images: (N, 3, H, W), as the model takes them, or a batch of another form.
-            classes: Whose evidence is looked for: (N) int64, or one class for all. Default: the predicted ones.
+            images: Images (N, 3, H, W), as the model takes them, or a batch of another form.
+            classes: Classes whose evidence the maps show, as a tensor (N,) of type int64 or one class for all images;
+                by default the predicted classes.
 
         Raises:
-            StripeError: The model does not run, is no classifier, has no such class, or the layer gives no map, does
-                not run, or has no influence on the scores.
+            StripeError: The model does not run, is not a classifier or has no such class; or the layer gives no map,
+                does not run, or has no influence on the scores.
         """
         batch = batch_of(images, self.model).stacked().on(self.model)
         pixels = batch.images
         assert isinstance(pixels, Tensor)
         with torch.enable_grad():
             scores, activation = self._run(batch.map(Tensor.detach))
-            if not scores.requires_grad:  # a checkpoint of gradients may want its inputs to ask for them
+            if not scores.requires_grad:  # gradient checkpointing may need inputs that require gradients
                 scores, activation = self._run(batch.map(lambda images: images.detach().clone().requires_grad_()))
             chosen = _classes(classes, scores)
             score = scores.gather(1, chosen[:, None]).sum()
             if score.requires_grad:
                 with explained(self.model, batch):
                     score.backward()  # type: ignore[no-untyped-call]
-        # Where it is checkpointed, the layer has run once more, and that is what the gradient is of.
+        # With gradient checkpointing the layer has run once more, and the gradient belongs to that run.
         again, self._output = self._output, None
         gradient = activation.grad if activation.grad is not None or again is None else again.grad
         if gradient is None:
@@ -124,16 +125,16 @@ class GradCam:
 
     @ours
     def _cut(self, _module: nn.Module, _args: Any, output: Any) -> Any:
-        """Hook: what follows the layer is computed from a leaf, whose gradient is asked for."""
+        """Hook that replaces the output of the layer by a leaf, whose gradient is needed."""
         self._output = output
         if not isinstance(output, Tensor) or not output.is_floating_point():
             return output
         self._output = output.detach().requires_grad_()
         with torch.enable_grad():
-            return self._output.clone()  # which the next layer may change in place
+            return self._output.clone()  # the next layer may change its input in place
 
     def _run(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Scores (N, classes), and the layer's output."""
+        """Run the model; return the scores (N, classes) and the output of the layer."""
         self._output = None
         scores = class_scores(run(self.model, batch), len(batch))
         return scores, self._activation()
@@ -159,7 +160,7 @@ def _classes(wanted: Tensor | int | None, scores: Tensor) -> Tensor:
 
 
 def _stretched(coarse: Tensor, images: Tensor) -> Tensor:
-    """From the layer's size to that of the images, then each from 0 to 1."""
+    """Enlarge maps from the size of the layer to that of the images, and stretch each to 0 … 1."""
     flat = coarse.amax((1, 2)) - coarse.amin((1, 2)) <= FLAT * coarse.amax((1, 2))
     fine = F.interpolate(coarse[:, None], images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     low, high = fine.amin((1, 2), keepdim=True), fine.amax((1, 2), keepdim=True)

@@ -40,7 +40,7 @@ class AsymmetricConv(nn.Module):
 
     ``y = bn(conv₃ₓ₃(x)) + bn(conv₁ₓ₃(x)) + bn(conv₃ₓ₁(x))``. Each scale begins at 1/3, as in the published code.
 
-    Parameters: 15·in·out + 6·out, and 9·in·out + out once `reparameterize` was called.
+    Parameters: 15·in·out + 6·out, and 9·in·out + out once ``reparameterize`` was called.
 
     Args:
         in_channels: Channels of the input.

@@ -62,7 +62,7 @@ class BasicResNet(nn.Module):
         depth: 6n+2 with n ≥ 1: 8, 14, 20, …, 56, …, 110.
         num_classes: Outputs of the classifier.
         attention: Makes the attention module of a block from the block's number of output channels.
-        asymmetric: Whether every 3×3 convolution, the stem's included, is ACNet's `AsymmetricConv`.
+        asymmetric: Whether every 3×3 convolution, the stem's included, is ACNet's ``AsymmetricConv``.
 
     Raises:
         StripeError: The depth is not of that form.

@@ -25,7 +25,7 @@ def fuse_block(block: nn.Module) -> None:
     the branches' layers are taken as they are.
 
     Args:
-        block: See `is_branched`.
+        block: See ``is_branched``.
 
     Raises:
         StripeError: It is no such block.

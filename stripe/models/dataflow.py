@@ -29,6 +29,8 @@ class Value:
         made_by: What computed it; None for inputs, parameters and constants.
         uses: What takes it, once for each time.
         owner: Path of its module and its name there, where it is a parameter or buffer.
+        saved: Whether the state dict has it; what is changed in another one is lost.
+        constant: Whether it is computed of parameters, buffers and numbers alone.
         returned: Whether the model returns it.
     """
 
@@ -36,6 +38,8 @@ class Value:
     made_by: "Call | None" = None
     uses: list["Call"] = field(default_factory=list)
     owner: tuple[str, str] | None = None
+    saved: bool = False
+    constant: bool = False
     returned: bool = False
 
 
@@ -104,10 +108,11 @@ class _Writer(TorchFunctionMode):
         self.values: dict[int, Value] = {}
         for path, module in model.named_modules():
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+                saved = name not in module._non_persistent_buffers_set
                 # A weight that the state dict leaves out is nobody's: what is folded into it would be lost.
-                lost = name in module._non_persistent_buffers_set and name in ("weight", "bias")
+                owner = None if name in ("weight", "bias") and not saved else (path, name)
                 if tensor is not None:
-                    self.values.setdefault(id(tensor), Value(tensor, owner=None if lost else (path, name)))
+                    self.values.setdefault(id(tensor), Value(tensor, owner=owner, saved=saved, constant=True))
 
     def value_of(self, tensor: Tensor) -> Value:
         return self.values.setdefault(id(tensor), Value(tensor))
@@ -131,7 +136,7 @@ class _Writer(TorchFunctionMode):
             for value in inputs:
                 value.uses.append(call)
             for leaf in made:
-                self.values[id(leaf)] = Value(leaf, call)
+                self.values[id(leaf)] = Value(leaf, call, constant=all(value.constant for value in inputs))
                 call.outputs.append(self.values[id(leaf)])
             self.calls.append(call)
         return result

@@ -15,10 +15,10 @@ from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 from stripe.models import small
 from stripe.models.branches import fuse_branches
-from stripe.models.names import did_you_mean
 from stripe.models.spec import ModelSpec
+from stripe.names import did_you_mean
 
-__all__ = ["build", "file_hash", "from_meta", "native_image_size", "native_normalization"]
+__all__ = ["build", "file_hash", "from_meta", "input_channels", "native_image_size", "native_normalization"]
 
 SOURCES = ("torchvision", "timm", "python", "onnx")
 
@@ -40,11 +40,11 @@ def build(
             ``python:package.module:factory``.
         num_classes: Outputs of the classifier. None: as many as published, 10 for plain names.
         attention: Attention module in every block, a name of ``stripe.attention.ATTENTION``; in networks of torchvision
-            and timm as `stripe.models.insertion` says.
+            and timm as ``stripe.models.insertion`` says.
         pretrained: Download published weights (``torchvision:``, ``timm:``).
         args: Further keyword arguments of the constructor; plain names have none.
         fused: Have one convolution instead of branches that are added up (RepVGG, ACNet), as after
-            `stripe.models.fuse_branches`. No change for other networks.
+            ``stripe.models.fuse_branches``. No change for other networks.
         image_size: Height and width of the images in pixels, for ``onnx:`` files that leave them open: what the network
             computes is compared with onnxruntime on such images. Others build the same network for all sizes.
 
@@ -65,7 +65,9 @@ def build(
         raise StripeError(f"a classifier needs at least one class, not {num_classes}")
     if small.is_small(spec):
         if pretrained:
-            raise StripeError(f"there are no published weights of {spec}; load a checkpoint with --ckpt")
+            raise StripeError(
+                f"there are no published weights of {spec}; build it without pretrained, and load a checkpoint"
+            )
         if args:
             raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
         model = small.build(spec, 10 if num_classes is None else num_classes, attention)
@@ -82,7 +84,7 @@ def native_image_size(spec: str, *, pretrained: bool = False) -> ImageSize | Non
     """Height and width in pixels of the images that a model is made for, one number where they are square.
 
     Args:
-        spec: As for :func:`build`.
+        spec: As for ``build``.
         pretrained: Whether the published weights are used, which may want larger images.
 
     Returns:
@@ -142,12 +144,33 @@ def file_hash(spec: str) -> str:
     return from_onnx.sha256(_split(spec)[1])
 
 
+def input_channels(model: nn.Module) -> int | None:
+    """Channels of a network's input: 3 for colour, 1 for grey images; None where its layers don't tell.
+
+    That is what its first convolution takes, in the order in which its modules were made, wherever that is inside
+    wrappers. Where it is neither 1 nor 3, pixels may have been moved into channels before (a space-to-depth stem); then
+    another convolution of 3 channels tells.
+
+    Args:
+        model: Any module, on the meta device, too.
+
+    Example:
+        >>> input_channels(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3)))
+        1
+    """
+    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    taken = [layer.in_channels for layer in convolutions if layer.in_channels > 0]  # 0: lazy, not known yet
+    if taken and taken[0] in (1, 3):
+        return taken[0]
+    return 3 if 3 in taken else None
+
+
 def from_meta(meta: Mapping[str, Any]) -> nn.Module:
     """Build the model that one of our checkpoints is of, without its weights.
 
     Args:
         meta: ``Checkpoint.meta`` with the keys ``model``, ``num_classes`` and, where they were used,
-            ``attention``, ``args`` and ``fused``, as for :func:`build`.
+            ``attention``, ``args`` and ``fused``, as for ``build``.
 
     Raises:
         StripeError: It does not say the model, or the model is the user's own code: a file must not choose
@@ -180,7 +203,7 @@ def _insert(model: nn.Module, spec: str, attention: str) -> None:
     try:
         insert_attention(model, make)
     except StripeError as error:
-        raise StripeError(f"--attention {attention} does not go into {spec}: {error}") from None
+        raise StripeError(f"attention {attention!r} does not go into {spec}: {error}") from None
 
 
 def _third_party(

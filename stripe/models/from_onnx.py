@@ -9,7 +9,7 @@ from torch import nn
 from stripe import onnx
 from stripe.data.size import ImageSize, parse_size, sides, write_size
 from stripe.errors import StripeError
-from stripe.models.channels import input_channels
+from stripe.models.factory import input_channels
 
 __all__ = ["build", "image_size", "sha256"]
 

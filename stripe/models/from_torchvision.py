@@ -7,8 +7,8 @@ import torchvision
 from torch import nn
 
 from stripe.errors import StripeError
-from stripe.models.names import did_you_mean
 from stripe.models.third_party import building, refuse_arguments
+from stripe.names import did_you_mean
 
 __all__ = ["build", "image_size", "names", "normalization"]
 

@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 
 from stripe.errors import StripeError
-from stripe.models.names import did_you_mean
 from stripe.models.third_party import building
+from stripe.names import did_you_mean
 
 __all__ = ["build"]
 
@@ -39,7 +39,7 @@ def build(target: str, *, num_classes: int | None, pretrained: bool, args: Mappi
     with building(spec):
         signature = inspect.signature(factory)
         if pretrained and "pretrained" not in signature.parameters:
-            raise StripeError(f"{spec} takes no argument 'pretrained', so --pretrained cannot be passed on")
+            raise StripeError(f"{spec} takes no argument 'pretrained', so it cannot be asked for published weights")
         if pretrained:
             given["pretrained"] = True
         if num_classes is not None and "num_classes" in signature.parameters:

@@ -42,7 +42,7 @@ def build(name: str, num_classes: int, attention: str) -> nn.Module:
     """Build one of these networks.
 
     Args:
-        name: See `is_small`.
+        name: See ``is_small``.
         num_classes: Outputs of the classifier.
         attention: Attention module in every block, a name of ``stripe.attention.ATTENTION`` or ``"none"``.
 

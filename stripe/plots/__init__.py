@@ -1,6 +1,6 @@
-"""Pictures of captures, runs and tables of speeds: one file a kind of plot, data in, a matplotlib figure out.
+"""Plots of captures, runs and tables of speeds: functions from data to a matplotlib figure, one file per kind of plot.
 
-A new kind is one more file here; see `stripe.plots.kinds`.
+To add a kind, add a file here; see ``stripe.plots.kinds``.
 
 Example:
     >>> from stripe import plots
@@ -45,5 +45,5 @@ __all__ = [
 ]
 
 find(__path__)
-# A kind has the name of its file: the name means the function.
+# a kind has the same name as its file; here the name stands for the function
 globals().update(KINDS | RUN_KINDS | TABLE_KINDS)

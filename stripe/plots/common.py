@@ -1,4 +1,4 @@
-"""What the kinds of plot share: values by column, names, thumbnails, the caption."""
+"""Helpers that the kinds of plot share: columns of values, names, thumbnails, and the caption."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,6 @@ __all__ = [
     "caption",
     "column_name",
     "columns",
-    "data_name",
     "describe",
     "ending_note",
     "image_name",
@@ -29,13 +28,13 @@ __all__ = [
 
 
 def columns(values: xr.DataArray) -> xr.DataArray:
-    """The values of an image as one vector: what is not epoch or image becomes the dimension ``channel``.
+    """Flatten all axes but epoch and image into one dimension, ``channel``.
 
     Args:
-        values: (epoch, image, channel), or (…, branch, channel), (…, channel, height) and the like.
+        values: Array (epoch, image, channel), or (…, branch, channel), (…, channel, height) and the like.
 
     Returns:
-        (epoch, image, channel); with several axes the last one runs fastest.
+        Array (epoch, image, channel), in which the last of the flattened axes runs fastest.
     """
     axes = [dim for dim in values.dims if dim not in ("epoch", "image")]
     if axes == ["channel"]:
@@ -45,20 +44,20 @@ def columns(values: xr.DataArray) -> xr.DataArray:
 
 
 def column_name(site: xr.Dataset) -> str:
-    """What the columns of a site are, such as ``channel`` or ``branch × channel``."""
+    """Name of the columns of a site, such as ``channel`` or ``branch × channel``."""
     return " × ".join(str(dim) for dim in site["attention"].dims if dim not in ("epoch", "image"))
 
 
 def sides_of(sites: Mapping[str, xr.Dataset]) -> tuple[str, ...]:
-    """``input`` (before attention), where the capture recorded it, and ``attention`` (after)."""
+    """Names of the variables to draw: ``input`` (before attention), if it was recorded, and ``attention`` (after)."""
     return ("input", "attention") if all("input" in data for data in sites.values()) else ("attention",)
 
 
 def short_names(names: Sequence[str]) -> tuple[list[str], str]:
-    """Names of sites without the last parts that all of them share.
+    """Shorten the names of sites by the last parts that all of them share.
 
     Returns:
-        The shortened names, and what was taken off (``".attention_module"``, or ``""``).
+        The shortened names, and the common ending (``".attention_module"``, or ``""``).
 
     Example:
         >>> short_names(["layer1.0.se", "layer1.1.se"])
@@ -77,17 +76,17 @@ def short_names(names: Sequence[str]) -> tuple[list[str], str]:
 
 
 def ending_note(ending: str) -> str:
-    """For the caption: what :func:`short_names` took off the names of the sites."""
+    """Note for the caption about the ending that ``short_names`` took off."""
     return f"names of sites end in {ending}" if ending else ""
 
 
 def label_epochs(axes: Axes, epochs: npt.NDArray[np.int64], room: int) -> None:
-    """Ticks at round epochs below the columns of a heatmap.
+    """Set ticks at round epochs below the columns of a heatmap.
 
     Args:
-        axes: Its column j is ``epochs[j]``; they may lie any distance apart.
-        epochs: (columns,), ascending.
-        room: How many labels fit at most.
+        axes: Axes of the heatmap, whose column j shows ``epochs[j]``.
+        epochs: Numbers of the epochs, ascending and at any distance, as an array (columns,).
+        room: Largest number of labels that fit.
     """
     for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
         places = np.flatnonzero(epochs % step == 0)
@@ -99,23 +98,23 @@ def label_epochs(axes: Axes, epochs: npt.NDArray[np.int64], room: int) -> None:
 
 
 def image_name(capture: CaptureLike, position: int) -> str:
-    """``image 17 · cat``, or without the class where the capture does not say it."""
+    """Name of an image, such as ``image 17 · cat``; without the class if it is unknown."""
     opened = as_capture(capture)
     name, label, classes = f"image {opened.images[position]}", int(opened.labels[position]), opened.classes
     return f"{name} · {classes[label]}" if 0 <= label < len(classes) else name
 
 
 _WIDEST = 2.0
-"""Width of the box that a picture before a title fits into, in units of its height."""
+"""Width of the box for a picture before a title, in units of its height."""
 
 
 def add_thumbnail_title(axes: Axes, text: str, picture: npt.NDArray[np.uint8] | None) -> None:
-    """A title above the left corner of a panel, with a small picture before it.
+    """Add a title above the left corner of a panel, with a small picture before it.
 
     Args:
-        axes: The panel.
-        text: The title.
-        picture: (y, x, rgb); None for the title alone.
+        axes: Axes of the panel.
+        text: Text of the title.
+        picture: Picture (y, x, rgb) in uint8; None for the title alone.
     """
     font = axes.title.get_fontproperties()
     label = TextArea(text, textprops={"fontproperties": font, "color": axes.title.get_color(), "linespacing": 1.25})
@@ -136,20 +135,20 @@ def add_thumbnail_title(axes: Axes, text: str, picture: npt.NDArray[np.uint8] | 
         annotation_clip=False,
     )
     axes.add_artist(title)
-    # A long name must not make the layout narrow the panel; two blank lines hold the room above it instead.
+    # A long name must not make the layout narrow the panel; two blank lines reserve the space above it instead.
     title.set_in_layout(False)
     axes.set_title(" \n ", linespacing=1.5, pad=9)
 
 
 def describe(capture: Capture, kind: str, **facts: Any) -> dict[str, Any]:
-    """What a picture shows, for the record in the file: JSON types only."""
+    """Describe the content of a picture in JSON types, for the record in its file."""
     about = {name: getattr(capture, name) for name in ("model", "attention", "data", "scale")}
     said = {name: value for name, value in about.items() if value}
     return {"kind": kind, "capture": capture.path, **said, **facts}
 
 
 def caption(capture: CaptureLike, *notes: str) -> str:
-    """The line at the foot of a figure: model · data · notes · seed · scale, as far as the capture says."""
+    """The line at the foot of a figure: model · data · notes · seed · scale, as far as they are known."""
     opened = as_capture(capture)
     model = " + ".join(opened.network) + (" with random weights" if opened.has_random_weights else "")
     seed = "" if opened.seed is None else f"capture seed {opened.seed}"

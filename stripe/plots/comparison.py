@@ -1,4 +1,4 @@
-"""Accuracies beside those of the paper: left what it reports, right what was found here."""
+"""Accuracies of the paper (left) beside our own (right)."""
 
 from typing import Any
 
@@ -16,23 +16,23 @@ __all__ = ["comparison"]
 def comparison(
     table: pd.DataFrame, *, lines: bool = False, here: str = "here", caption: str = "", style: str = "paper"
 ) -> StripeFigure:
-    """Two panels a group, each with a scale of its own: the paper's numbers, and ours.
+    """Draw two panels per group, each with its own scale: the paper's accuracies and ours.
 
-    Networks and data may differ between the two, so it is the pattern that is compared, not the level. Points are
-    accuracies at the best epoch, whiskers the standard deviation over seeds, small hollow points those after the last
-    epoch.
+    Networks and data may differ between the two, so the pattern is to be compared, and not the level. Points are
+    accuracies at the best epoch, whiskers their standard deviation over seeds, and small hollow points the accuracies
+    after the last epoch.
 
     Args:
-        table: ``group``, ``row``, ``column``, ``paper``, ``best``, ``best_std``, ``last`` (per cent, NaN for none); a
-            row a cell of a table, the rows and columns of each group in their order.
-        lines: Draw the columns from left to right and a line a row, where they are steps of one quantity. Otherwise
-            the rows go from top to bottom and a colour is a column.
+        table: Table with the columns ``group``, ``row``, ``column``, ``paper``, ``best``, ``best_std`` and ``last``
+            (per cent, NaN if missing). Each row is one cell of the paper's table; rows and columns keep their order.
+        lines: Whether each row is drawn as a line over the columns, which are then steps of one quantity. Otherwise
+            the rows go from top to bottom, and each column has a colour.
         here: Title of our panels.
-        caption: At the foot.
-        style: As in [parameters][stripe.plots.style.parameters].
+        caption: Text at the foot of the figure.
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Raises:
-        NothingToDrawError: There is no number of ours.
+        NothingToDrawError: The table has no accuracy of ours.
     """
     if not len(table) or table["best"].isna().all():
         raise NothingToDrawError("No run of this table is finished, so there is nothing to compare yet.")
@@ -66,7 +66,7 @@ def comparison(
 
 
 def _lines(axes: Axes, part: pd.DataFrame, side: str) -> None:
-    """A line a row over the columns."""
+    """Draw one line per row over the columns."""
     columns = list(dict.fromkeys(part["column"]))
     for number, (row, cells) in enumerate(part.groupby("row", sort=False)):
         cells = cells.set_index("column").reindex(columns)
@@ -82,7 +82,7 @@ def _lines(axes: Axes, part: pd.DataFrame, side: str) -> None:
 
 
 def _points(axes: Axes, part: pd.DataFrame, side: str) -> None:
-    """A line of points a row, a colour a column."""
+    """Draw one line of points per row, with one colour per column."""
     rows = list(dict.fromkeys(part["row"]))
     columns = list(dict.fromkeys(part["column"]))
     for number, (column, cells) in enumerate(part.groupby("column", sort=False)):

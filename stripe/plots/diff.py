@@ -1,4 +1,4 @@
-"""How attention settles during training: its change from epoch to epoch."""
+"""Change of attention from epoch to epoch, which shows how it settles during training."""
 
 import math
 
@@ -34,7 +34,7 @@ from stripe.plots.style import DIFFERENCE_MAP, styled
 
 __all__ = ["diff", "learning_rate_drops"]
 
-_TOP = 0.995  # the quantile that gets the brightest colour: the first epochs move far more than all others
+_TOP = 0.995  # quantile of the brightest colour: the first epochs change far more than all others
 
 
 @kind("capture", "change from epoch to epoch, channels × epochs", paper="fig. 1c, 12–19", place=3)
@@ -47,22 +47,22 @@ def diff(
     seed: int = 0,
     style: str = "paper",
 ) -> StripeFigure:
-    """Heatmaps, channels × epochs, of |v[t+1] − v[t]|: one panel an image, black where attention has settled.
+    """Draw heatmaps, channels × epochs, of |v[t+1] − v[t]|: one panel per image, black where attention has settled.
 
-    Triangles and dotted lines mark where the learning rate drops. The colours reach from 0 (black) to the 99.5 %
-    quantile of what is drawn, the same in every panel. Paper: fig. 1c, 12–19.
+    Triangles and dotted lines mark drops of the learning rate. The colours of all panels reach from 0 (black) to the
+    99.5 % quantile of the drawn values. Paper: fig. 1c, 12–19.
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names or globs; by default the one in the middle of the network.
-        images: How many (a sample, balanced over the classes), or which ones.
-        channels: How many (a sample), or which ones.
-        seed: Of the samples.
-        style: As in [parameters][stripe.plots.style.parameters].
+        site: Names of sites or globs; by default the site in the middle of the network.
+        images: Number of images (a sample, balanced over the classes), or a list of images.
+        channels: Number of channels (a sample), or a list of channels.
+        seed: Seed of the samples.
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Raises:
-        NothingToDrawError: The capture holds one epoch only, or no such attention.
-        StripeError: No such site, image or channel.
+        NothingToDrawError: The capture holds one epoch only, or no attention of a kind that this plot shows.
+        StripeError: The capture has no such site, image or channel.
 
     Example:
         >>> from stripe import plots
@@ -110,7 +110,7 @@ def diff(
             position = int(rows[row])
             add_thumbnail_title(axes, image_name(opened, position).replace(" · ", "\n"), opened.thumbnail(position))
             _mark(axes, drops)
-            # Panels of a row share their channels, all panels share their epochs: label the outer ones only.
+            # Panels of a row share their channels, and all panels their epochs, so that only outer panels have labels.
             axes.set(xticks=[], yticks=[])
             if number % across == 0:
                 _label_channels(axes, chosen[name], names[name] + column_name(sites[name]))
@@ -134,14 +134,14 @@ def diff(
 
 
 def learning_rate_drops(learning_rate: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Where a stepwise schedule lowers the learning rate.
+    """Find the epochs at which a stepwise schedule lowers the learning rate.
 
     Args:
-        learning_rate: (epochs,), NaN where unknown.
+        learning_rate: Learning rate of each epoch, NaN if it is unknown, as an array (epochs,).
 
     Returns:
-        Positions of the first epochs with a rate at least a quarter lower; none for a schedule that falls at most
-        epochs (cosine), because it has no steps to mark.
+        Positions of the epochs whose rate is at least a quarter lower than that of the epoch before. Empty for a
+        schedule that falls at most epochs (cosine), which has no steps.
 
     Example:
         >>> learning_rate_drops([0.1, 0.1, 0.01, 0.01]).tolist()
@@ -155,13 +155,13 @@ def learning_rate_drops(learning_rate: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 
 def _layout(sites: int, images: int) -> tuple[int, int]:
-    """Panels across and down: a row a site, or, for one site, about a square."""
+    """Number of columns and rows of panels: one row per site, or about a square for one site."""
     across = images if sites > 1 or images <= 3 else math.ceil(math.sqrt(images))
     return across, math.ceil(sites * images / across)
 
 
 def _row_names(figure: StripeFigure, sites: list[str]) -> tuple[dict[str, str], str]:
-    """Beginnings of the rows' labels, and what the names of the sites end in; a single name becomes the heading."""
+    """Prefix of each row's label, and the common ending of the sites' names; a single name becomes the heading."""
     if len(sites) == 1:
         figure.suptitle(sites[0], x=0.01, ha="left", fontsize="medium")
         return {sites[0]: ""}, ""
@@ -170,14 +170,14 @@ def _row_names(figure: StripeFigure, sites: list[str]) -> tuple[dict[str, str], 
 
 
 def _label_channels(axes: Axes, channels: npt.NDArray[np.int64], label: str) -> None:
-    """The channels' ids at the left, where there is room."""
+    """Write the numbers of the channels at the left, if there is room."""
     axes.set_ylabel(label)
     if len(channels) <= 24:
         axes.set_yticks(range(len(channels)), [str(c) for c in channels], fontsize="x-small")
 
 
 def _mark(axes: Axes, drops: npt.NDArray[np.int64]) -> None:
-    """A line before the first difference that a lower learning rate made, and a triangle above it."""
+    """Draw a line before the first difference at a lower learning rate, and a triangle above the line."""
     for drop in drops:
         axes.axvline(drop - 1.5, color="white", linewidth=0.9, linestyle=":")
         axes.plot(

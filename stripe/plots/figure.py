@@ -18,24 +18,24 @@ _LONGEST = 2**16  # pixels
 
 
 class StripeFigure(Figure):
-    """A matplotlib figure that keeps its style and knows what it shows.
+    """A matplotlib figure that keeps its style and a description of its content.
 
-    It belongs to no pyplot state, so that nothing has to be closed, and yet Jupyter displays it. Ticks are only made
-    when a figure is drawn: that is why it draws under its own settings and not under those of that moment.
+    It does not belong to pyplot, so that it need not be closed, and yet Jupyter displays it. As matplotlib makes ticks
+    only when a figure is drawn, the figure is drawn with its own settings and not with those of that moment.
 
     Attributes:
-        drawn: What the picture shows (capture, kind, sites, images, channels, epoch, seed …), as JSON types;
-            :func:`stripe.plots.save` writes it into the file.
+        drawn: Content of the picture (capture, kind, sites, images, channels, epoch, seed …) in JSON types;
+            ``stripe.plots.save`` writes it into the file.
     """
 
     def __init__(self, settings: Mapping[str, Any], width: float, height: float, drawn: dict[str, Any]) -> None:
         """Make an empty figure.
 
         Args:
-            settings: What :func:`stripe.plots.style.styled` yields.
-            width: Inches at 8 pt text.
-            height: Inches at 8 pt text.
-            drawn: What will be shown.
+            settings: Settings of matplotlib from ``stripe.plots.style.styled``.
+            width: Width in inches at 8 pt text.
+            height: Height in inches at 8 pt text.
+            drawn: Content of the picture, in JSON types.
 
         Raises:
             StripeError: The picture would be longer than matplotlib can draw.
@@ -51,24 +51,24 @@ class StripeFigure(Figure):
         self.drawn = drawn
 
     def caption(self, text: str) -> None:
-        """A grey line at the foot of the figure, wrapped to its width."""
+        """Add a grey line at the foot of the figure, wrapped to its width."""
         size = 0.75 * mpl.rcParams["font.size"]
         columns = int(self.get_figwidth() * 72 / (0.52 * size))
-        # The layout keeps room for a supxlabel, and for no other text of a figure.
+        # The layout reserves space for a supxlabel, and for no other text of a figure.
         self.supxlabel(textwrap.fill(text, columns), x=0.01, ha="left", fontsize=size, color="0.5")
 
     def draw(self, renderer: RendererBase) -> None:
-        """As matplotlib's, in the style of the figure."""
+        """Draw the figure as matplotlib does, in its own style."""
         with applied(self._settings):
             super().draw(renderer)
 
     def savefig(self, fname: Any, **kwargs: Any) -> None:
-        """As matplotlib's, in the style of the figure."""
+        """Save the figure as matplotlib does, in its own style."""
         with applied(self._settings):
             super().savefig(fname, **kwargs)
 
     def _repr_png_(self) -> bytes:
-        """What Jupyter shows."""
+        """The figure as a PNG, which Jupyter shows."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=self.dpi)
         return buffer.getvalue()

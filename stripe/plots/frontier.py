@@ -1,4 +1,4 @@
-"""What folding attention costs and gains: accuracy against speed, site by site."""
+"""Costs and gains of folding attention: accuracy against speed, site by site."""
 
 import pandas as pd
 
@@ -12,19 +12,20 @@ __all__ = ["frontier"]
 
 @kind("frontier", "accuracy against speed, site by site", place=10)
 def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
-    """Accuracy against relative speed, with 0, 1, 2 … sites folded, the cheapest first.
+    """Draw the accuracy against the relative speed, with 0, 1, 2 … sites folded, the cheapest first.
 
-    The number beside a point is how many sites are folded; its colour is how far the logits are from those with
-    attention. The bars are standard errors of the change: other images as many would move a point so far. The dashed
-    line is the accuracy with attention.
+    The number beside a point is the number of folded sites; its colour is the relative error of the logits against
+    those with attention. The bars are standard errors of the change of accuracy over the images. The dashed line is
+    the accuracy with attention.
 
     Args:
-        table: From ``stripe fold --frontier`` (`stripe.fold.FoldResult.frontier`): ``sites``, ``accuracy`` (or
-            ``agreement``; per cent), ``uncertainty`` (points), ``error`` (relative) and ``relative_speed``.
-        style: As in [parameters][stripe.plots.style.parameters].
+        table: Table from ``stripe.fold.FoldResult.frontier`` (``stripe fold --frontier``), with the columns ``sites``,
+            ``accuracy`` (or ``agreement``; per cent), ``uncertainty`` (points), ``error`` (relative) and
+            ``relative_speed``.
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Raises:
-        NothingToDrawError: There was no accuracy to measure.
+        NothingToDrawError: The table has no accuracies.
     """
     measure = "agreement" if "agreement" in table else "accuracy"
     if table[measure].isna().any():
@@ -38,7 +39,7 @@ def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
         speed, accuracy, uncertainty = table[["relative_speed", measure, "uncertainty"]].to_numpy(float).T
         axes.errorbar(speed, accuracy, uncertainty, color="0.7", linewidth=0.8, zorder=1)
         points = axes.scatter(speed, accuracy, c=100 * table["error"], cmap="viridis", s=22, zorder=2)
-        step = max(1, len(table) // 8)  # more numbers than that would lie on each other
+        step = max(1, len(table) // 8)  # more numbers would overlap
         for number in [*range(0, len(table) - 1, step), len(table) - 1]:
             side, aligned = (4, "left") if number % 2 else (-4, "right")
             axes.annotate(

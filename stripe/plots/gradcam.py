@@ -1,4 +1,4 @@
-"""Where networks look on average: mean Grad-CAM maps side by side."""
+"""Mean Grad-CAM maps side by side, which show where networks look on average."""
 
 import os
 import textwrap
@@ -22,24 +22,24 @@ from stripe.plots.style import styled
 
 __all__ = ["gradcam"]
 
-_ACROSS = 4  # panels in a row, as the paper has them
-_WIDTH = 30  # letters of a title
-_GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue look
+_ACROSS = 4  # panels per row, as in the paper
+_WIDTH = 30  # characters of a title
+_GREY = (0.299, 0.587, 0.114)  # perceived brightness of red, green and blue
 
 
 @kind("captures", "mean Grad-CAM; of several captures side by side", paper="fig. 6", place=6)
 def gradcam(
     captures: CaptureLike | Sequence[CaptureLike], *, over_image: bool = False, style: str = "paper"
 ) -> StripeFigure:
-    """Mean Grad-CAM maps, a panel a network and layer, all in the same colours.
+    """Draw mean Grad-CAM maps, one panel per network and layer, all with the same colours.
 
-    Below each panel its centre bias: how far from the centre (the small cross) the network looks, 1 where it looks
-    everywhere alike, with its 95 % bootstrap interval over images. Paper: fig. 6.
+    Below each panel stands its centre bias: the mean distance of the evidence from the centre (the small cross),
+    relative to that of a uniform map, which is 1; with its 95 % bootstrap interval over images. Paper: fig. 6.
 
     Args:
-        captures: One or several captures, their trees or paths, as `stripe gradcam` writes them.
-        over_image: Whether to lay the map over the mean of the images.
-        style: As in [parameters][stripe.plots.style.parameters].
+        captures: One or several captures, their trees or paths, as ``stripe gradcam`` writes them.
+        over_image: Whether the map is drawn over the mean of the images.
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Raises:
         NothingToDrawError: A capture holds no Grad-CAM maps.
@@ -76,7 +76,7 @@ def gradcam(
 
 
 def _layers(capture: Capture) -> list[tuple[LayerFacts, xr.Dataset]]:
-    """What it says of the maps of each layer, and the maps."""
+    """Description and maps of each layer of a capture."""
     if not capture.layers:
         name = capture.path or "The capture"
         raise NothingToDrawError(f"{name} holds no Grad-CAM maps; `stripe gradcam -o` adds them to it.")
@@ -100,15 +100,15 @@ def _draw(axes: Axes, layer: xr.Dataset, limits: tuple[float, float], over_image
 
 
 def _name(capture: Capture, facts: LayerFacts) -> str:
-    """Network, and below it the data set; the weights are those of the maps, not those of a capture around them."""
+    """Network and data set as two lines; the weights are those of the maps, not those of the attention."""
     model = " + ".join(capture.network) + (", random weights" if facts.has_random_weights else "")
-    # A panel has room for so much; a long description of data is broken at its commas.
+    # A panel has little room, so that a long description of data is broken at its commas.
     data = ", ".join(part.strip() for part in data_name(capture.data).split(","))
     return "\n".join([*textwrap.wrap(model, _WIDTH), *textwrap.wrap(data, _WIDTH)])
 
 
 def _shown(facts: LayerFacts) -> str:
-    """Which layer and epoch; how many images, and whose evidence."""
+    """Layer and epoch of a map, the number of images, and the class whose evidence it shows."""
     target = {"predicted": "predicted class", "label": "labelled class"}.get(facts.target, facts.target)
     when = f", epoch {facts.epoch}" if facts.epoch else ""
     images = "" if facts.count is None else f"{facts.count:,} images, "
@@ -116,7 +116,7 @@ def _shown(facts: LayerFacts) -> str:
 
 
 def _notes(panels: Sequence[dict[str, Any]]) -> str:
-    """What holds for all panels."""
+    """The notes that hold for all panels."""
     empty = sum(panel["empty"] for panel in panels)
     notes = [f"{empty} maps are zero everywhere"] if empty else []
     random = [panel.get("weights", "").startswith("random") for panel in panels]

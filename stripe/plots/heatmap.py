@@ -1,4 +1,4 @@
-"""A matrix as an image: fast, with honest colours."""
+"""Heatmaps: matrices as images, which are drawn fast and average values instead of colours."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ def heatmap(
 ) -> AxesImage:
     """Draw a matrix as one image (``imshow``), not as a mesh of patches, which takes ten times as long.
 
-    A cell without a value (NaN) is grey. Where there are more cells than pixels, the values of neighbours are averaged.
+    A cell without a value (NaN) is grey. If there are more cells than pixels, the values of neighbours are averaged.
 
     Args:
-        axes: Where to draw.
-        values: (rows, columns), any real type; row 0 is at the top.
-        limits: The values of the first and of the last colour.
-        colormap: A matplotlib colour map.
-        **kwargs: Handed to ``imshow``.
+        axes: Axes to draw into.
+        values: Matrix (rows, columns) of any real type; row 0 is at the top.
+        limits: Values of the first and of the last colour.
+        colormap: Name of a matplotlib colour map.
+        **kwargs: Further arguments of ``imshow``.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -51,12 +51,12 @@ def robust_limits(values: npt.ArrayLike, low: float = 0.01, high: float = 0.99) 
     """Colour limits that a few outliers do not move: two quantiles of the finite values.
 
     Args:
-        values: Any shape.
-        low: The lower quantile, 0–1.
-        high: The upper quantile, 0–1.
+        values: Array of any shape.
+        low: Lower quantile, 0–1.
+        high: Upper quantile, 0–1.
 
     Returns:
-        Two different numbers, also where every value is the same; (0, 1) where none is finite.
+        Two numbers, which differ even if all values are equal; (0, 1) if no value is finite.
     """
     array = np.asarray(values, dtype=np.float64)
     finite = array[np.isfinite(array)]
@@ -70,13 +70,13 @@ def robust_limits(values: npt.ArrayLike, low: float = 0.01, high: float = 0.99) 
 
 
 def colorbar(image: AxesImage, axes: Any, label: str, **kwargs: Any) -> Colorbar:
-    """A slim colour bar beside `axes` (one or several), its ends pointed where values lie outside.
+    """Draw a slim colour bar beside one or several axes; an end is pointed if values lie outside the limits.
 
     Args:
-        image: Whose colours to explain.
-        axes: One axes or a list of them, to share the bar.
-        label: The quantity and what the limits are.
-        **kwargs: Handed to ``Figure.colorbar``.
+        image: Image whose colours the bar explains.
+        axes: One axes, or a list of axes that share the bar.
+        label: Name of the quantity and meaning of the limits.
+        **kwargs: Further arguments of ``Figure.colorbar``.
     """
     array: np.ma.MaskedArray[Any, Any] = np.ma.asarray(image.get_array())
     bottom, top = image.get_clim()
@@ -84,7 +84,7 @@ def colorbar(image: AxesImage, axes: Any, label: str, **kwargs: Any) -> Colorbar
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
     figure = image.get_figure(root=True)
     assert figure is not None
-    # An end as long as the bar is wide, however long the bar is.
+    # A pointed end is as long as the bar is wide, whatever the length of the bar.
     ends = {"extend": extend, "extendfrac": 1 / kwargs.get("aspect", 20)}
     bar = figure.colorbar(image, ax=axes, label=label, **{**ends, **kwargs})
     bar.outline.set_linewidth(0.4)

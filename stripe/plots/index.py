@@ -1,4 +1,4 @@
-"""The whole network at a glance: how close to a constant each site is, epoch by epoch."""
+"""Stripe index of every site at every epoch: how close to a constant the attention of a network is."""
 
 import numpy as np
 import numpy.typing as npt
@@ -16,27 +16,27 @@ from stripe.plots.style import MISSING, styled
 
 __all__ = ["index"]
 
-_NUMBERED = 14  # up to so many epochs a cell has room for its number
+_NUMBERED = 14  # largest number of epochs at which a cell has room for its number
 
 
 @kind("capture", "stripe index of every site over the epochs", place=5)
 def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") -> StripeFigure:
-    """Heatmap, sites × epochs, of the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v), always over all images.
+    """Draw a heatmap, sites × epochs, of the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v) of all images.
 
-    1 (bright) is attention that is the same vector for every image, 0 (dark) attention whose channels have the same
+    The index is 1 (bright) if attention is the same vector for every image, and 0 (dark) if all channels have the same
     mean. Grey cells have no index, because v does not vary at all. The colours always span 0 to 1.
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names or globs; by default all.
-        style: As in [parameters][stripe.plots.style.parameters].
+        site: Names of sites or globs; by default all sites.
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Returns:
-        Sites from top to bottom in the order of the forward pass.
+        A figure with the sites from top to bottom, in the order of the forward pass.
 
     Raises:
         NothingToDrawError: The capture has no channel attention.
-        StripeError: No such site.
+        StripeError: The capture has no such site.
 
     Example:
         >>> from stripe import plots
@@ -81,7 +81,7 @@ def _write_numbers(axes: Axes, matrix: npt.NDArray[np.float64]) -> None:
 
 
 def _text(value: float) -> str:
-    """Three decimals; 1 and 0 are said of nothing else, for it is close to 1 that the index matters."""
+    """Format an index with three decimals; only exact values become 1 and 0, as small distances from 1 matter."""
     if min(value, 1 - value) < 1e-9:  # rounding of float64
         return f"{value:.0f}"
     return {"1.000": ">.999", "0.000": "<.001"}.get(text := f"{value:.3f}", text.removeprefix("0"))

@@ -1,7 +1,7 @@
-"""What a kind of plot says of itself, in its own file: that is all it takes to be drawn by name everywhere.
+"""The decorator ``kind``, by which a function becomes a kind of plot that is drawn by its name everywhere.
 
-``stripe plot``, its help, recipes and `draw_all` list the kinds that are known here. A new one is a new file in this
-folder with one function in it that `kind` decorates.
+``stripe plot``, its help, recipes and ``draw_all`` list the kinds that are known here. To add a kind, add a file with
+one decorated function to this folder.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from stripe.plots.figure import StripeFigure
 __all__ = ["Data", "Kind", "kind", "kinds"]
 
 Data = Literal["capture", "captures", "runs", "speeds", "frontier"]
-"""What is drawn: a capture, several of them, runs, a table of `stripe.bench`, or what folding costs, site by site."""
+"""Data of a plot: a capture, several captures, runs, a table of ``stripe.bench``, or the costs of folding each site."""
 
 Draw = TypeVar("Draw", bound=Callable[..., StripeFigure])
 
@@ -24,11 +24,11 @@ class Kind:
     """A kind of plot.
 
     Attributes:
-        draw: Makes the figure; data first, everything else by keyword.
-        data: What its data are.
-        shows: What is to be seen, in a few words.
-        paper: Where the paper has it, ``""`` for nowhere.
-        place: In lists, from the lowest to the highest.
+        draw: Function that makes the figure; the data are its first argument, all others are keywords.
+        data: Type of the data.
+        shows: Content of the plot in a few words.
+        paper: Figure or table of the paper, ``""`` if the paper has none.
+        place: Position in lists, from the lowest to the highest.
     """
 
     draw: Callable[..., StripeFigure]
@@ -39,7 +39,7 @@ class Kind:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What else it takes."""
+        """Names of the keyword arguments of ``draw``."""
         _, *names = inspect.signature(self.draw).parameters
         return tuple(names)
 
@@ -48,13 +48,13 @@ _known: dict[str, Kind] = {}
 
 
 def kind(data: Data, shows: str, *, paper: str = "", place: int = 100) -> Callable[[Draw], Draw]:
-    """Make a function a kind of plot of the same name.
+    """Register a function as a kind of plot of the same name.
 
     Args:
-        data: What it is given first.
-        shows: What is to be seen, in a few words, for the help.
-        paper: Where the paper has it, as ``fig. 1b``.
-        place: In lists; those of one place go by name.
+        data: Type of the data, which are the first argument of the function.
+        shows: Content of the plot in a few words, for the help.
+        paper: Figure or table of the paper, such as ``fig. 1b``.
+        place: Position in lists; kinds of equal position are ordered by name.
     """
 
     def register(draw: Draw) -> Draw:
@@ -65,10 +65,10 @@ def kind(data: Data, shows: str, *, paper: str = "", place: int = 100) -> Callab
 
 
 def kinds(*data: Data) -> dict[str, Kind]:
-    """Name → kind of plot, in the order of lists.
+    """Return the known kinds of plot by name, in the order of lists.
 
     Args:
-        *data: Of these data; by default all.
+        *data: Types of data whose kinds are returned; by default all.
     """
     found = {name: known for name, known in _known.items() if not data or known.data in data}
     return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))

@@ -1,4 +1,4 @@
-"""What the pictures of a table of speeds share: what a network is, colours, the record, the caption."""
+"""Helpers that the plots of a table of speeds share: roles of networks, colours, the record, and the caption."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import pandas as pd
 __all__ = ["ROLES", "caption_of", "is_unfused", "module_colors", "record_of", "role_of"]
 
 ROLES = {"none": "backbone", "attention": "with attention", "asr": "with ASR", "both": "with attention and ASR"}
-"""What was done to a backbone → its name in a legend."""
+"""Name in the legend for each change of a backbone."""
 
 
 def role_of(row: Any) -> tuple[str, str]:
-    """A key of `ROLES`, and the module that it was done with (``"none"`` for a backbone).
+    """Return the role of a network, a key of ``ROLES``, and its attention module (``"none"`` for a backbone).
 
     Args:
-        row: Of a table from `stripe.bench.measure`, as ``itertuples`` gives it.
+        row: Row of a table from ``stripe.bench.measure``, as ``itertuples`` gives it.
     """
     if row.asr == "none":
         return ("none", "none") if row.attention == "none" else ("attention", row.attention)
@@ -22,19 +22,19 @@ def role_of(row: Any) -> tuple[str, str]:
 
 
 def is_unfused(row: Any) -> bool:
-    """Whether a network has ASR that costs something."""
+    """Whether a network has ASR that is not fused and therefore costs time."""
     return row.asr != "none" and not row.fused
 
 
 def module_colors(table: pd.DataFrame) -> dict[str, str]:
-    """Attention module → colour, in the order of the table; a backbone is grey."""
+    """Choose a colour for each attention module, in the order of the table; a backbone is grey."""
     modules = dict.fromkeys(role_of(row)[1] for row in table.itertuples())
     modules.pop("none", None)
     return {"none": "0.5"} | {name: f"C{number}" for number, name in enumerate(modules)}
 
 
 def record_of(table: pd.DataFrame, kind: str) -> dict[str, Any]:
-    """What a picture shows, for the record in the file: JSON types only."""
+    """Describe the content of a picture in JSON types, for the record in its file."""
     return {"kind": kind, "table": table.to_dict("list"), **{str(k): v for k, v in table.attrs.items()}}
 
 

@@ -1,4 +1,4 @@
-"""The kinds of plot by name, and every picture that a capture can give in one go."""
+"""The kinds of plot by name, and a function that draws all of them from one capture."""
 
 import importlib
 import os
@@ -17,13 +17,13 @@ from stripe.plots.select import NothingToDrawError
 __all__ = ["KINDS", "RUN_KINDS", "TABLE_KINDS", "draw", "draw_all", "find"]
 
 KINDS: dict[str, Callable[..., StripeFigure]] = {}
-"""Of a capture or its path; ``gradcam`` of several, too."""
+"""Kinds that draw a capture or its path; ``gradcam`` draws several captures, too."""
 
 RUN_KINDS: dict[str, Callable[..., StripeFigure]] = {}
-"""Of several runs."""
+"""Kinds that draw several runs."""
 
 TABLE_KINDS: dict[str, Callable[..., StripeFigure]] = {}
-"""Of a table: of speeds, or of what folding costs."""
+"""Kinds that draw a table of speeds, or of the costs of folding."""
 
 
 _OF_DATA: tuple[tuple[dict[str, Callable[..., StripeFigure]], tuple[Data, ...]], ...] = (
@@ -34,10 +34,10 @@ _OF_DATA: tuple[tuple[dict[str, Callable[..., StripeFigure]], tuple[Data, ...]],
 
 
 def find(folders: Iterable[str]) -> None:
-    """Import every file of this package, so that the kinds in them make themselves known.
+    """Import every file of this package, so that the kinds in them are registered.
 
     Args:
-        folders: Where the files of ``stripe.plots`` lie.
+        folders: Folders of the package ``stripe.plots``.
     """
     for module in pkgutil.iter_modules(folders):
         importlib.import_module(f"stripe.plots.{module.name}")
@@ -50,12 +50,12 @@ def draw(kind: str, data: Any, **options: Any) -> StripeFigure:
     """Draw a kind of plot by its name.
 
     Args:
-        kind: A key of `KINDS`, `RUN_KINDS` or `TABLE_KINDS`.
-        data: What that takes: a capture, runs or a table.
-        **options: What the kind takes; None is its default.
+        kind: Name of the kind, a key of ``KINDS``, ``RUN_KINDS`` or ``TABLE_KINDS``.
+        data: Data of that kind: a capture, runs or a table.
+        **options: Keyword arguments of the kind; None stands for the default.
 
     Raises:
-        StripeError: No such kind, an option that it does not take, or whatever the kind itself refuses.
+        StripeError: There is no such kind, it does not take an option, or it refuses the data.
     """
     known = kinds()
     if kind not in known:
@@ -74,16 +74,16 @@ def draw_all(
 
     Args:
         capture: A capture, its tree or its path.
-        folder: Where to.
-        extension: ``png``, ``pdf`` or ``svg``.
-        **options: Handed to the kinds that take them; None is the default.
+        folder: Folder of the pictures.
+        extension: Format of the pictures: ``png``, ``pdf`` or ``svg``.
+        **options: Keyword arguments for the kinds that take them; None stands for the default.
 
     Returns:
-        Kind → file, and for the kinds that this capture cannot show, kind → why not.
+        A dictionary from each kind that was drawn to its file, and one from each other kind to the reason.
 
     Raises:
-        NothingToDrawError: The capture can show no kind at all.
-        StripeError: A file cannot be written, or an option names what the capture does not hold.
+        NothingToDrawError: No kind can be drawn from this capture.
+        StripeError: A file cannot be written, or the capture has no such site, image, channel or epoch.
     """
     drawn, left_out = {}, {}
     opened = as_capture(capture)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from stripe.names import run_name
 
-__all__ = ["RunLike", "by_network", "run_name", "selected_by"]
+__all__ = ["RunLike", "by_network", "selected_by"]
 
 
 class RunLike(Protocol):

@@ -1,4 +1,4 @@
-"""Pictures on disk: whole or not at all, and with what made them inside."""
+"""Pictures on disk: each is whole or absent, and holds a record of how it was made."""
 
 import json
 import os
@@ -17,22 +17,22 @@ FORMATS = ("png", "pdf", "svg")
 
 
 def save(figure: Figure, path: str | os.PathLike[str], made_by: Mapping[str, str] | None = None) -> Path:
-    """Write a figure as PNG, PDF or SVG, with what it shows and what made it as JSON inside the file.
+    """Write a figure as PNG, PDF or SVG, with its content and its provenance as JSON inside the file.
 
-    The JSON is the text ``Description`` of a PNG, the ``Subject`` of a PDF and the ``dc:description`` of an SVG:
-    the keys of [provenance][stripe.provenance.provenance] and, under ``drawn``, the capture, the kind of plot, sites,
-    images, channels, seed and epoch.
+    The JSON is the text ``Description`` of a PNG, the ``Subject`` of a PDF and the ``dc:description`` of an SVG. It has
+    the keys of ``stripe.provenance.provenance`` and, under ``drawn``, the capture, the kind of plot, sites, images,
+    channels, seed and epoch.
 
     Args:
-        figure: What a kind of plot returned, or any other matplotlib figure.
-        path: Where to; the ending decides the format. Folders that are missing are made.
-        made_by: Instead of what [provenance][stripe.provenance.provenance] says now.
+        figure: Figure of a kind of plot, or any other matplotlib figure.
+        path: Path of the file, whose ending decides the format. Missing folders are made.
+        made_by: Provenance to write; by default that of this moment from ``stripe.provenance.provenance``.
 
     Returns:
-        The path.
+        The path of the file.
 
     Raises:
-        StripeError: An unknown ending, or the file cannot be written.
+        StripeError: The ending is unknown, or the file cannot be written.
     """
     path = Path(path)
     extension = check_format(path)
@@ -53,10 +53,10 @@ def save(figure: Figure, path: str | os.PathLike[str], made_by: Mapping[str, str
 
 
 def check_format(path: str | os.PathLike[str]) -> str:
-    """The format that the ending of a path asks for, checked before anything is drawn.
+    """Return the format that the ending of a path asks for.
 
     Raises:
-        StripeError: It is none of ours.
+        StripeError: The ending is not that of a known format.
     """
     extension = Path(path).suffix.lower().lstrip(".")
     if extension not in FORMATS:

@@ -1,4 +1,4 @@
-"""What of a capture is drawn: sites, images, channels and epoch, each choice repeatable."""
+"""Repeatable choice of the sites, images, channels and epoch of a capture to draw."""
 
 import difflib
 import fnmatch
@@ -25,29 +25,29 @@ __all__ = [
 Patterns = str | Sequence[str] | None
 Choice = int | Sequence[int]
 
-# Kinds whose values are a vector an image, so that images × values shows stripes where they are constant.
+# Kinds whose values are one vector per image, so that images × values shows stripes if they are constant.
 CHANNEL_KINDS = ("channel", "branch", "strip")
 
 
 class NothingToDrawError(StripeError):
-    """The capture is fine, but does not hold what this kind of plot shows."""
+    """A valid capture does not hold the values that a kind of plot shows."""
 
 
 def choose_sites(
     capture: CaptureLike, patterns: Patterns, kinds: Sequence[str], count: int | None = None
 ) -> dict[str, xr.Dataset]:
-    """The sites to draw, in the order of the forward pass.
+    """Choose the sites to draw, in the order of the forward pass.
 
     Args:
         capture: A capture, its tree or its path.
-        patterns: Names or globs (``layer1.*``); None chooses, and then prefers attention that depends on the image.
-        kinds: The kinds of site that can be drawn.
-        count: How many to choose where `patterns` is None, evenly spread over the depth of the network (the
-            middle one where it is 1); None is all.
+        patterns: Names of sites or globs (``layer1.*``); if None, sites that depend on the image are preferred.
+        kinds: Kinds of site that can be drawn.
+        count: Number of sites to choose if ``patterns`` is None, evenly spread over the depth of the network (1 is
+            the middle site); None stands for all.
 
     Raises:
-        StripeError: It is not a capture, or a pattern fits no site.
-        NothingToDrawError: There is no such kind of site, or none among those named.
+        StripeError: The argument is not a capture, or a pattern matches no site.
+        NothingToDrawError: There is no site of these kinds, or none among the named ones.
     """
     opened = as_capture(capture)
     sites, facts = opened.sites, opened.facts
@@ -76,7 +76,7 @@ def choose_sites(
 
 
 def _named(sites: dict[str, xr.Dataset], patterns: Sequence[str]) -> dict[str, xr.Dataset]:
-    """The sites that fit any pattern; each pattern must fit one."""
+    """The sites that match any of the patterns; each pattern must match at least one."""
     found: set[str] = set()
     for pattern in patterns:
         fits = {pattern} & sites.keys() or {name for name in sites if fnmatch.fnmatchcase(name, pattern)}
@@ -98,21 +98,21 @@ def choose(
     seed: int,
     classes: npt.ArrayLike | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Choose images or channels: those listed, or so many of them drawn with a seed.
+    """Choose images or channels from a list, or as a random sample.
 
     Args:
-        wanted: A list of ids, drawn in that order; or a number, and then a sample, in ascending order; all of them
-            where there are no more.
-        available: (n,) the ids that exist.
-        what: What is chosen, for the error. It also keeps the two samples independent of each other.
-        seed: Decides the sample, together with nothing but `what` and the number available.
-        classes: (n,) class of each; a sample is then balanced over the classes.
+        wanted: A list of ids, which keeps its order; or the size of a sample, which is in ascending order and has all
+            ids if there are no more.
+        available: The ids that exist, as an array (n,).
+        what: Name of the chosen things, for the error. It also makes the two samples independent of each other.
+        seed: Seed of the sample, which depends on nothing else but ``what`` and the number of available ids.
+        classes: Class of each id as an array (n,); if given, the sample is balanced over the classes.
 
     Returns:
-        Positions in `available`.
+        Positions in ``available``.
 
     Raises:
-        StripeError: A listed id does not exist, or the number is below 1.
+        StripeError: A listed id does not exist, or the size of the sample is below 1.
     """
     ids = np.asarray(available)
     if isinstance(wanted, int | np.integer):
@@ -133,7 +133,7 @@ def choose(
 
 
 def _occurrence(classes: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-    """How often the class of each element came before it: 0 for the first of every class."""
+    """Number of earlier elements of the same class, for each element: 0 for the first of a class."""
     seen: dict[object, int] = {}
     result = np.empty(len(classes), dtype=np.int64)
     for i, value in enumerate(classes.tolist()):
@@ -143,10 +143,10 @@ def _occurrence(classes: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
 
 
 def choose_epoch(capture: CaptureLike, epoch: int | None) -> int:
-    """The epoch to draw: the one named, or the last.
+    """Return the given epoch, or the last one if it is None.
 
     Raises:
-        StripeError: The capture does not hold it.
+        StripeError: The capture does not hold the epoch.
     """
     epochs = [int(value) for value in as_capture(capture).epochs]
     if not epochs:

@@ -1,4 +1,4 @@
-"""Spatial attention, image by image and block by block: it is no stripe."""
+"""Maps of spatial attention, image by image and block by block: they are not constant."""
 
 import math
 from functools import partial
@@ -26,7 +26,7 @@ from stripe.plots.style import styled
 
 __all__ = ["as_maps", "spatial"]
 
-_SITES = 5  # as many blocks as the paper shows
+_SITES = 5  # number of blocks that the paper shows
 
 
 @kind("capture", "maps of spatial attention, images × blocks", paper="fig. 30", place=4)
@@ -39,23 +39,22 @@ def spatial(
     seed: int = 0,
     style: str = "paper",
 ) -> StripeFigure:
-    """Maps of spatial attention: a row an image, a column a block, the image itself at the left.
+    """Draw maps of spatial attention: one row per image, one column per site, and the image itself at the left.
 
-    Were spatial attention a constant, all maps of a column would be the same. The colours of a column span the
-    1–99 % quantiles of its maps, written below it: blocks have different ranges, images of one block are compared.
-    Paper: fig. 30.
+    If spatial attention were a constant, all maps of a column would be equal. The colours of a column span the 1–99 %
+    quantiles of its maps, which are written below it, as sites have different ranges. Paper: fig. 30.
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names or globs; by default five, evenly spread over the network.
-        images: How many (a sample, balanced over the classes), or which ones.
-        epoch: By default the last.
-        seed: Of the sample.
-        style: As in [parameters][stripe.plots.style.parameters].
+        site: Names of sites or globs; by default five sites, evenly spread over the network.
+        images: Number of images (a sample, balanced over the classes), or a list of images.
+        epoch: Epoch to draw; by default the last.
+        seed: Seed of the sample.
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Raises:
         NothingToDrawError: The capture has no spatial attention.
-        StripeError: No such site, image or epoch.
+        StripeError: The capture has no such site, image or epoch.
 
     Example:
         >>> from stripe import plots
@@ -74,7 +73,7 @@ def spatial(
         height, width = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows[:1]), first).shape[1:]
         across, down = max(len(sites) + 1.6, 3.6), 0.95 * min(max(height / width, 0.5), 2) * len(rows) + 0.85
         figure = StripeFigure(settings, across, down, drawn)
-        figure.set_layout_engine("compressed")  # panels of the maps' proportions, close together
+        figure.set_layout_engine("compressed")  # panels with the proportions of the maps, close together
         grid = figure.subplots(len(rows) + 1, len(sites) + 1, squeeze=False, height_ratios=[*[1.0] * len(rows), 0.07])
         for axes, position in zip(grid[:, 0], rows, strict=False):
             _picture(axes, opened.thumbnail(int(position)), image_name(opened, int(position)))
@@ -97,17 +96,17 @@ def spatial(
 
 
 def as_maps(values: xr.DataArray, name: str) -> npt.NDArray[np.floating]:
-    """Spatial attention as maps.
+    """Arrange spatial attention as maps.
 
     Args:
-        values: (image, height, width), or (image, token) with a square number of tokens.
-        name: Of the site, for the error.
+        values: Attention values (image, height, width), or (image, token) with a square number of tokens.
+        name: Name of the site, for the error.
 
     Returns:
-        (image, height, width).
+        Maps (image, height, width).
 
     Raises:
-        NothingToDrawError: The values are no maps.
+        NothingToDrawError: The values cannot be arranged as maps.
     """
     array = values.values
     if array.ndim == 3:
@@ -120,7 +119,7 @@ def as_maps(values: xr.DataArray, name: str) -> npt.NDArray[np.floating]:
 
 
 def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, name: str) -> None:
-    """The image itself, where the capture has it, with its name at the left."""
+    """Draw the image itself, if the capture has it, with its name at the left."""
     if picture is None:
         axes.set_frame_on(False)
     else:
@@ -128,10 +127,10 @@ def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, name: str) -> No
     axes.grid(False)
     axes.set(xticks=[], yticks=[])
     axes.set_ylabel(name.replace(" · ", "\n"), fontsize="small")
-    if picture is not None and picture.shape[0] < 0.6 * picture.shape[1]:  # too low for a name that runs upwards
+    if picture is not None and picture.shape[0] < 0.6 * picture.shape[1]:  # the panel is too low for a vertical name
         axes.yaxis.label.set(rotation=0, ha="right", va="center")
 
 
 def _end(span: float, value: float, _position: int | None) -> str:
-    """The end of a colour bar; 7e-08 beside 1 is 0."""
+    """Format the end of a colour bar; 7e-08 beside 1 becomes 0."""
     return f"{value if abs(value) > span / 1000 else 0:.2g}"

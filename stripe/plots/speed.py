@@ -1,4 +1,4 @@
-"""What attention costs: throughput, parameters and FLOPs of networks side by side."""
+"""Cost of attention: throughput, parameters and FLOPs of networks side by side."""
 
 import matplotlib as mpl
 import pandas as pd
@@ -14,14 +14,14 @@ __all__ = ["speed"]
 
 @kind("speeds", "throughput, parameters and FLOPs", paper="table 1", place=9)
 def speed(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
-    """Bars: images a second, parameters, FLOPs; a row a network, in the order of the table. Paper: table 1.
+    """Draw bars of images per second, parameters and FLOPs, one row per network in the order of the table.
 
-    A colour is an attention module; a bar that is filled lightly is ASR that was not fused. Whiskers are the
-    quartiles; the number beside them is the speed relative to the first network.
+    Each attention module has its colour; a lightly filled bar is a network with ASR that is not fused. Whiskers are
+    quartiles; the number beside them is the speed relative to the first network. Paper: table 1.
 
     Args:
-        table: From `stripe.bench.measure`.
-        style: As in [parameters][stripe.plots.style.parameters].
+        table: Table from ``stripe.bench.measure``.
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Example:
         >>> from stripe import bench, plots

@@ -1,4 +1,4 @@
-"""How far attention differs between images, channel by channel, before and after."""
+"""Standard deviation of attention over the images, channel by channel, before and after attention."""
 
 from typing import Any
 
@@ -19,30 +19,30 @@ from stripe.plots.style import styled
 __all__ = ["std"]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_FLOOR = 1e-6  # a logarithmic axis has no 0, and float32 says nothing below this
+_FLOOR = 1e-6  # a logarithmic axis has no 0, and smaller values are below the precision of float32
 _SIDES = {"input": ("before attention (GAP of the map)", "C1"), "attention": ("after attention", "C0")}
 
 
 @kind("capture", "how far channels differ between images, by site", paper="fig. 1b", place=2)
 def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None, style: str = "paper") -> StripeFigure:
-    """Distribution over the channels of the standard deviation over the images, for every site.
+    """Draw the distribution over the channels of the standard deviation over the images, for every site.
 
-    Left: σ_c = std_i(v_ic), in the units of the values. Right: σ_c / |mean_i v_ic|, which has no unit, so that before
-    and after can be compared. A dot is the median channel, the thick line holds the middle half of the channels, the
-    thin line 90 % of them. Attention that is a constant sits at the left end. Paper: fig. 1b.
+    The left panel shows σ_c = std_i(v_ic) in the units of the values, the right panel σ_c / |mean_i v_ic|, which has
+    no unit, so that before and after can be compared. A dot is the median channel, the thick line spans the middle
+    half of the channels, the thin line 90 % of them. A constant attention lies at the left end. Paper: fig. 1b.
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names or globs; by default all.
-        epoch: By default the last.
-        style: As in [parameters][stripe.plots.style.parameters].
+        site: Names of sites or globs; by default all sites.
+        epoch: Epoch to draw; by default the last.
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Returns:
-        Sites from top to bottom in the order of the forward pass.
+        A figure with the sites from top to bottom, in the order of the forward pass.
 
     Raises:
-        NothingToDrawError: The capture has no such attention.
-        StripeError: No such site or epoch.
+        NothingToDrawError: The capture has no attention of a kind that this plot shows.
+        StripeError: The capture has no such site or epoch.
 
     Example:
         >>> from stripe import plots
@@ -76,14 +76,14 @@ def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None
 
 
 def _quantiles(data: xr.Dataset, side: str, epoch: int, relative: bool) -> npt.NDArray[np.float64]:
-    """(5,) quantiles over the channels; NaN where there is nothing to show."""
+    """Five quantiles over the channels as an array (5,); NaN if there is nothing to show."""
     spread = channel_std(columns(data[side].sel(epoch=epoch)), relative=relative).values
     finite = spread[np.isfinite(spread)]
     return np.quantile(finite, _QUANTILES) if finite.size else np.full(len(_QUANTILES), np.nan)
 
 
 def _bars(axes: Axes, spread: npt.NDArray[np.float64], side: str, offset: float) -> None:
-    """Draw (sites, 5) quantiles: thin line, thick line, dot."""
+    """Draw the quantiles (sites, 5) as thin lines, thick lines and dots."""
     label, color = _SIDES[side]
     rows = np.arange(len(spread)) + offset
     low, lower, middle, upper, high = np.maximum(spread, _FLOOR).T
@@ -96,7 +96,7 @@ def _bars(axes: Axes, spread: npt.NDArray[np.float64], side: str, offset: float)
 
 
 def _finish(axes: Axes) -> None:
-    """A logarithmic axis with faint guides."""
+    """Give the axes a logarithmic scale with faint guides."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     steps = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
@@ -107,7 +107,7 @@ def _finish(axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     left = axes.dataLim.x0
-    if left <= _FLOOR:  # some channel does not vary at all
+    if left <= _FLOOR:  # at least one channel does not vary at all
         axes.axvline(_FLOOR, color="0.5", linewidth=0.6, linestyle=":")
         axes.annotate(
             " ≤ 10⁻⁶", (_FLOOR, 0), xycoords=("data", "axes fraction"), color="0.5", fontsize="x-small", va="bottom"

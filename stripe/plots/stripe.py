@@ -22,7 +22,7 @@ from stripe.plots.style import styled
 
 __all__ = ["stripe"]
 
-_SITES = 3  # drawn by default: first, middle and last, for late stages may differ from early ones
+_SITES = 3  # drawn by default: the first, middle and last, as late stages may differ from early ones
 _TITLES = {"input": "before attention", "attention": "after attention"}
 _QUANTITIES = {"input": "mean of the map (GAP)", "attention": "attention value v"}
 
@@ -38,28 +38,29 @@ def stripe(
     seed: int = 0,
     style: str = "paper",
 ) -> StripeFigure:
-    """Heatmaps, images × channels, of the map's global average (before) and of the attention values (after).
+    """Draw heatmaps, images × channels, of the map's global average (before) and of the attention values (after).
 
-    Where attention is a constant, every row of the right panel is the same: it shows vertical stripes. The number
-    above a panel is the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v) of *all* images and channels: 1 for perfect
-    stripes. Colours span the 1–99 % quantiles of what is drawn, each panel on its own, because the two sides have
-    different units. Paper: fig. 1a, 23–29.
+    If attention is a constant, all rows of the right panel are equal: it shows vertical stripes. The number above a
+    panel is the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v) of *all* images and channels, which is 1 for perfect
+    stripes. The colours of each panel span the 1–99 % quantiles of the drawn values, as the two sides have different
+    units. Paper: fig. 1a, 23–29.
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names or globs; by default the first, the middle and the last site.
-        images: How many (a sample, balanced over the classes), or which ones.
-        channels: How many (a sample), or which ones. Other axes (branches, strips) are laid out as further channels.
-        epoch: By default the last.
-        seed: Of the samples.
-        style: As in [parameters][stripe.plots.style.parameters].
+        site: Names of sites or globs; by default the first, the middle and the last site.
+        images: Number of images (a sample, balanced over the classes), or a list of images.
+        channels: Number of channels (a sample), or a list of channels. Other axes (branches, strips) are drawn as
+            further channels.
+        epoch: Epoch to draw; by default the last.
+        seed: Seed of the samples.
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Returns:
-        One row of panels a site; the left one is missing where the capture holds no ``input``.
+        A figure with one row of panels per site. The left panel is missing if ``input`` was not recorded.
 
     Raises:
-        NothingToDrawError: The capture has no such attention.
-        StripeError: No such site, image, channel or epoch.
+        NothingToDrawError: The capture has no attention of a kind that this plot shows.
+        StripeError: The capture has no such site, image, channel or epoch.
 
     Example:
         >>> from stripe import plots
@@ -109,12 +110,12 @@ def _panel(
 
 
 def _axis(what: str, drawn: int, available: int) -> str:
-    """``channel (64 of 256)``: what an axis shows, and how much of it."""
+    """Label of an axis with the drawn and the available number, such as ``channel (64 of 256)``."""
     return f"{what} ({drawn} of {available})" if drawn < available else f"{what} ({available})"
 
 
 def _index_text(index: float) -> str:
-    """Three digits, and never the number of perfect stripes where they are not."""
+    """Format an index with three digits; an index below 1 is never rounded to 1."""
     if np.isnan(index):
         return "η² undefined"
     return "η² > 0.999" if 0.9995 <= index < 1 else f"η² = {index:.3f}"

@@ -1,4 +1,4 @@
-"""How a picture looks: three styles of our own, and any that matplotlib knows."""
+"""Styles of the pictures: three of our own, and any that matplotlib knows."""
 
 import difflib
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ _BASE: dict[str, Any] = {
     "legend.frameon": False,
     "figure.dpi": 150,
     "savefig.dpi": 300,
-    "pdf.fonttype": 42,  # text stays text: searchable, and accepted by publishers
+    "pdf.fonttype": 42,  # fonts that keep text searchable and that publishers accept
 }
 
 STYLES: dict[str, dict[str, Any]] = {
@@ -55,14 +55,14 @@ STYLES: dict[str, dict[str, Any]] = {
 
 
 def parameters(style: str) -> dict[str, Any]:
-    """The matplotlib settings of a style.
+    """Return the matplotlib settings of a style.
 
     Args:
         style: ``"paper"`` (8 pt, 300 dpi), ``"notebook"`` (10 pt), ``"dark"``, the name of a matplotlib style, or
-            the path of an ``.mplstyle`` file; the last two are laid over ``"paper"``.
+            the path of an ``.mplstyle`` file. The last two only override settings of ``"paper"``.
 
     Raises:
-        StripeError: When there is no such style.
+        StripeError: There is no such style, or it cannot be read.
     """
     if style in STYLES:
         return {**_BASE, **STYLES[style]}
@@ -79,16 +79,16 @@ def parameters(style: str) -> dict[str, Any]:
 
 
 def applied(settings: dict[str, Any]) -> AbstractContextManager[None]:
-    """Within it matplotlib draws with these settings; afterwards its own are as before."""
+    """A context in which matplotlib draws with the given settings; its own are restored afterwards."""
     return mpl.rc_context(cast(Any, settings))  # its stub lists every key as a literal
 
 
 @contextmanager
 def styled(style: str) -> Iterator[dict[str, Any]]:
-    """Within it matplotlib draws in this style.
+    """A context in which matplotlib draws in a style.
 
     Yields:
-        The settings, for :class:`~stripe.plots.figure.StripeFigure` to keep.
+        The settings of the style, which ``stripe.plots.figure.StripeFigure`` keeps.
     """
     settings = parameters(style)
     with applied(settings):
@@ -96,6 +96,6 @@ def styled(style: str) -> Iterator[dict[str, Any]]:
 
 
 def inches(width: float, height: float) -> tuple[float, float]:
-    """A size made for 8 pt text, scaled to the text size of the current style, so that a layout fits in any."""
+    """Scale a size in inches from 8 pt text to the text size of the current style, so that a layout fits in any."""
     scale = mpl.rcParams["font.size"] / _PRINT_SIZE
     return width * scale, height * scale

@@ -15,15 +15,12 @@ from stripe.names import data_name, run_name
 from stripe.plots.common import short_names
 from stripe.plots.style import DIFFERENCE_MAP, VALUE_MAP
 from stripe.progress import track
+from stripe.report.budget import Plan, plan
 from stripe.report.encode import encode
-from stripe.report.folding import frontier_record, frontier_sentence
-from stripe.report.gradcam import gradcam_records
-from stripe.report.sites import shape_of, site_record
+from stripe.report.records import frontier_record, gradcam_records, shape_of, site_record
+from stripe.report.sentences import frontier_sentence, gradcam_caption, headline, site_note, thinning_note
 from stripe.report.sources import TOLERANCE, Source
-from stripe.report.thinning import Plan, plan
 from stripe.report.training import curves, results, settings_rows
-from stripe.report.verdict import headline
-from stripe.report.wording import gradcam_caption, site_note, thinning_note
 
 __all__ = ["contents"]
 
@@ -34,7 +31,7 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
     Args:
         source: What the page is made from.
         sites: Glob of the sites to show.
-        frontier: As for `stripe.report.folding.frontier_record`.
+        frontier: As for ``stripe.report.records.frontier_record``.
 
     Returns:
         The data of ``page.js``, ready for JSON, and the variables of ``page.html``.

@@ -22,12 +22,12 @@ def encode(values: npt.ArrayLike, bits: Literal[8, 16] = 16) -> Encoded:
     for values that are NaN or infinite.
 
     Args:
-        values: At least one axis.
-        bits: Of a code.
+        values: An array of at least one axis.
+        bits: The size of a code.
 
     Returns:
-        Ready for JSON: ``shape``; ``bits``; ``low`` and ``high``, a number a slice; ``codes``, base64 of the codes as
-        little-endian bytes, the last axis the fastest.
+        A dictionary ready for JSON: ``shape``; ``bits``; ``low`` and ``high``, one number per slice; ``codes``, base64
+        of the codes as little-endian bytes, the last axis the fastest.
 
     Example:
         >>> encode([[0.0, 0.5, 1.0]], bits=8)

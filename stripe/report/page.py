@@ -36,21 +36,21 @@ def save(
     frontier: pd.DataFrame | None = None,
     made_by: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a report as one HTML file, whole or not at all; see `page`.
+    """Write a report as one HTML file, whole or not at all; see ``page``.
 
     Args:
         path: Where to, ending in ``.html``; replaced where it is there.
-        capture: As for `page`.
-        runs: As for `page`.
-        sites: As for `page`.
-        frontier: As for `page`.
-        made_by: As for `page`.
+        capture: As for ``page``.
+        runs: As for ``page``.
+        sites: As for ``page``.
+        frontier: As for ``page``.
+        made_by: As for ``page``.
 
     Returns:
         The path.
 
     Raises:
-        StripeError: As `page`, another ending, or the file cannot be written.
+        StripeError: As ``page``, another ending, or the file cannot be written.
 
     Example:
         >>> from stripe import report
@@ -80,7 +80,7 @@ def page(
     In it: a verdict in words, the stripe index of every site over the epochs, for a chosen site attention image ×
     channel at a chosen epoch, its std before and after and its differences, average Grad-CAM maps, training curves,
     settings, provenance. What a capture lacks is left out or said in a sentence. Large captures are thinned, which the
-    page says (`stripe.report.thinning`), so that it stays under 15 MB.
+    page says (``stripe.report.budget``), so that it stays under 15 MB.
 
     Args:
         capture: A capture, its tree or its path; None takes that of the first of the runs which has one.

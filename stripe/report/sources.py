@@ -12,7 +12,7 @@ from stripe.training import Run
 
 __all__ = ["Source", "open_source"]
 
-TOLERANCE = 0.01  # of the epoch differences, as everywhere by default
+TOLERANCE = 0.01  # for the differences between epochs, as everywhere by default
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Source:
     Attributes:
         capture: The capture; None where there is none.
         runs: Trainings of one network, perhaps with several seeds; empty where only a capture is known.
-        metrics: `stripe.analysis.metrics` of the chosen sites; None where the capture has none.
+        metrics: ``stripe.analysis.metrics`` of the chosen sites; None where the capture has none.
         notes: Sentences on what is missing.
     """
 
@@ -33,7 +33,7 @@ class Source:
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        """`stripe.analysis.verdicts` of the sites; there must be some."""
+        """``stripe.analysis.verdicts`` of the sites; there must be some."""
         assert self.metrics is not None
         return verdicts(self.metrics)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stripe.errors import StripeError
-from stripe.models.names import did_you_mean
+from stripe.names import did_you_mean
 
 __all__ = ["check"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import stripe
 from stripe.errors import StripeError
-from stripe.models.names import did_you_mean
+from stripe.names import did_you_mean
 from stripe.reproduce.recipe import Recipe, read
 
 __all__ = ["SCALES", "find", "folder", "recipes"]

@@ -172,8 +172,8 @@ def _changes(tree: xr.DataTree) -> tuple[pd.DataFrame, str]:
     )
     low, high = table["settled_at_drop"].min(), table["settled_at_drop"].max()
     return table, (
-        f"From {when} on, {table['settled_at_drop'].median():.0%} of a site's values change by at most {TOLERANCE} "
-        f"from epoch to epoch (median over {len(table)} sites, {low:.0%} to {high:.0%}); in the last epoch the mean "
+        f"From {when} on, {table['settled_at_drop'].median():.0%} of a site's values stay within {TOLERANCE} of their "
+        f"last (median over {len(table)} sites, {low:.0%} to {high:.0%}); in the last epoch the mean "
         f"change is {table['last_difference'].median():.4f}."
     )
 

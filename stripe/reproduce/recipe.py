@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from stripe.errors import StripeError
-from stripe.models.names import did_you_mean
+from stripe.names import did_you_mean
 from stripe.plots.kinds import kinds
 from stripe.reproduce.checking import check
 from stripe.training.config import RunConfig

@@ -42,16 +42,22 @@ def test_settling_epoch_by_hand(values, expected):
     np.testing.assert_equal(float(settling_epoch(series(values, epochs=[3, 5, 7, 11]))), expected)
 
 
-def test_a_difference_of_exactly_the_tolerance_is_settled():
-    assert float(settling_epoch(series([0.0, 0.25, 0.5]), tol=0.25)) == 0
-    assert np.isnan(settling_epoch(series([0.0, 0.25, 0.5]), tol=0.2))
+def test_a_distance_of_exactly_the_tolerance_is_settled():
+    assert float(settling_epoch(series([0.0, 0.5, 0.25]), tol=0.25)) == 0
+    assert np.isnan(settling_epoch(series([0.0, 0.5, 0.25]), tol=0.2))
+
+
+def test_a_slow_drift_settles_only_where_it_comes_near_its_end():
+    drift = series(np.arange(11) * 0.5)  # every difference is within a tolerance of 1
+    assert float(settling_epoch(drift, tol=1.0)) == 8
+    assert settled_fraction(drift, tol=1.0).values.tolist() == [0.0] * 8 + [1.0] * 3
 
 
 def settling_by_loop(values: np.ndarray, tol: float) -> np.ndarray:
     found = np.full(values.shape[1], np.nan)
     for c in range(values.shape[1]):
         for epoch in range(len(values) - 1):
-            if all(abs(values[t + 1, c] - values[t, c]) <= tol for t in range(epoch, len(values) - 1)):
+            if all(abs(values[-1, c] - values[t, c]) <= tol for t in range(epoch, len(values) - 1)):
                 found[c] = epoch
                 break
     return found

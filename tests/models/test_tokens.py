@@ -5,7 +5,7 @@ from torch import nn
 
 from stripe.attention import CBAM, ECA, SE
 from stripe.errors import StripeError
-from stripe.models.tokens import TokenAttention
+from stripe.models.insertion import TokenAttention
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stripe import report
-from stripe.report.thinning import plan
+from stripe.report.budget import plan
 from stripe.training import Run
 from tests.report.conftest import HOSTILE, MADE_BY, site, tree
 

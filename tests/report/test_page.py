@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from stripe import gradcam, report
 from stripe.capture import open_capture
 from stripe.errors import StripeError
-from stripe.report.thinning import plan
+from stripe.report.budget import plan
 from stripe.training import Run
 from tests.report.conftest import HOSTILE, MADE_BY, contents, decode, site, tree
 

@@ -37,7 +37,7 @@ def test_a_figure_and_all_that_lies_beside_it(figure, cache, tmp_path):
     page = (path.parent / "README.md").read_text()
     assert "**The paper** (nowhere): It settles." in page
     assert "**Here** (quick scale): 2 epochs of 8 of 18 training images (2 held out) at 16 px" in page
-    assert "of a site's values change by at most 0.01" in page
+    assert "of a site's values stay within 0.01" in page
     numbers = pd.read_csv(path.parent / "numbers.csv")
     assert list(numbers.site) == [f"layer{stage}.0.attention_module" for stage in (1, 2, 3)]
     assert numbers.settled_at_drop.between(0, 1).all()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stripe.report.thinning import TEXT, Cut, SiteShape, block_mean, plan
+from stripe.report.budget import TEXT, Cut, SiteShape, block_mean, plan
 
 
 def size(site, cut, epochs, differences, bits):

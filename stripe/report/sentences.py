@@ -1,12 +1,64 @@
-"""Sentences on what the page leaves out."""
+"""The sentences of the page: the verdict on the network, what folding costs, what is left out."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from stripe.report.thinning import Plan
+import pandas as pd
 
-__all__ = ["gradcam_caption", "site_note", "thinning_note"]
+from stripe.report.budget import Plan
+
+__all__ = ["frontier_sentence", "gradcam_caption", "headline", "site_note", "thinning_note"]
+
+# From attention that could be a constant to attention that couldn't; what each means to a reader in a hurry.
+_CATEGORIES = {
+    "constant": "the same for every image",
+    "nearly constant": "its mean over images is at most 5 % off",
+    "striped": "at least 90 % of the variance lies between channels, but a constant would be more than 5 % off",
+    "input-dependent": "differs from image to image",
+    "unknown": "cannot be told from this capture",
+}
+
+
+def headline(verdicts: pd.DataFrame) -> tuple[str, str]:
+    """Say of the whole network whether its attention is a constant.
+
+    Args:
+        verdicts: What `stripe.analysis.verdicts` returns.
+
+    Returns:
+        One sentence, and a second one that counts the sites of each category.
+    """
+    counts = verdicts["category"].value_counts()
+    sites, unknown = len(verdicts), int(counts.get("unknown", 0))
+    constant = sum(int(counts.get(category, 0)) for category in ("constant", "nearly constant"))
+    if unknown == sites:
+        first = "Whether attention depends on the image cannot be told from this capture."
+    elif constant == sites == 1:
+        first = f"Attention is {'a constant' if 'constant' in counts else 'nearly a constant'}."
+    elif constant == sites:
+        first = "Attention is a constant, or nearly one, at every site."
+    elif constant:
+        first = f"Attention is a constant, or nearly one, at {constant} of {sites} sites."
+    elif sites == 1:
+        first = "Attention is not a constant."
+    else:
+        first = f"Attention is not a constant at any site{' that could be judged' if unknown else ''}."
+    found = [f"{int(counts[name])} {name} ({meaning})" for name, meaning in _CATEGORIES.items() if name in counts]
+    of = "1 site" if sites == 1 else f"{sites} sites"
+    return first, f"Of {of} at epoch {int(verdicts['epoch'].max())}: {'; '.join(found)}."
+
+
+def frontier_sentence(record: dict[str, list[Any]]) -> str:
+    """What the last point says against the first."""
+    sites, accuracy, uncertainty, speed = (
+        record[name] for name in ("sites", "accuracy", "uncertainty", "relative_speed")
+    )
+    return (
+        f"With attention {accuracy[0]:.2f} %; with {sites[-1]} sites folded, which is all that can be, "
+        f"{accuracy[-1]:.2f} % (the difference ± {uncertainty[-1]:.2f}) at {speed[-1]:.2f} × the speed, "
+        "before anything is won back."
+    )
 
 
 def thinning_note(plan: Plan, epochs: int) -> str:

@@ -1,4 +1,4 @@
-"""How much of a large capture fits on a page: which epochs, every how many images, means of how many channels.
+"""How much of a large capture fits on a page: which epochs and images, and means of how many channels.
 
 Images are left out, not averaged: a mean over images would make any attention look like a constant. Channels are
 averaged in groups of neighbours (positions of a map in squares). Statistics over images (std, differences between
@@ -15,13 +15,17 @@ import numpy.typing as npt
 
 __all__ = ["BUDGET", "Cut", "Plan", "SiteShape", "block_mean", "plan"]
 
-# Bytes of all quantised values. As base64, beside 4.8 MB of plotly.js and the text, they make a page of under 15 MB.
 BUDGET = 6_000_000
-# Of which a site takes so many for its text, ranges and row in the table.
+"""Bytes of all quantised values. As base64, beside 4.8 MB of plotly.js and the text, they make a page below 15 MB."""
+
 TEXT = 2_500
-# So many epochs and differences between epochs are shown where there are too many values for all of them.
+"""Bytes of the budget that each site takes for its text, ranges and row in the table."""
+
 SOME_EPOCHS = 12
+"""The number of epochs that are shown where there are too many values for all of them."""
+
 SOME_DIFFERENCES = 64
+"""The number of differences between epochs that are shown where there are too many values for all of them."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class SiteShape:
     """The sizes of a site.
 
     Attributes:
-        images: How many.
+        images: The number of images.
         features: Height and width of a map, or the one number of channels.
     """
 
@@ -42,8 +46,8 @@ class Cut:
     """What is shown of a site.
 
     Attributes:
-        step: Every how manyeth image.
-        group: How many neighbouring channels are averaged; the side of the square for maps.
+        step: One image in so many is shown.
+        group: The number of neighbouring channels that are averaged; for maps the side of the square of positions.
     """
 
     step: int = 1
@@ -56,9 +60,9 @@ class Plan:
 
     Attributes:
         epochs: Positions of the epochs whose values are shown.
-        differences: How many consecutive differences between epochs are averaged.
-        cuts: One a site.
-        bits: Of a quantised attention value.
+        differences: The number of consecutive differences between epochs that are averaged.
+        cuts: One for each site.
+        bits: The size of a quantised attention value, in bits.
     """
 
     epochs: npt.NDArray[np.int64]
@@ -75,13 +79,14 @@ class Plan:
 def plan(epochs: int, sites: Sequence[SiteShape], budget: int = BUDGET) -> Plan:
     """Choose what is shown so that it fits.
 
-    All values in 16 bits where that fits. Otherwise 8 bits, 12 epochs evenly spread from the first to the last, and
-    an equal share of the room for every site, of which small ones leave what they don't need to the others.
+    That is every value in 16 bits where they fit. Otherwise values have 8 bits, 12 epochs are evenly spread from the
+    first to the last, and each site gets an equal share of the room, of which small sites leave what they don't need
+    to the others.
 
     Args:
-        epochs: How many were captured.
-        sites: Their sizes.
-        budget: Bytes.
+        epochs: The number of captured epochs.
+        sites: The sizes of the sites.
+        budget: The room for all values, in bytes.
     """
     budget -= TEXT * len(sites)
     everything = Plan(np.arange(epochs), 1, (Cut(),) * len(sites), 16)
@@ -96,15 +101,16 @@ def plan(epochs: int, sites: Sequence[SiteShape], budget: int = BUDGET) -> Plan:
 
 
 def block_mean(values: npt.NDArray[np.floating], group: int, axes: Sequence[int]) -> npt.NDArray[np.floating]:
-    """Means of neighbours.
+    """Average neighbouring values.
 
     Args:
         values: Any shape.
-        group: How many neighbours along each of the axes; at the end there may be fewer.
-        axes: Which axes.
+        group: The number of neighbours along each of the axes; the last block may have fewer.
+        axes: The axes along which neighbours are averaged.
 
     Returns:
-        The same axes, those named ⌈n / group⌉ long. A block with a NaN or infinite value has none.
+        An array of the same axes, of which those that were averaged are ⌈n / group⌉ long. The mean of a block with a
+        NaN or infinite value is not finite.
 
     Example:
         >>> block_mean(np.array([1.0, 3.0, 5.0]), 2, [0]).tolist()
@@ -121,7 +127,7 @@ def block_mean(values: npt.NDArray[np.floating], group: int, axes: Sequence[int]
 
 
 def _cut(site: SiteShape, epochs: int, differences: int, share: float) -> Cut:
-    """The finest that fits, with images and channels about equally many."""
+    """The finest cut that fits, with about as many images as channels."""
     cut = Cut()
     while _bytes(site, cut, epochs, differences, 1) > share:
         rows, columns = _rows(site, cut), _columns(site, cut)

@@ -1,4 +1,4 @@
-"""A classifier's scores, computed without asking its parameters for gradients."""
+"""A classifier's scores and their gradients, without asking its parameters for theirs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

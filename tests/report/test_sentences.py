@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from stripe.report.verdict import headline
+from stripe.report.sentences import headline
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,311 @@
+"""The layers that can take the constant of a gate: the ways backwards from its map, or forwards from its product."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from stripe.capture.products import MULTIPLICATIONS
+from stripe.fold.propagation import (
+    ADDITIONS,
+    CONCATENATIONS,
+    DIVISIONS,
+    POSITIVE,
+    SPLITS,
+    backward,
+    constant_along,
+    forward,
+    input_axis,
+    input_labels,
+    narrowed,
+    output_axis,
+    output_labels,
+    parts,
+    passes,
+    whole,
+)
+from stripe.models.dataflow import Call, Value
+
+__all__ = ["Absorption", "Placed", "absorb", "place"]
+
+_EXPANSIONS = frozenset({"expand", "expand_as", "broadcast_to"})
+
+
+class _StopError(Exception):
+    """The way ends at something that a factor does not pass; the message says at what."""
+
+
+@dataclass(frozen=True)
+class Absorption:
+    """A parameter that takes a constant.
+
+    Attributes:
+        layer: Path of its module.
+        name: Its name there.
+        labels: For each of its elements the number of the factor; the one after the last stands for no change.
+    """
+
+    layer: str
+    name: str
+    labels: Tensor
+
+
+@dataclass
+class Placed:
+    """The parameters that together take a constant.
+
+    Attributes:
+        absorptions: All of them; each output's or each input's way ends in one.
+        positive: Whether on the way is something that only factors of at least 0 pass.
+        residual: Whether what they take is (1 + v) / 2: of x + x ⊙ v, which without the gate is x + x.
+    """
+
+    absorptions: list[Absorption] = field(default_factory=list)
+    positive: bool = False
+    residual: bool = False
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Paths of the modules, each once."""
+        return tuple(dict.fromkeys(absorption.layer for absorption in self.absorptions))
+
+    def factor(self, constant: Tensor) -> Tensor:
+        """What the layers take, for a gate's constant v."""
+        return (1 + constant) / 2 if self.residual else constant
+
+
+def absorb(model: nn.Module, absorption: Absorption, value: Tensor) -> None:
+    """Multiply a constant into a parameter, in place.
+
+    Args:
+        model: The network.
+        absorption: The parameter, and how it takes the constant.
+        value: v of the site.
+    """
+    factors = torch.cat([value.flatten(), value.new_ones(1)])
+    with torch.no_grad():
+        getattr(model.get_submodule(absorption.layer), absorption.name).mul_(factors[absorption.labels])
+
+
+def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed | str:
+    """Find the parameters that can take the constant of a gate.
+
+    Args:
+        calls: The data flow of the network, see `stripe.models.dataflow.follow`.
+        gate: Path of the `stripe.models.surgery.ConstantGate`.
+        axis: The last axis of the map that the constant goes along, counted from the end.
+        forwards: Into what takes the product, else into what made the map.
+
+    Returns:
+        The parameters, or what is in the way.
+    """
+    product = next(
+        (call for call in calls if call.module == gate and call.name in MULTIPLICATIONS and len(call.inputs) == 2), None
+    )
+    if product is None:
+        return "the multiplication was not seen"
+    constant, value = product.inputs[1].tensor, product.outputs[0]
+    labels = torch.arange(constant.numel(), device=constant.device).view(constant.shape).expand(value.tensor.shape)
+    reasons = []
+    for eager in (False, True):  # the layers first, and a mere factor of the map where they cannot
+        way = _Way(calls, product, labels, constant.numel(), eager=eager)
+        try:
+            return way.forwards() if forwards else way.backwards()
+        except _StopError as stop:
+            reasons.append(str(stop))
+    return reasons[0]
+
+
+class _Way:
+    """What is to be scaled so that one gate's constant is no more needed.
+
+    Args:
+        calls: The data flow.
+        product: The multiplication by the constant.
+        labels: Of its map.
+        one: The label of what is not scaled.
+        eager: Whether the first parameter that the map is multiplied by takes the constant.
+    """
+
+    def __init__(self, calls: list[Call], product: Call, labels: Tensor, one: int, *, eager: bool) -> None:
+        self.calls, self.product, self.labels, self.one, self.eager = calls, product, labels, one, eager
+        self.placed = Placed()
+        self.demands: defaultdict[Value, list[Tensor]] = defaultdict(list)
+        made = product.outputs[0]
+        residual = len(made.uses) == 1 and not made.returned and _adds(made.uses[0], made, product.inputs[0])
+        self.sum = made.uses[0] if residual else None
+        self.placed.residual = residual
+
+    def backwards(self) -> Placed:
+        """Towards what made the map; it must have no other use than the multiplication."""
+        self.demands[self.product.inputs[0]] += [self.labels] * (2 if self.placed.residual else 1)
+        self._settle()
+        return self.placed
+
+    def forwards(self) -> Placed:
+        """Towards what takes the product; all that take it must take the constant."""
+        start = self.sum or self.product
+        scaled = {start.outputs[0]: self.labels}
+        for call in self.calls[self.calls.index(start) + 1 :]:
+            hits = [value for value in call.inputs if value in scaled]
+            if hits:
+                scaled |= self._scaled_behind(call, hits, scaled)
+        if any(value.returned for value in scaled):
+            raise _StopError("the network returns it")
+        self._settle()
+        return self.placed
+
+    def _scaled_behind(self, call: Call, hits: list[Value], scaled: dict[Value, Tensor]) -> dict[Value, Tensor]:
+        """Labels of what a function makes, some of whose inputs are scaled."""
+        first, where = hits[0], call.module or "the model"
+        together = f"{call.name} takes it together with another map"
+        if call.name in SPLITS and call.inputs == hits:
+            return dict(zip(call.outputs, parts(call, scaled[first]), strict=True))
+        if len(call.outputs) != 1:
+            raise _StopError(f"{call.name} in {where} makes several maps")
+        output = call.outputs[0]
+        if call.name in ADDITIONS:
+            if len(hits) != len(call.inputs) or len(hits) < 2 or call.kwargs:
+                raise _StopError(together if len(call.inputs) > 1 else f"{call.name} in {where} lets no factor pass")
+            if not all(torch.equal(scaled[value], scaled[first]) for value in hits):
+                raise _StopError(f"{call.name} in {where} mixes channels")
+            return {output: scaled[first]}
+        if call.name in CONCATENATIONS:
+            dim = call.argument("dim", 1) or 0
+            whole = [
+                scaled.get(value, torch.full_like(value.tensor, self.one, dtype=torch.int64)) for value in call.inputs
+            ]
+            return {output: torch.cat(whole, dim)}
+        if call.name in MULTIPLICATIONS | DIVISIONS and len(hits) == 1:
+            return self._through_product(call, output, first, scaled[first])
+        if len(hits) > 1 or call.inputs[0] is not first:
+            raise _StopError(together)
+        axis = input_axis(call)
+        if axis is None:
+            return {output: self._moved(call, forward(call, scaled[first]) if passes(call) else None)}
+        channels = constant_along(scaled[first], axis)
+        if channels is None:
+            raise _StopError(f"{where} mixes its channels")
+        self._take(call, input_labels(call, channels))
+        return {}
+
+    def _through_product(self, call: Call, output: Value, value: Value, labels: Tensor) -> dict[Value, Tensor]:
+        others = [other for other in call.inputs if other is not value]
+        if self.eager and others and others[0].constant and value.tensor.shape == output.tensor.shape:
+            factor = narrowed(labels, others[0].tensor.shape)
+            if factor is not None:
+                self.demands[others[0]].append(factor)
+                return {}
+        if call.name in DIVISIONS and call.argument("input", 0) is not value.tensor:
+            raise _StopError(f"{call.name} in {call.module or 'the model'} lets no factor pass")
+        return {output: labels.expand(output.tensor.shape)}
+
+    def _settle(self) -> None:
+        """From what is to be scaled to the parameters that it is made of."""
+        for call in reversed(self.calls):
+            demanded = {output: self._demanded(output) for output in call.outputs if output in self.demands}
+            if demanded:
+                self._before(call, demanded)
+        for value in list(self.demands):
+            if value.made_by is not None:
+                continue
+            if value.owner is None:
+                raise _StopError("the map is the network's own input")
+            labels = self._demanded(value)
+            layer, name = value.owner
+            learned = isinstance(value.tensor, nn.Parameter) or name in ("weight", "bias")
+            if not learned or not value.saved or not value.tensor.is_floating_point():
+                raise _StopError(f"{name} in {layer or 'the model'} is no parameter")
+            self.placed.absorptions.append(Absorption(layer, name, labels))
+        self.placed.absorptions.reverse()
+
+    def _demanded(self, value: Value) -> Tensor:
+        """The labels of a value that all that use it demand."""
+        wanted = self.demands[value]
+        if value.returned or len(value.uses) != len(wanted):
+            if value.owner is not None:
+                raise _StopError(f"{value.owner[0] or 'the model'} has no {value.owner[1]} that is used once")
+            raise _StopError(f"the map is used {len(value.uses) + value.returned} times")
+        if not all(torch.equal(labels, wanted[0]) for labels in wanted):
+            raise _StopError("the map is to be scaled in two ways")
+        return wanted[0]
+
+    def _before(self, call: Call, demanded: dict[Value, Tensor]) -> None:
+        """Hand on what is demanded of a function's outputs to its inputs."""
+        if call.name in SPLITS:
+            self.demands[call.inputs[0]].append(whole(call, demanded, self.one))
+            return
+        if len(call.outputs) != 1 or not call.inputs:
+            raise _StopError(f"{call.name} makes {'several maps' if call.inputs else 'constants'}")
+        output, labels = call.outputs[0], demanded[call.outputs[0]]
+        axis = output_axis(call)
+        if axis is not None:
+            channels = constant_along(labels, axis)
+            if channels is None:
+                raise _StopError(f"{call.module or call.name} mixes its channels")
+            self._take(call, output_labels(call, channels))
+        elif call.name in ADDITIONS:
+            self._before_sum(call, output, labels)
+        elif call.name in CONCATENATIONS:
+            dim = call.argument("dim", 1) or 0
+            sizes = [part.tensor.shape[dim] for part in call.inputs]
+            for part, share in zip(call.inputs, torch.split(labels, sizes, dim), strict=True):
+                self.demands[part].append(share)
+        elif call.name == "stack":
+            for part, share in zip(call.inputs, labels.unbind(call.argument("dim", 1) or 0), strict=True):
+                self.demands[part].append(share)
+        elif call.name in MULTIPLICATIONS | DIVISIONS:
+            self._before_product(call, output, labels)
+        else:
+            if call.name in _EXPANSIONS:
+                before = narrowed(labels, call.inputs[0].tensor.shape)
+            else:
+                before = backward(call, labels) if passes(call) else None
+            self.demands[call.inputs[0]].append(self._moved(call, before))
+
+    def _before_sum(self, call: Call, output: Value, labels: Tensor) -> None:
+        if call.kwargs or len(call.inputs) < 2:
+            raise _StopError(f"{call.name} in {call.module or 'the model'} lets no factor pass")
+        for part in call.inputs:
+            share = narrowed(labels, part.tensor.shape)
+            if share is None or (part.tensor.shape != output.tensor.shape and not part.constant):
+                raise _StopError("something is added that broadcasts over the map")
+            self.demands[part].append(share)
+
+    def _before_product(self, call: Call, output: Value, labels: Tensor) -> None:
+        """One factor is scaled: the map, of constants the smallest that can be."""
+        factors = (
+            call.inputs
+            if call.name in MULTIPLICATIONS
+            else [value for value in call.inputs if value.tensor is call.argument("input", 0)]
+        )
+        maps = [value for value in factors if not value.constant and value.tensor.shape == output.tensor.shape]
+        constants = sorted((value for value in factors if value.constant), key=lambda value: value.tensor.numel())
+        for value in constants + maps if self.eager or output.constant else maps[:1]:
+            share = narrowed(labels, value.tensor.shape)
+            if share is not None:
+                self.demands[value].append(share)
+                return
+        raise _StopError(f"{call.name} in {call.module or 'the model'} lets no factor pass")
+
+    def _take(self, call: Call, labels: dict[Value, Tensor] | None) -> None:
+        if labels is None:
+            raise _StopError(f"{call.name} in {call.module or 'the model'} has no weight")
+        for value, share in labels.items():
+            if not value.constant:
+                raise _StopError(f"{call.name} in {call.module or 'the model'} has a weight that is computed of images")
+            self.demands[value].append(share)
+
+    def _moved(self, call: Call, labels: Tensor | None) -> Tensor:
+        if labels is None:
+            how = "mixes channels" if passes(call) else "lets no factor pass"
+            raise _StopError(f"{call.name} in {call.module or 'the model'} {how}")
+        self.placed.positive |= call.name in POSITIVE
+        return labels
+
+
+def _adds(call: Call, *values: Value) -> bool:
+    """Whether a call adds these values, and nothing else."""
+    plus = call.name in ADDITIONS and "sub" not in call.name
+    return plus and not call.kwargs and len(call.args) == 2 and set(call.inputs) == set(values)

@@ -1,0 +1,107 @@
+"""What CONTRIBUTING.md promises: a new attention module, data set or kind of plot is one file, known by its name."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stripe
+
+PACKAGE = Path(stripe.__file__).parent
+
+ATTENTION = """
+import torch
+from torch import Tensor
+from stripe.attention.base import Attention
+from stripe.attention.registry import register
+
+@register("quarter")
+class Quarter(Attention):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def gate(self, x: Tensor) -> Tensor:
+        return torch.full_like(x[..., :1, :1], 0.25)
+"""
+
+DATA = """
+from dataclasses import replace
+from pathlib import Path
+from stripe.data.base import Data
+from stripe.data.load import load, register
+
+@register("list:FILE", place=3)
+def load_list(*, rest: str) -> Data:
+    return replace(load("shapes:train=40,test=10"), spec=f"list:{rest}")
+"""
+
+PLOT = """
+from stripe.plots.figure import StripeFigure
+from stripe.plots.kinds import kind
+
+@kind("capture", "nothing at all")
+def nothing(capture) -> StripeFigure:
+    return StripeFigure()
+"""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package with the new files in it; its folder."""
+    shutil.copytree(PACKAGE, tmp_path / "stripe", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "stripe" / "attention" / "quarter.py").write_text(ATTENTION)
+    (tmp_path / "stripe" / "data" / "lists.py").write_text(DATA)
+    (tmp_path / "stripe" / "plots" / "nothing.py").write_text(PLOT)
+    return tmp_path
+
+
+def output(folder: Path, code: str) -> str:
+    """What a program prints that imports the copy."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"},
+    )
+    assert done.returncode == 0, done.stderr
+    return re.sub(r"\s+", " ", done.stdout)
+
+
+def test_the_help_names_them_and_imports_no_torch(copy: Path) -> None:
+    shown = output(
+        copy,
+        "import sys\n"
+        "from stripe.cli import main\n"
+        "main(['train', '--help'], standalone_mode=False)\n"
+        "print([name for name in ('torch', 'numpy', 'pandas') if name in sys.modules])\n",
+    )
+    assert "dia, quarter." in shown
+    assert "cifar10, cifar100, list:FILE, stl10" in shown
+    assert shown.endswith("[] ")
+
+
+def test_they_are_made_by_their_names(copy: Path) -> None:
+    shown = output(
+        copy,
+        "from stripe import attention, data, models\n"
+        "print(models.build('resnet11', attention='quarter').layer1[0].attention_module)\n"
+        "try: attention.attention('quater', 8)\n"
+        "except Exception as error: print(error)\n"
+        "print(data.load('list:a').spec, len(data.load('list:a').train))\n"
+        "try: data.load('list')\n"
+        "except Exception as error: print(error)\n",
+    )
+    assert "Quarter()" in shown
+    assert "did you mean quarter?" in shown
+    assert "list:a 40 There is no data set 'list'. Use shapes, folder:PATH, cifar10, cifar100, list:FILE" in shown
+
+
+def test_a_kind_of_plot_is_in_the_help(copy: Path) -> None:
+    shown = output(copy, "from stripe.cli import main\nmain(['plot', '--help'], standalone_mode=False)\n")
+    assert "nothing nothing at all" in shown
