@@ -83,20 +83,12 @@ class Variant:
         spec = checkpoint.read(self.backbone).spec
         return spec.image_size or models.native_image_size(spec.model) if spec.model else None
 
-<<<<<<< HEAD
     def build(self, num_classes: int | None = None, image_size: ImageSize | None = None) -> nn.Module:
-        """The network in evaluation mode, on the CPU, with random weights where it is no checkpoint.
-
-        Args:
-            num_classes: As for ``stripe.models.build``; a checkpoint has its own.
-            image_size: As there.
-=======
-    def build(self, num_classes: int | None = None) -> nn.Module:
         """Build the network in evaluation mode on the CPU, with random weights unless it is a checkpoint.
 
         Args:
             num_classes: Number of classes, as for ``stripe.models.build``; a checkpoint keeps its own.
->>>>>>> main
+            image_size: Height and width of the images in pixels, as there.
 
         Raises:
             StripeError: A name is unknown, the attention cannot be inserted, or there is nothing to fuse.

@@ -19,7 +19,9 @@ runtime = pytest.importorskip("onnxruntime")
 
 def of_file(path: Path, images: Tensor) -> Any:
     """What onnxruntime computes of a file, one image after the other."""
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()
     dtype = np.float16 if "16" in taken.type else np.float32
     return np.concatenate([session.run(None, {taken.name: image[None].numpy().astype(dtype)})[0] for image in images])

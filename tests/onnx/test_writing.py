@@ -31,7 +31,9 @@ def images(*shape: int) -> Tensor:
 
 
 def outputs(path: Path, x: Tensor) -> list[Any]:
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     found: list[Any] = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     return found
 
@@ -57,7 +59,11 @@ VALUE = torch.linspace(0.2, 1.6, 8)
 
 def constant_file(path: Path) -> Path:
     """The file of the network whose gate is a constant."""
-    kept = [each for each in gated_nodes() if each.op_type not in ("Sigmoid", "Mul") and each.name != "excite"]
+    kept = [
+        each
+        for each in gated_nodes()
+        if each.op_type not in ("Sigmoid", "Mul") and each.name not in ("squeeze", "excite")
+    ]
     kept.insert(2, node("Mul", "b v", "f"))
     return save(path, kept, constants=weights() | {"v": VALUE.view(1, 8, 1, 1).numpy()})
 
