@@ -86,7 +86,7 @@ def measure(
     where = pick_device(str(device) if device is not None else None)
     size = _common_size(chosen) if image_size is None else parse_size(image_size)
     try:
-        networks = [_placed(variant.build(num_classes), where) for variant in chosen]
+        networks = [_placed(variant.build(num_classes, size), where) for variant in chosen]
         taken = [input_channels(network) or 3 for network in networks]
         images = {
             channels: torch.randn(batch_size, channels, *sides(size), device=where).contiguous(

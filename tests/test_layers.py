@@ -15,6 +15,7 @@ LAYERS = [
     {"adapter", "modes", "moments"},
     {"files"},
     {"devices", "export"},
+    {"onnx"},
     {"data", "attention"},
     {"models"},
     {"asr"},

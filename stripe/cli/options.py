@@ -106,7 +106,7 @@ def model_options(function: Command) -> Command:
                 "model_spec",
                 metavar="SPEC",
                 help="resnet83 (any depth 9n+2), vgg19, mobilenet, repvgg_a0, resnet56-acnet …; torchvision:NAME, "
-                "timm:NAME or python:package.module:factory.",
+                "timm:NAME, onnx:FILE or python:package.module:factory.",
             ),
             click.option(
                 "--attention",

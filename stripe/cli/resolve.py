@@ -93,13 +93,21 @@ def resolve(
     data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
     args = dict(model_args) or dict(described.args)
     attention = attention or described.attention
-    if num_classes is None:
+    in_file = spec.startswith("onnx:")
+    if num_classes is None and not in_file:
         num_classes = described.num_classes or (None if pretrained else len(data.classes) or None)
     torch.manual_seed(seed)
     if model_spec is None and not model_args:
         model = models.from_meta(replace(saved, attention=attention, num_classes=num_classes).to_meta())
     else:
-        model = models.build(spec, num_classes=num_classes, attention=attention, pretrained=pretrained, args=args)
+        model = models.build(
+            spec,
+            num_classes=num_classes,
+            attention=attention,
+            pretrained=pretrained,
+            args=args,
+            image_size=data.image_size if in_file else None,
+        )
     if checkpoint:
         checkpoints.prepare(model, checkpoint)
     data = fed_as(
@@ -124,6 +132,7 @@ def resolve(
             "classes": list(data.classes),
             "mean": list(data.mean),
             "std": list(data.std),
+            **({"model_sha256": models.file_hash(spec)} if in_file else {}),
         },
         data.normalize,
         "test" if data.everything is None or _is_of(meta, data) else "all",
@@ -225,6 +234,8 @@ def weights_without_checkpoint(model_spec: str, pretrained: bool, seed: int) -> 
         return "published"
     if model_spec.startswith("python:"):
         return "as the factory made them"
+    if model_spec.startswith("onnx:"):
+        return "of the file"
     click.echo("The weights are random: --ckpt or --pretrained shows what a trained network does.", err=True)
     return f"random, seed {seed}"
 

@@ -5,7 +5,14 @@ from types import ModuleType
 
 from stripe.models.basic_resnet import BasicResNet
 from stripe.models.branches import fuse_block, fuse_branches
-from stripe.models.factory import build, from_meta, input_channels, native_image_size, native_normalization
+from stripe.models.factory import (
+    build,
+    file_hash,
+    from_meta,
+    input_channels,
+    native_image_size,
+    native_normalization,
+)
 from stripe.models.resnet import Bottleneck, CifarResNet
 
 __all__ = [
@@ -14,6 +21,7 @@ __all__ = [
     "CifarResNet",
     "build",
     "checkpoint",
+    "file_hash",
     "from_meta",
     "fuse_block",
     "fuse_branches",
