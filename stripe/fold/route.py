@@ -23,11 +23,14 @@ from stripe.fold.propagation import (
     output_labels,
     parts,
     passes,
+    shift_passes,
+    shifted_bias,
     whole,
 )
 from stripe.models.dataflow import Call, Value
+from stripe.models.surgery import ConstantGate
 
-__all__ = ["Absorption", "Placed", "absorb", "place"]
+__all__ = ["Placed", "absorb", "place", "tensor_of"]
 
 _EXPANSIONS = frozenset({"expand", "expand_as", "broadcast_to"})
 
@@ -51,17 +54,34 @@ class Absorption:
     labels: Tensor
 
 
+@dataclass(frozen=True)
+class Shift:
+    """A bias that takes what a layer makes of a constant that was added to its input.
+
+    Attributes:
+        layer: Path of its module.
+        name: Its name there.
+        weight: The weight that the constant is multiplied by, and which number it has for which of its elements.
+    """
+
+    layer: str
+    name: str
+    weight: Absorption
+
+
 @dataclass
 class Placed:
     """The parameters that together take a constant.
 
     Attributes:
         absorptions: All of them; each output's or each input's way ends in one.
+        shifts: The biases that take what else is added to the map.
         positive: Whether on the way is something that only factors of at least 0 pass.
         residual: Whether what they take is (1 + v) / 2: of x + x ⊙ v, which without the gate is x + x.
     """
 
     absorptions: list[Absorption] = field(default_factory=list)
+    shifts: list[Shift] = field(default_factory=list)
     positive: bool = False
     residual: bool = False
 
@@ -70,22 +90,41 @@ class Placed:
         """Paths of the modules, each once."""
         return tuple(dict.fromkeys(absorption.layer for absorption in self.absorptions))
 
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """Path of the module and name of each of them."""
+        scaled = [(each.layer, each.name) for each in self.absorptions]
+        return scaled + [(each.layer, each.name) for each in self.shifts]
+
     def factor(self, constant: Tensor) -> Tensor:
         """What the layers take, for a gate's constant v."""
         return (1 + constant) / 2 if self.residual else constant
 
 
-def absorb(model: nn.Module, absorption: Absorption, value: Tensor) -> None:
-    """Multiply a constant into a parameter, in place.
+def absorb(model: nn.Module, placed: Placed, gate: ConstantGate) -> None:
+    """Take the constant of a gate into the parameters, in place.
 
     Args:
         model: The network.
-        absorption: The parameter, and how it takes the constant.
-        value: v of the site.
+        placed: The parameters.
+        gate: The gate.
     """
-    factors = torch.cat([value.flatten(), value.new_ones(1)])
+    factor = placed.factor(gate.weight).flatten()
+    factors = torch.cat([factor, factor.new_ones(1)])
     with torch.no_grad():
-        getattr(model.get_submodule(absorption.layer), absorption.name).mul_(factors[absorption.labels])
+        for shift in placed.shifts:  # of the weights as they were
+            assert gate.shift is not None
+            added = torch.cat([gate.shift.flatten(), factor.new_zeros(1)])[shift.weight.labels]
+            made = tensor_of(model, shift.weight.layer, shift.weight.name) * added
+            tensor_of(model, shift.layer, shift.name).add_(made.flatten(1).sum(1))
+        for absorption in placed.absorptions:
+            tensor_of(model, absorption.layer, absorption.name).mul_(factors[absorption.labels])
+
+
+def tensor_of(model: nn.Module, layer: str, name: str) -> Tensor:
+    """A parameter or buffer, by the path of its module and its name there."""
+    tensor: Tensor = getattr(model.get_submodule(layer), name)
+    return tensor
 
 
 def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed | str:
@@ -133,12 +172,15 @@ class _Way:
         self.placed = Placed()
         self.demands: defaultdict[Value, list[Tensor]] = defaultdict(list)
         made = product.outputs[0]
-        residual = len(made.uses) == 1 and not made.returned and _adds(made.uses[0], made, product.inputs[0])
-        self.sum = made.uses[0] if residual else None
-        self.placed.residual = residual
+        self.shifted = len(made.uses) == 1 and made.uses[0].module == product.module
+        alone = len(made.uses) == 1 and not made.returned
+        self.placed.residual = alone and not self.shifted and _adds(made.uses[0], made, product.inputs[0])
+        self.sum = made.uses[0] if self.placed.residual or self.shifted else None
 
     def backwards(self) -> Placed:
         """Towards what made the map; it must have no other use than the multiplication."""
+        if self.shifted:
+            raise _StopError("something is added to the map")
         self.demands[self.product.inputs[0]] += [self.labels] * (2 if self.placed.residual else 1)
         self._settle()
         return self.placed
@@ -159,6 +201,8 @@ class _Way:
     def _scaled_behind(self, call: Call, hits: list[Value], scaled: dict[Value, Tensor]) -> dict[Value, Tensor]:
         """Labels of what a function makes, some of whose inputs are scaled."""
         first, where = hits[0], call.module or "the model"
+        if self.shifted and not shift_passes(call):
+            self._shift(call, first, scaled[first])
         together = f"{call.name} takes it together with another map"
         if call.name in SPLITS and call.inputs == hits:
             return dict(zip(call.outputs, parts(call, scaled[first]), strict=True))
@@ -189,6 +233,18 @@ class _Way:
             raise _StopError(f"{where} mixes its channels")
         self._take(call, input_labels(call, channels))
         return {}
+
+    def _shift(self, call: Call, value: Value, labels: Tensor) -> None:
+        """The bias that takes what the layer makes of a constant that was added to its input."""
+        axis, bias = input_axis(call), shifted_bias(call)
+        channels = None if axis is None else constant_along(labels, axis)
+        found = None if channels is None else input_labels(call, channels)
+        if not found or bias is None or bias.owner is None or len(bias.uses) != 1 or not bias.saved:
+            raise _StopError(f"{call.name} in {call.module or 'the model'} takes nothing that is added to the map")
+        weight, share = next(iter(found.items()))
+        if weight.owner is None:
+            raise _StopError(f"{call.name} in {call.module or 'the model'} has a weight that is computed")
+        self.placed.shifts.append(Shift(*bias.owner, Absorption(*weight.owner, share)))
 
     def _through_product(self, call: Call, output: Value, value: Value, labels: Tensor) -> dict[Value, Tensor]:
         others = [other for other in call.inputs if other is not value]
