@@ -209,6 +209,8 @@ class _Way:
         if len(call.outputs) != 1:
             raise _StopError(f"{call.name} in {where} makes several maps")
         output = call.outputs[0]
+        if call.name in ADDITIONS and _adds_nothing(call):
+            return {output: scaled[first]}
         if call.name in ADDITIONS:
             if len(hits) != len(call.inputs) or len(hits) < 2 or call.kwargs:
                 raise _StopError(together if len(call.inputs) > 1 else f"{call.name} in {where} lets no factor pass")
@@ -321,7 +323,7 @@ class _Way:
             self.demands[call.inputs[0]].append(self._moved(call, before))
 
     def _before_sum(self, call: Call, output: Value, labels: Tensor) -> None:
-        if call.kwargs or len(call.inputs) < 2:
+        if call.kwargs or (len(call.inputs) < 2 and not _adds_nothing(call)):
             raise _StopError(f"{call.name} in {call.module or 'the model'} lets no factor pass")
         for part in call.inputs:
             share = narrowed(labels, part.tensor.shape)
@@ -359,6 +361,11 @@ class _Way:
             raise _StopError(f"{call.name} in {call.module or 'the model'} {how}")
         self.placed.positive |= call.name in POSITIVE
         return labels
+
+
+def _adds_nothing(call: Call) -> bool:
+    """Whether a call adds the number 0, as sums do that begin with it."""
+    return len(call.inputs) == 1 and not call.kwargs and all(isinstance(arg, Tensor) or arg == 0 for arg in call.args)
 
 
 def _adds(call: Call, *values: Value) -> bool:

@@ -94,7 +94,7 @@ def restructure(model: nn.Module, folded: Any, source: str) -> None:
 
 
 def _blank(channels: int | list[int], axis: int, shifted: bool = False) -> ConstantGate:
-    shape = channels if isinstance(channels, list) and len(channels) == 2 else [channels]
+    shape: list[Any] = channels if isinstance(channels, list) and len(channels) == 2 else [channels]
     sizes = all(type(size) is int and 0 < size <= MOST_CHANNELS for size in shape)
     if not sizes or math.prod(shape) > MOST_CHANNELS or type(axis) is not int or not -4 <= axis <= -1:
         raise StripeError(f"{channels!r} channels along the axis {axis!r} are no gate")
