@@ -87,8 +87,8 @@ class Placed:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Paths of the modules, each once."""
-        return tuple(dict.fromkeys(absorption.layer for absorption in self.absorptions))
+        """Paths of the modules, each once; of a parameter of the network itself its name."""
+        return tuple(dict.fromkeys(each.layer or each.name for each in self.absorptions))
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
@@ -127,14 +127,14 @@ def tensor_of(model: nn.Module, layer: str, name: str) -> Tensor:
     return tensor
 
 
-def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed | str:
+def place(calls: list[Call], gate: str, *, forwards: bool, eager: bool = False) -> Placed | str:
     """Find the parameters that can take the constant of a gate.
 
     Args:
         calls: The data flow of the network, see `stripe.models.dataflow.follow`.
         gate: Path of the `stripe.models.surgery.ConstantGate`.
-        axis: The last axis of the map that the constant goes along, counted from the end.
         forwards: Into what takes the product, else into what made the map.
+        eager: Whether the first parameter that the map is multiplied by takes the constant, rather than layers.
 
     Returns:
         The parameters, or what is in the way.
@@ -146,14 +146,11 @@ def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed 
         return "the multiplication was not seen"
     constant, value = product.inputs[1].tensor, product.outputs[0]
     labels = torch.arange(constant.numel(), device=constant.device).view(constant.shape).expand(value.tensor.shape)
-    reasons = []
-    for eager in (False, True):  # the layers first, and a mere factor of the map where they cannot
-        way = _Way(calls, product, labels, constant.numel(), eager=eager)
-        try:
-            return way.forwards() if forwards else way.backwards()
-        except _StopError as stop:
-            reasons.append(str(stop))
-    return reasons[0]
+    way = _Way(calls, product, labels, constant.numel(), eager=eager)
+    try:
+        return way.forwards() if forwards else way.backwards()
+    except _StopError as stop:
+        return str(stop)
 
 
 class _Way:
@@ -164,7 +161,7 @@ class _Way:
         product: The multiplication by the constant.
         labels: Of its map.
         one: The label of what is not scaled.
-        eager: Whether the first parameter that the map is multiplied by takes the constant.
+        eager: See `place`.
     """
 
     def __init__(self, calls: list[Call], product: Call, labels: Tensor, one: int, *, eager: bool) -> None:

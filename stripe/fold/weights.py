@@ -56,18 +56,19 @@ def fold_gates(model: nn.Module, images: Tensor | Batch) -> dict[str, Landing]:
     landings: dict[str, Landing] = {}
     remaining = [path for path, module in trial.model.named_modules() if isinstance(module, ConstantGate)]
     merged: dict[str, tuple[str, ...]] = dict.fromkeys(remaining, ())
-    progress = True
-    while remaining and progress:  # again, for a gate may have been in another's way
-        calls = follow(trial.model, trial.batch)
-        for path in remaining:
-            landings[path] = _fold(model, trial, path, calls)
-        before, remaining = remaining, [path for path in remaining if landings[path].where == "left"]
-        progress = len(remaining) < len(before)
-        for path in remaining:
-            until = _merge(model, trial, path)
-            if until:
-                merged[path] += (until,)
-                progress = True
+    for eager in (False, True):  # the layers first, and a mere factor of the map where they cannot
+        progress = True
+        while remaining and progress:  # again, for a gate may have been in another's way
+            calls = follow(trial.model, trial.batch)
+            found = {path: _fold(model, trial, path, calls, eager=eager) for path in remaining}
+            landings |= {path: landing for path, landing in found.items() if landing.layers or not eager}
+            remaining = [path for path in remaining if not found[path].layers]
+            progress = len(remaining) < len(found)
+            for path in [] if eager else remaining:
+                until = _merge(model, trial, path)
+                if until:
+                    merged[path] += (until,)
+                    progress = True
     return {path: replace(landing, merged=merged[path]) for path, landing in landings.items()}
 
 
@@ -120,13 +121,13 @@ def _affine(function: nn.Module, given: Tensor, gate: ConstantGate) -> tuple[Ten
     return kept[0], kept[1]
 
 
-def _fold(model: nn.Module, trial: Trial, path: str, calls: list[Call]) -> Landing:
+def _fold(model: nn.Module, trial: Trial, path: str, calls: list[Call], *, eager: bool) -> Landing:
     """Fold one gate, in the copy and then in the model."""
     gate = trial.model.get_submodule(path)
     assert isinstance(gate, ConstantGate)
     reasons = []
     for where in ("backwards", "forwards"):
-        placed = place(calls, path, gate.axis, forwards=where == "forwards")
+        placed = place(calls, path, forwards=where == "forwards", eager=eager)
         if isinstance(placed, str):
             reasons.append(f"{where}: {placed}")
         elif placed.positive and bool((placed.factor(gate.weight) < 0).any()):
