@@ -228,8 +228,7 @@ def total_of(losses: Mapping[str, Tensor]) -> Tensor:
 
 def _forward(model: nn.Module, images: Any, labels: Any, data: Data, compute: Compute, task: Task) -> tuple[Any, Any]:
     """The output for some images, and their targets; both on the device."""
-    images, labels = tree_map(lambda value: _moved(value, compute.device), (images, labels))
-    images, targets = task.collate(images, labels)
+    images, targets = task.collate(_moved(images, compute.device), _moved(labels, compute.device))
     if isinstance(images, Tensor):
         inputs: Any = compute.input(data, images)
     else:
@@ -239,7 +238,10 @@ def _forward(model: nn.Module, images: Any, labels: Any, data: Data, compute: Co
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+    """A tensor, or the tensors of a tree, on the device."""
+    if isinstance(value, Tensor):  # as nearly always, and then ten times faster than as a tree
+        return value.to(device, non_blocking=True)
+    return tree_map(lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf, value)
 
 
 def _row(loss: Tensor, images: int, sums: Tensor) -> Tensor:
