@@ -1,11 +1,16 @@
 """Names → data sets: two splits of uint8 images, in memory or streamed."""
 
-from stripe.data.base import Batches, Data, Split
-from stripe.data.choose import choose_images
-from stripe.data.load import load
-from stripe.data.normalization import Normalization, normalization_of, parse_normalization
-from stripe.data.size import ImageSize, parse_size, sides, write_size
-from stripe.data.train import train_batches
+from typing import TYPE_CHECKING
+
+from stripe.lazy import names_of
+
+if TYPE_CHECKING:
+    from stripe.data.base import Batches, Data, Split
+    from stripe.data.choose import choose_images
+    from stripe.data.normalization import Normalization, normalization_of, parse_normalization
+    from stripe.data.size import ImageSize, parse_size, sides, write_size
+    from stripe.data.spec import load
+    from stripe.data.train import train_batches
 
 __all__ = [
     "Batches",
@@ -22,3 +27,13 @@ __all__ = [
     "train_batches",
     "write_size",
 ]
+
+__getattr__ = names_of(
+    __name__,
+    base=("Batches", "Data", "Split"),
+    choose=("choose_images",),
+    spec=("load",),
+    normalization=("Normalization", "normalization_of", "parse_normalization"),
+    size=("ImageSize", "parse_size", "sides", "write_size"),
+    train=("train_batches",),
+)
