@@ -23,6 +23,7 @@ trial finds out how many epochs fit, at most ``--epochs``. The same command goes
 import argparse
 import json
 import multiprocessing
+import shlex
 import statistics
 import sys
 import time
@@ -252,10 +253,11 @@ def gates(setting: Setting, seed: int, model: nn.Module, state: str = "at initia
 def trial(number: int) -> float:
     """Seconds of an epoch while others are trained on the same device."""
     setting = _shared["setting"]
-    some = TRIAL * setting.batch_size
+    images = setting.images_per_epoch or len(hold_out(setting.data.train)[0])
+    some = min(images, TRIAL * setting.batch_size)
     run = setting.train(f"trial-{number}", number, 2, attention=setting.attention, images_per_epoch=some)
-    last, images = run.history[-1], setting.images_per_epoch or len(hold_out(setting.data.train)[0])
-    return last.seconds + (images - min(some, images)) / last.images_per_second
+    last = run.history[-1]
+    return last.seconds + (images - some) / last.images_per_second
 
 
 def work(job: tuple[str, int, int, int]) -> dict[str, Any]:
@@ -276,7 +278,7 @@ def work(job: tuple[str, int, int, int]) -> dict[str, Any]:
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Whole or not at all."""
     unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     unfinished.replace(path)
 
 
@@ -377,6 +379,7 @@ def main() -> None:
             "training_images": len(hold_out(data.train)[0]),
             "test_images": len(data.test),
             **provenance(),
+            "command": shlex.join(sys.argv),
         }
         jobs = [(kind, seed, plan["epochs"], plan["tuning"]) for seed, kind in product(range(args.seeds), TRAININGS)]
         answers = pool.imap_unordered(work, jobs)
