@@ -23,7 +23,7 @@ from stripe.report.sources import TOLERANCE, Source
 from stripe.report.thinning import Plan, plan
 from stripe.report.training import curves, results, settings_rows
 from stripe.report.verdict import headline
-from stripe.report.wording import gradcam_caption, site_note, thinning_note
+from stripe.report.wording import gradcam_caption, number_texts, site_note, thinning_note
 
 __all__ = ["contents"]
 
@@ -83,7 +83,7 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
     }
     fields |= {
         "headline": headline(judged),
-        "sites": judged.to_dict("records"),
+        "sites": [row | number_texts(row) for row in judged.to_dict("records")],
         "first": data["sites"][0],
         "epochs": epochs,
         "shown": data["shown"],

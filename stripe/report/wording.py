@@ -4,9 +4,28 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from stripe.analysis.wording import index_text, interval_text, share_text
 from stripe.report.thinning import Plan
 
-__all__ = ["gradcam_caption", "site_note", "thinning_note"]
+__all__ = ["gradcam_caption", "number_texts", "site_note", "thinning_note"]
+
+
+def number_texts(row: Mapping[Any, Any]) -> dict[str, str]:
+    """The cells of a site in the table: variance shares, and errors and stripe index with their intervals.
+
+    Args:
+        row: Of ``stripe.analysis.verdicts`` with evidence.
+
+    Returns:
+        ``shares``, ``output`` and ``off`` in percent without its sign, and ``index``; a dash where one is undefined.
+    """
+    value, low, high = (index_text(row[f"stripe_index{end}"]) for end in ("", "_low", "_high"))
+    return {
+        "shares": share_text(row),
+        "output": interval_text(row, "output_error"),
+        "off": interval_text(row, "constant_error"),
+        "index": value if value == "–" else f"{value} [{low}, {high}]",
+    }
 
 
 def thinning_note(plan: Plan, epochs: int) -> str:
