@@ -33,7 +33,7 @@ def percent_interval(low: float, high: float, decimals: int = 1) -> str:
     return f"{percent(low, decimals)[:-1]}–{percent(high, decimals)}"
 
 
-def interval_text(row: Mapping[str, Any], name: str) -> str:
+def interval_text(row: Mapping[Any, Any], name: str) -> str:
     """A number of a verdict and its interval in percent without the sign, for a table: 1.2 [1.0, 1.5]."""
     if math.isnan(row[name]):
         return "–"
@@ -41,7 +41,7 @@ def interval_text(row: Mapping[str, Any], name: str) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def share_text(row: Mapping[str, Any]) -> str:
+def share_text(row: Mapping[Any, Any]) -> str:
     """The variance shares of a verdict in percent without the sign, for a table: channel/image/interaction."""
     shares = [row[f"{name}_share"] for name in ("channel", "image", "interaction")]
     return "–" if any(map(math.isnan, shares)) else "/".join(_bare(share, 0) for share in shares)
