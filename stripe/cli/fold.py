@@ -16,7 +16,7 @@ from stripe.cli.options import (
     weights_option,
     workers_option,
 )
-from stripe.cli.outputs import check_output, check_weights
+from stripe.cli.outputs import check_folded, check_output
 
 __all__ = ["command"]
 
@@ -25,7 +25,7 @@ __all__ = ["command"]
 @click.option("--ckpt", "checkpoint", type=click.Path(path_type=Path), help="The trained network.")
 @weights_option
 @click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file, ….safetensors."
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="….safetensors, or ….onnx."
 )
 @model_options
 @data_options
@@ -99,6 +99,7 @@ def command(
     \b
     stripe fold --ckpt run/best.safetensors -o folded.safetensors
     stripe fold --model timm:seresnet50 --pretrained --data folder:photos --budget 0.5 -o folded.safetensors
+    stripe fold --model onnx:network.onnx --data folder:photos -o folded.onnx
 
     A site's constant is its mean over images of the training set; accuracy is measured on others of it, the tenth that
     `stripe train` holds out; on the test set where the checkpoint was trained on these, or may have been. Where the
@@ -120,6 +121,7 @@ def command(
     from stripe.analysis import save_table
     from stripe.bench import describe_machine
     from stripe.cli.classes import compare_classes
+    from stripe.cli.onnx import write_folded
     from stripe.cli.resolve import resolve
     from stripe.data import choose_images
     from stripe.devices import pick_device
@@ -129,7 +131,7 @@ def command(
 
     if checkpoint and output.exists() and output.resolve() == checkpoint.resolve():
         raise StripeError(f"{output} is the checkpoint itself; name another file")
-    check_weights(output)
+    check_folded(output, names["model_spec"])
     if frontier and not frontier.suffix:
         frontier = frontier.with_suffix(".csv")
     if frontier and frontier.suffix not in (".csv", ".parquet", ".json"):
@@ -142,11 +144,12 @@ def command(
     if read and names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
     resolved = resolve(checkpoint=read, seed=seed, **names)
+    of_file = resolved.attrs["model"].startswith("onnx:")
     if epochs:
         resolved.data.require_classes()
     if read:
         checkpoints.load_into(resolved.model, read)
-    elif not names["pretrained"]:
+    elif not names["pretrained"] and not of_file:
         click.echo("The weights are random, so there is no accuracy to keep: --ckpt or --pretrained.", err=True)
     compute = Compute(pick_device(device), torch.float32)
     model = compute.place(resolved.model)
@@ -190,9 +193,12 @@ def command(
             measure="agreement" if classes.positions is None else "accuracy",
         )
     meta = _meta(read, resolved, names, classes.names) | {
-        "folded_from": checkpoint.name if checkpoint else "published weights"
+        "folded_from": checkpoint.name if checkpoint else "its own file" if of_file else "published weights"
     }
-    result.save(output, meta)
+    if of_file:
+        write_folded(result, resolved.attrs["model"], output, next(iter(calibration))[0], meta)
+    else:
+        result.save(output, meta)
     _print(result, output_format)
     before, after = (sum(parameter.numel() for parameter in net.parameters()) for net in (model, result.model))
     click.echo(
@@ -251,13 +257,14 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[st
 
     told = {
         key: resolved.attrs[key]
-        for key in ("model", "attention", "args", "data", "mean", "std")
+        for key in ("model", "attention", "args", "data", "mean", "std", "model_sha256")
         if key in resolved.attrs
     }
     told["image_size"] = write_size(resolved.data.image_size)
     if read and names["model_spec"] in (None, read.spec.model):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
-    classes = names["num_classes"] or (None if names["pretrained"] else len(resolved.data.classes) or None)
+    ready = names["pretrained"] or "model_sha256" in resolved.attrs
+    classes = names["num_classes"] or (None if ready else len(resolved.data.classes) or None)
     return {**told, "num_classes": classes, **({"classes": list(class_names)} if class_names else {})}
 
 
