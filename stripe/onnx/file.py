@@ -93,6 +93,8 @@ def read(path: str | Path) -> OnnxFile:
         proto.ParseFromString(content)
     except Exception as error:  # protobuf's own, whose class differs between its versions
         raise StripeError(f"{path} is no ONNX file, or is damaged") from error
+    if not _is_text(proto):
+        raise StripeError(f"{path} is damaged: there are names in it that are no text")
     if not proto.graph.node or not proto.graph.output or not proto.opset_import:
         raise StripeError(f"{path} is no ONNX file, or is damaged: there is no network in it")
     _load_weights(proto, path)
@@ -128,6 +130,20 @@ def tensors_of(proto: Any) -> Iterator[Any]:
         for node in graph.node:
             for attribute in node.attribute:
                 yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+
+
+def _is_text(message: Any) -> bool:
+    """Whether all texts are UTF-8; protobuf gives bytes for those that are not."""
+    for entry, value in message.ListFields():
+        if entry.type == entry.TYPE_STRING and any(isinstance(text, bytes) for text in _each(value)):
+            return False
+        if entry.type == entry.TYPE_MESSAGE and not all(map(_is_text, _each(value))):
+            return False
+    return True
+
+
+def _each(value: Any) -> Any:
+    return [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
 
 
 def _load_weights(proto: Any, path: Path) -> None:
@@ -196,7 +212,9 @@ def _images(proto: Any, path: Path) -> Tensors:
     (taken,) = inputs
     kind = taken.type.WhichOneof("value")
     if kind != "tensor_type":
-        raise StripeError(f"{path}: the input {taken.name} is a {str(kind).removesuffix('_type')}, and not images")
+        raise StripeError(
+            f"{path}: the input {taken.name} is a {(kind or 'nothing').removesuffix('_type')}, and not images"
+        )
     tensor = taken.type.tensor_type
     dtype = onnx.TensorProto.DataType.Name(tensor.elem_type)
     if dtype not in _FLOATS:

@@ -157,7 +157,7 @@ def _difference(ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> tuple[float
         return float("nan"), float("nan")
     if not finite.any():
         return 0.0, 0.0
-    largest, scale = float(np.abs(ours - theirs)[finite].max()), float(np.abs(theirs[finite]).max())
+    largest, scale = float(np.abs(ours[finite] - theirs[finite]).max()), float(np.abs(theirs[finite]).max())
     return largest, largest / (scale or 1)
 
 
