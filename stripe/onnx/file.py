@@ -82,12 +82,14 @@ def read(path: str | Path) -> OnnxFile:
     path = Path(path)
     if not path.exists():
         raise StripeError(f"{path}: there is no such file")
+    if not path.is_file():
+        raise StripeError(f"{path} is no file")
+    if path.stat().st_size >= LARGEST_ONNX:
+        raise StripeError(f"{path}: networks of 2 GiB or more cannot be read from ONNX files")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise StripeError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(content) >= LARGEST_ONNX:
-        raise StripeError(f"{path}: networks of 2 GiB or more cannot be read from ONNX files")
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(content)
