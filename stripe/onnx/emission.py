@@ -12,8 +12,8 @@ from torch import Tensor, fx, nn
 
 from stripe.errors import StripeError
 from stripe.onnx.file import onnx_package
+from stripe.onnx.modules import SamePad
 from stripe.onnx.network import CHANNELS_LAST, take
-from stripe.onnx.operators import SamePad
 
 __all__ = ["emit"]
 

@@ -14,7 +14,8 @@ from torch import Tensor, fx, nn
 from stripe.adapter import isolated
 from stripe.errors import StripeError
 from stripe.onnx.file import OnnxFile, onnx_package
-from stripe.onnx.operators import SamePad, converter_of, mended, refuse_unknown, register
+from stripe.onnx.modules import SamePad
+from stripe.onnx.operators import converter_of, mended, refuse_unknown, register
 from stripe.onnx.preparation import prepare, session
 
 __all__ = ["CHANNELS_LAST", "PAD", "convert", "load", "run_onnx", "take", "verify"]
