@@ -1,13 +1,14 @@
-"""Every metric of a capture against merely reading it with h5py.
+"""Time of all metrics of a capture, compared with reading the capture with h5py.
 
-Prints one JSON line. The three sides take turns; of each the best turn counts, with the file in the page cache:
+The script prints one JSON line. The three sides take turns, and the best turn of each counts, with the file in the page
+cache:
 
-- ``ours_s``: `stripe.analysis.metrics`, from opening the file to the table;
-- ``h5py_s``: reading every value with h5py, an epoch at a time, so in bounded memory too; ``ratio`` is against this;
-- ``h5py_whole_s``: reading each site in one piece, as one would write it first; ``ratio_whole`` is against this.
+- ``ours_s``: seconds of ``stripe.analysis.metrics``, from opening the file to the table;
+- ``h5py_s``: seconds for reading all values with h5py, epoch by epoch in bounded memory; ``ratio`` compares with this;
+- ``h5py_whole_s``: seconds for reading each site in one piece; ``ratio_whole`` compares with this.
 
-``ours_cpu_s`` is the time of all processors together: on a busy machine it tells more than ``ours_s``. ``peak_mb`` is
-how much the resident memory grew while ours ran.
+``ours_cpu_s`` is the time of all processors together, which tells more than ``ours_s`` on a busy machine. ``peak_mb``
+is the growth of the resident memory while ours runs.
 
     python benchmarks/analysis.py [--gigabytes 2] [--repeat 5]
 """
@@ -33,7 +34,7 @@ SITES, EPOCHS, CHANNELS = 4, 25, 1024
 
 
 def make_capture(path: Path, gigabytes: float) -> int:
-    """A capture whose attention is stripes with some noise; returns the bytes of its values."""
+    """Write a capture whose attention is stripes with some noise; return the size of its values in bytes."""
     images = round(gigabytes * 1e9 / (SITES * EPOCHS * CHANNELS * 4))
     sites = tuple(
         Site(
@@ -91,14 +92,14 @@ def analyze(path: Path) -> None:
 
 
 def seconds(function: Callable[[Path], None], path: Path) -> tuple[float, float]:
-    """Elapsed time, and the time of all processors together."""
+    """Measure the elapsed time and the time of all processors together, in seconds."""
     start, cpu = time.perf_counter(), time.process_time()
     function(path)
     return time.perf_counter() - start, time.process_time() - cpu
 
 
 def peak_growth(function: Callable[[Path], None], path: Path) -> int:
-    """By how many bytes the resident memory grows at most, looked at every millisecond."""
+    """Measure the largest growth of the resident memory in bytes, sampled every millisecond."""
     process, done = psutil.Process(), threading.Event()
     before = peak = process.memory_info().rss
 

@@ -1,11 +1,11 @@
-"""Time of a training step with ASR, against the plain network.
+"""Time of a training step with ASR, compared with the plain network.
 
     python benchmarks/asr_training.py [--model resnet83] [--kappa se] [--batch-size 64] [--repeats 10] [--device cpu]
 
-Prints one JSON line. Four networks take turns, each the same backbone: plain; with ASR as we put it in (the weights
-are scaled); with a straightforward ASR (the feature map is multiplied by the constant); with attention. A step is the
-forward pass, the backward pass and SGD. A ratio is the median of those of the single rounds, its interval the lowest
-and the highest.
+The script prints one JSON line. Four networks with the same backbone take turns: the plain one; one with our ASR, which
+scales the weights; one with a straightforward ASR, which multiplies the map by the constant; and one with attention. A
+step is the forward pass, the backward pass and SGD. A ratio is the median over the rounds, its interval the lowest and
+the highest.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from stripe.models.resnet import depth_of
 
 
 class Multiplied(nn.Module):
-    """The straightforward ASR: the feature map times v(ψ, θ)."""
+    """The straightforward ASR, which multiplies the map by v(ψ, θ)."""
 
     def __init__(self, attention: nn.Module, channels: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Multiplied(nn.Module):
         self.psi = nn.Parameter(torch.full((channels,), 0.1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) times the same constant."""
+        """Multiply maps (N, C, H, W) by the constant."""
         return x * self.attention.constant(self.psi)[:, None, None]
 
 
@@ -67,7 +67,7 @@ def stepper(network: nn.Module, images: Tensor, labels: Tensor, compiled: bool) 
 
 
 def timed(step: Callable[[], None], steps: int, device: torch.device) -> float:
-    """Seconds a step."""
+    """Measure the seconds per step."""
     wait(device)
     start = time.perf_counter()
     for _ in range(steps):
@@ -77,7 +77,7 @@ def timed(step: Callable[[], None], steps: int, device: torch.device) -> float:
 
 
 def ratios(values: list[float], others: list[float]) -> list[float]:
-    """Of two sides that took turns: load that comes and goes strikes both sides of a round."""
+    """Compute the ratio in each round, in which both sides have the same load of the machine."""
     return [value / other for value, other in zip(values, others, strict=True)]
 
 

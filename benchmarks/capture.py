@@ -1,11 +1,11 @@
-"""Time and memory of a capture, against bare inference with the same loader.
+"""Time and memory of a capture, compared with bare inference with the same loader.
 
     python benchmarks/capture.py [--model timm:seresnet50] [--image-size 224] [--images 128] [--repeats 5]
         [--device cpu] [--time-only]
 
-Prints one JSON line. Time: bare inference and capture (channel values and input means, written to a file) take turns;
-the ratio is that of the medians, and its interval the lowest and highest of the single rounds. Memory: peak resident
-size of a process that captures 20,000 small images, against 2,000, on the CPU.
+The script prints one JSON line. For the time, bare inference and capture (channel values and input means, written to a
+file) take turns; the ratio is that of the medians, and its interval the lowest and the highest of the rounds. For the
+memory, the peak resident size of a process that captures 20,000 small images is compared with 2,000 images, on the CPU.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def timed(model: nn.Module, images: RandomImages, repeats: int) -> tuple[list[fl
 
 
 def peak_memory(num_images: int) -> int:
-    """Peak resident bytes of a fresh process that captures so many images."""
+    """Measure the peak resident size in bytes of a new process that captures the given number of images."""
     done = subprocess.run([sys.executable, __file__, "--memory", str(num_images)], capture_output=True, check=True)
     return int(done.stdout)
 
@@ -63,7 +63,7 @@ def capture_and_report_memory(num_images: int) -> None:
         path = Path(folder) / "capture.h5"
         with CaptureSession(model, RandomImages(num_images, 32, 64), path, epochs=[0]) as session:
             session.record(0)
-    # Not ru_maxrss: Linux hands that of the parent process on to the child.
+    # Not ru_maxrss, which a child process inherits on Linux.
     status = Path("/proc/self/status").read_text()
     print(next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")))
 

@@ -1,12 +1,12 @@
-"""A training with capture of every epoch, for as many epochs as fit into the time, and the pictures of it.
+"""A training with capture of every epoch, for as many epochs as fit into the time, and its pictures.
 
     python benchmarks/captured_training.py --out FOLDER [--data folder:PATH] [--model resnet83] [--attention se]
         [--seconds 300] [--device cpu]
 
-Prints one JSON line an epoch, then one a site with its verdict, then one of the whole. How long an epoch takes is found
-out by a short trial; the paper's recipe is then scaled to the epochs that fit. Should one not fit after all, the
-training stops after the last that does. ``FOLDER/run`` is the run's directory, the pictures (stripe, std, diff, index
-and training) lie in ``FOLDER``.
+The script prints one JSON line per epoch, one per site with its verdict, and one for the whole training. A short trial
+measures the time of an epoch, and the paper's recipe is scaled to the epochs that fit. If an epoch does not fit after
+all, the training stops before it. ``FOLDER/run`` is the directory of the run; the pictures (stripe, std, diff, index
+and training) are in ``FOLDER``.
 """
 
 import argparse
@@ -30,11 +30,11 @@ TRIAL = 0.2  # share of an epoch's images that each of the trial's two epochs tr
 
 
 class OutOfTimeError(Exception):
-    """There is none left for another epoch."""
+    """No time is left for another epoch."""
 
 
 def epoch_seconds(train_for: Callable[..., Run], images: int) -> float:
-    """What an epoch of so many images takes, its scoring and capture included."""
+    """Measure the seconds of an epoch with the given number of images, including scoring and capture."""
     with tempfile.TemporaryDirectory() as folder:
         some = max(RESNET.batch_size, round(TRIAL * images))
         last = train_for(Path(folder) / "trial", RESNET.scaled(2), some).history[-1]
@@ -43,7 +43,7 @@ def epoch_seconds(train_for: Callable[..., Run], images: int) -> float:
 
 
 def pictures(run: Run, out: Path) -> None:
-    """Every kind that the capture has, and the curves of the training."""
+    """Draw every kind of plot that the capture can show, and the curves of the training."""
     out.mkdir(parents=True, exist_ok=True)
     for kind in ("stripe", "std", "diff", "index"):
         try:

@@ -1,14 +1,13 @@
-"""Time of inference with attention, folded, and of the plain backbone.
+"""Time of inference with attention, with folded attention, and of the plain backbone.
 
     python benchmarks/fold.py [--models timm:seresnet50,…] [--image-size 224] [--batch-size 16] [--repeats 7]
         [--precisions float32] [--device cpu]
 
-Prints one JSON line for each network and precision. The three take turns; a ratio is the median of those of the rounds,
-its interval the lowest and the highest. ``gain`` is the
-time with attention divided by that of the folded network, ``plain_ratio`` that of the folded network divided by that of
-the backbone, whose attention modules were taken out. ``relative_difference`` is that of the outputs between constants
-multiplied and folded into the weights, in full float32. Weights are random: folding costs the same time whatever they
-are.
+The script prints one JSON line for each network and precision. The three networks take turns; a ratio is the median
+over the rounds, its interval the lowest and the highest. ``gain`` is the time with attention divided by that of the
+folded network. ``plain_ratio`` is the time of the folded network divided by that of the backbone without attention
+modules. ``relative_difference`` compares the outputs with constants as factors and with constants folded into the
+weights, in full float32. Weights are random, as they do not affect the time.
 """
 
 import argparse
@@ -55,7 +54,7 @@ def seconds(model: nn.Module, images: Tensor) -> float:
 
 
 def fold(name: str, size: int, device: torch.device) -> tuple[dict[str, nn.Module], dict[str, object]]:
-    """The network with attention, folded and plain, and what there is to say of the folding."""
+    """Make the network with attention, folded and plain; return them with facts about the folding."""
     attention = build(name).to(device)
     few = torch.randn(4, 3, size, size, device=device)
     places, reasons, sites = find_foldable(attention, few)

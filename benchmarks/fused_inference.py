@@ -1,10 +1,11 @@
-"""Time of inference with a fused network, against the plain backbone and against the network with attention.
+"""Time of inference with a fused network, compared with the plain backbone and the network with attention.
 
     python benchmarks/fused_inference.py [--model resnet83] [--kappas se,ie,srm,spa] [--batch-size 64] [--repeats 10]
 
-Prints one JSON line a κ. Plain, fused and attention take turns; a ratio is the median of those of the single rounds.
-``fused_ratio`` is the time of the fused network divided by that of the plain one, ``gain`` the time of the network with
-attention divided by that of the fused one; ``relative_difference`` that of the outputs before and after fusing.
+The script prints one JSON line per attention module. The three networks take turns; a ratio is the median over the
+rounds. ``fused_ratio`` is the time of the fused network divided by that of the plain one, ``gain`` is the time of the
+network with attention divided by that of the fused one, and ``relative_difference`` compares the outputs before and
+after fusing.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from stripe.models.resnet import depth_of
 
 
 def timed(network: nn.Module, images: Tensor, passes: int) -> float:
-    """Seconds a forward pass."""
+    """Measure the seconds per forward pass."""
     if images.is_cuda:
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -63,7 +64,7 @@ def measure(depth: int, kappa: str, images: Tensor, repeats: int, passes: int) -
 
 
 def ratio(values: list[float], others: list[float]) -> float:
-    """Of two sides that took turns: load that comes and goes strikes both sides of a round."""
+    """Compute the median ratio over the rounds, in which both sides have the same load of the machine."""
     return statistics.median(value / other for value, other in zip(values, others, strict=True))
 
 

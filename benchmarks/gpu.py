@@ -1,7 +1,7 @@
-"""The stages of ``benchmarks/gpu.sh``: one program after the other, each with a time limit, all results in one file.
+"""The stages of ``benchmarks/gpu.sh``: programs that run one after the other with time limits, and one file of results.
 
-A stage runs programs of this folder, which print JSON lines. They are written into ``gpu.json`` when the stage ends,
-also those of a stage that failed or took too long; the next one then begins.
+A stage runs programs of this folder, which print JSON lines. When the stage ends, even if it failed or took too long,
+the lines are written into ``gpu.json``, and the next stage begins.
 """
 
 import argparse
@@ -46,14 +46,14 @@ FOLDED = (
 
 @dataclass
 class Stage:
-    """Some programs.
+    """A number of programs with a common time limit.
 
     Attributes:
-        name: Under which its results are found.
-        commands: Arguments of Python, one after the other; a later one runs also where an earlier one failed.
-        limit: Seconds that all of them may take together.
-        results: What they printed.
-        problems: What went wrong, empty where nothing did.
+        name: Name of the stage in the results.
+        commands: Arguments of Python for each program; a program runs even if an earlier one failed.
+        limit: Seconds that all programs may take together.
+        results: JSON lines that the programs printed.
+        problems: Descriptions of errors; empty if there were none.
     """
 
     name: str
@@ -65,14 +65,14 @@ class Stage:
 
 
 def program(name: str, **options: object) -> list[str]:
-    """``program("fold", batch_size=4, quick=True)`` → arguments of Python; None and False leave an option away."""
+    """Make arguments of Python, as from ``program("fold", batch_size=4, quick=True)``; None and False are left out."""
     given = {f"--{key.replace('_', '-')}": value for key, value in options.items() if value not in (None, False)}
     words = [word for key, value in given.items() for word in ([key] if value is True else [key, str(value)])]
     return [str(HERE / f"{name}.py"), *words]
 
 
 def stages(args: argparse.Namespace, out: Path) -> list[Stage]:
-    """All but the training, which takes what time is left. The limits are those of nine minutes."""
+    """Make all stages but the training, which takes the remaining time. The limits fit into nine minutes."""
     where, quick = {"device": args.device}, args.quick
     marked = [str(path) for path in sorted(TESTS.rglob("test_*.py")) if "mark.cuda" in path.read_text()]
     junit = out / "tests.xml"
@@ -106,7 +106,7 @@ def stages(args: argparse.Namespace, out: Path) -> list[Stage]:
 
 
 def training(args: argparse.Namespace, out: Path, seconds: float) -> Stage:
-    """The last stage."""
+    """Make the last stage, the training."""
     settings: dict[str, object] = {
         "data": args.data,
         "seconds": round(seconds - START),
@@ -120,7 +120,7 @@ def training(args: argparse.Namespace, out: Path, seconds: float) -> Stage:
 
 
 def run(stage: Stage, log: TextIO) -> None:
-    """Run the programs of a stage and keep what they print."""
+    """Run the programs of a stage and keep their output."""
     started = time.monotonic()
     for command in stage.commands:
         left = stage.limit - (time.monotonic() - started)
@@ -177,7 +177,7 @@ def stop(process: subprocess.Popen[str], stopped: threading.Event) -> None:
 
 
 def read_tests(path: Path) -> dict[str, Any]:
-    """How many tests there were, and what those said that failed."""
+    """Read the number of tests, and the messages of those that failed."""
     suite = next(ET.parse(path).iter("testsuite"))
     counts = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
     failed = {
@@ -191,7 +191,7 @@ def read_tests(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all."""
+    """Write JSON into a file, completely or not at all."""
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(json.dumps(content, indent=1) + "\n")
     unfinished.replace(path)

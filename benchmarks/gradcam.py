@@ -1,12 +1,12 @@
-"""Time of average Grad-CAM, against bare inference and against pytorch-grad-cam, with the same loader.
+"""Time of average Grad-CAM, compared with bare inference and pytorch-grad-cam, with the same loader.
 
     pip install '.[bench]' && python benchmarks/gradcam.py [--model torchvision:resnet50] [--layer layer4]
         [--device cpu]
 
-Prints one JSON line. The three take turns, so that a busy machine slows all of them down; the ratios are those of the
-medians, their intervals the lowest and highest of the single rounds. Where pytorch-grad-cam is not installed it is left
-out. The layer is given: finding it costs as much as a few images, once, which is nothing among the 500 images of
-the paper's fig. 6. pytorch-grad-cam is used as its documentation says, its maps added up as they come.
+The script prints one JSON line. The three sides take turns, so that a busy machine slows all of them down; the ratios
+are those of the medians, their intervals the lowest and the highest of the rounds. pytorch-grad-cam is left out if it
+is not installed. The layer is given, as finding it takes as long as a few images, which is little compared with the 500
+images of the paper's fig. 6. pytorch-grad-cam is used as in its documentation, and its maps are summed one by one.
 """
 
 import argparse

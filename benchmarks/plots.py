@@ -1,7 +1,7 @@
-"""A 1,000 × 2,048 heatmap, ours against seaborn's, with colour bar, at the resolution of a screen.
+"""Time of our heatmap, 1,000 × 2,048 with a colour bar at the resolution of a screen, compared with seaborn's.
 
-Prints one JSON line. Target: ours ≤ 1 s, and ≥ 10 × faster. Timed is drawing, from the matrix to pixels; packing
-the pixels into a PNG takes the same for both and is left out.
+The script prints one JSON line. The target is at most 1 s, and 10 × faster than seaborn. The time is that of drawing,
+from the matrix to pixels; compression into a PNG takes equally long for both and is left out.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the benchmarks look at: random images, the same ones at each pass."""
+"""Random images for the benchmarks, which are the same in each pass."""
 
 from collections.abc import Iterator
 
@@ -9,14 +9,14 @@ from torch import Tensor
 class RandomImages:
     """Batches of images (N, 3, H, W) between 0 and 1, with labels of 0.
 
-    On the CPU they are made as they are asked for, so that their number takes no memory. On a GPU they lie there
-    beforehand, or making and copying them would hide the time of the network.
+    On the CPU each batch is made when it is needed, so that memory does not grow with the number of images. On a GPU
+    all batches are there beforehand, as making and copying them would hide the time of the network.
 
     Args:
-        num_images: How many.
+        num_images: Number of images.
         image_size: Height and width in pixels.
-        batch_size: Images a batch; the last batch may hold fewer.
-        device: Where they are wanted.
+        batch_size: Number of images per batch; the last batch may have fewer.
+        device: Device of the images.
     """
 
     def __init__(self, num_images: int, image_size: int, batch_size: int, device: torch.device | str = "cpu") -> None:

@@ -2,16 +2,17 @@
 
     python benchmarks/table1.py [--model resnet164] [--batch-sizes 128,1024] [--repeats 7] [--device cpu]
 
-Prints one JSON line for each network and setting. A setting is a data set (its image size and classes), a batch size, a
-precision and how the network is started:
+The script prints one JSON line for each network and setting. A setting is a data set (with its image size and classes),
+a batch size, a precision and a way of starting the network:
 
-- ``eager``: as PyTorch does, kernel by kernel; float32 is stored as PyTorch does by itself, bfloat16 channels-last;
-- ``graph``: all kernels at once from a CUDA graph, which leaves the time of the kernels and none of their launches.
+- ``eager``: PyTorch starts one kernel after the other; the layout is PyTorch's default for float32 and channels-last
+  for bfloat16;
+- ``graph``: a CUDA graph starts all kernels at once, so that the time is that of the kernels without their launches.
 
-All networks take turns in each round; on a GPU time is taken by CUDA events. ``images_per_second`` is the median of the
-rounds, ``interval`` the slowest and the fastest; ``relative_speed`` is the median over the rounds of the rate divided
-by the plain network's, with its interval. ``paper`` is what the paper's table says, relative to its plain network.
-Convolutions in float32 may use TF32, as PyTorch lets them unless told otherwise.
+All networks take turns in each round; on a GPU the time is measured by CUDA events. ``images_per_second`` is the median
+of the rounds, ``interval`` the slowest and the fastest; ``relative_speed`` is the median over the rounds of the rate
+divided by the plain network's, with its interval. ``paper`` is the speed in the paper's table, relative to its plain
+network. Convolutions in float32 may use TF32, which is PyTorch's default.
 """
 
 import argparse
@@ -38,13 +39,13 @@ MOST = 100  # passes a round
 
 @dataclass(frozen=True)
 class Setting:
-    """How the networks are run.
+    """Setting in which the networks are run.
 
     Attributes:
-        data: Whose images: a key of `DATA`.
-        batch_size: Images a pass.
-        precision: ``float32`` or ``bfloat16``.
-        started: ``eager`` or ``graph``.
+        data: Data set of the images, a key of ``DATA``.
+        batch_size: Number of images per pass.
+        precision: Precision, ``float32`` or ``bfloat16``.
+        started: Way of starting the network, ``eager`` or ``graph``.
     """
 
     data: str
@@ -54,7 +55,7 @@ class Setting:
 
 
 def rows(model: str, data: str) -> dict[str, float | None]:
-    """Name of a network, the plain one first → the paper's speed relative to the plain one; None where it has none."""
+    """The paper's speed relative to the plain network by name, the plain one first; None if it has none."""
     recipe = tomllib.loads(RECIPE.read_text())
     names = [(column.get("metric"), column.get("data")) for column in recipe["columns"]]
     column = names.index(("speed", data))
@@ -68,7 +69,7 @@ def rows(model: str, data: str) -> dict[str, float | None]:
 
 
 def settings(device: torch.device, batch_sizes: list[int], stl10: bool) -> Iterator[Setting]:
-    """The paper's batch first; graphs last, since one that cannot be recorded may disturb what follows."""
+    """Yield the settings, first the paper's batch; last the graphs, as a failed recording may disturb what follows."""
     data = [("cifar100", size) for size in batch_sizes] + ([("stl10", batch_sizes[0])] if stl10 else [])
     for started in ("eager", "graph") if device.type == "cuda" else ("eager",):
         for name, batch_size in data:
@@ -77,7 +78,7 @@ def settings(device: torch.device, batch_sizes: list[int], stl10: bool) -> Itera
 
 
 def forward_of(network: nn.Module, images: Tensor, graph: bool) -> Callable[[], object]:
-    """A pass, warmed up."""
+    """Return a function that runs one pass, after a warm-up."""
 
     def forward() -> Tensor:
         with torch.inference_mode():
@@ -106,7 +107,7 @@ def forward_of(network: nn.Module, images: Tensor, graph: bool) -> Callable[[], 
 
 
 def seconds(forward: Callable[[], object], passes: int, device: torch.device) -> float:
-    """Of one pass, over so many."""
+    """Measure the seconds per pass over a number of passes."""
     if device.type != "cuda":
         start = time.perf_counter()
         for _ in range(passes):
@@ -123,7 +124,7 @@ def seconds(forward: Callable[[], object], passes: int, device: torch.device) ->
 
 
 def measure(model: str, setting: Setting, repeats: int, device: torch.device) -> Iterator[dict[str, object]]:
-    """A row a network; the plain one is the first."""
+    """Yield one row per network, first the plain one."""
     size, classes = DATA[setting.data]
     layout = torch.channels_last if setting.precision == "bfloat16" else torch.contiguous_format
     dtype = getattr(torch, setting.precision)

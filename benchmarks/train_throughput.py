@@ -1,18 +1,18 @@
-"""Images a second that our training loop trains on, against the usual loop.
+"""Images per second of our training loop, compared with a usual loop.
 
     python benchmarks/train_throughput.py [--model resnet83] [--attention se] [--data shapes] [--images 1024]
         [--batch-size 128] [--repeats 3] [--device cpu] [--precision bfloat16]
 
-Prints one JSON line. Both loops train the same network, from the same initial weights, on the same images with the same
-augmentation (crop with padding 4, flip), loss and optimiser, and take turns; ``ratio`` is that of the medians,
-``ratio_interval`` the lowest and highest of the single rounds.
+The script prints one JSON line. Both loops train the same network from the same initial weights on the same images,
+with the same augmentation (crop with padding 4, flip), loss and optimiser, and take turns. ``ratio`` is that of the
+medians, ``ratio_interval`` the lowest and the highest of the rounds.
 
-- ours: `stripe.training`, whatever it does on this device (see `stripe.training.Compute`);
-- usual: what most published CIFAR code does: a `DataLoader` with workers over images that are held in memory as arrays,
-  PIL transforms of torchvision, float32, `loss.item()` and a count of hits at every step. To its favour the workers
-  persist between the epochs, memory is pinned, and cuDNN may search for its fastest kernels, on both sides.
+- ours: ``stripe.training`` with its defaults for the device (see ``stripe.training.Compute``);
+- usual: the loop of most published CIFAR code, with a ``DataLoader`` with workers over images in memory, PIL transforms
+  of torchvision, float32, and ``loss.item()`` and a count of hits at every step. In its favour, workers persist between
+  the epochs and memory is pinned; cuDNN may search for its fastest kernels on both sides.
 
-An epoch is as many images as ``--images`` says; one of each side comes before the clock starts.
+An epoch has the number of images of ``--images``; one epoch of each side is a warm-up.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from stripe.training.loop import train_epoch
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
-    """As torchvision's CIFAR10: arrays in memory, made to PIL images one by one."""
+    """Images in memory that become PIL images one by one, as in torchvision's CIFAR10."""
 
     def __init__(self, data: Data, count: int) -> None:
         batches = list(data.train.loader(512, indices=np.arange(count)))

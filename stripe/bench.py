@@ -86,7 +86,7 @@ def measure(
     where = pick_device(str(device) if device is not None else None)
     size = _common_size(chosen) if image_size is None else parse_size(image_size)
     try:
-        networks = [_placed(variant.build(num_classes), where) for variant in chosen]
+        networks = [_placed(variant.build(num_classes, size), where) for variant in chosen]
         taken = [input_channels(network) or 3 for network in networks]
         images = {
             channels: torch.randn(batch_size, channels, *sides(size), device=where).contiguous(
@@ -136,7 +136,7 @@ def _common_size(variants: Sequence[Variant]) -> ImageSize:
     known = set(sizes.values())
     if len(known) > 1 or None in known:
         said = ", ".join(f"{name} {write_size(size) if size else 'unknown'}" for name, size in sizes.items())
-        raise StripeError(f"the networks are not made for images of one size ({said}); say it with --image-size")
+        raise StripeError(f"the networks are not made for images of one size ({said}); give image_size=")
     size = known.pop()
     assert size is not None
     return size
@@ -214,6 +214,8 @@ def add_accuracy(table: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
         if variant not in measured:
             raise StripeError(f"{first} trained {variant}, which is not in the table; measure that as well")
         found[variant] = group
+    if other := [run for run in runs if run.scoring.best != "accuracy"]:
+        raise StripeError(f"{other[0].path} is scored by {other[0].scoring.best}; only accuracies are added to speeds")
     best = {variant: [run.best.test_accuracy for run in group] for variant, group in found.items()}
     last = {variant: [run.history[-1].test_accuracy for run in group] for variant, group in found.items()}
     result = table.assign(

@@ -29,7 +29,7 @@ def pick_device(name: str | None = None) -> torch.device:
         torch.zeros(1, device=device).item()  # not ``meta``, which holds no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise StripeError(
-            f"There is no device {name!r} here ({str(error).splitlines()[0]}). Leave --device away."
+            f"There is no device {name!r} here ({str(error).splitlines()[0]}). Leave device= away."
         ) from error
     return device
 

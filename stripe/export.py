@@ -19,7 +19,7 @@ from stripe.adapter import batch_of, copy_model, isolated, logits_of, run
 from stripe.errors import StripeError
 from stripe.provenance import provenance
 
-__all__ = ["EXPORTS", "Difference", "compare", "export"]
+__all__ = ["EXPORTS", "LARGEST_ONNX", "Difference", "compare", "export", "require"]
 
 EXPORTS = {"onnx": ".onnx", "torch": ".pt2"}
 """Ending of the files for each kind of export."""
@@ -171,7 +171,7 @@ def _load_torch(path: Path) -> Network:
 
 def _write_onnx(network: nn.Module, images: Tensor, path: Path, record: str) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        _require(package)
+        require(package, "an ONNX export", "export")
     if sum(tensor.nbytes for tensor in network.state_dict().values()) >= LARGEST_ONNX:
         raise StripeError("a network of 2 GiB or more does not fit into one ONNX file; export it for torch")
     program = torch.onnx.export(
@@ -183,7 +183,7 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path, record: str) -> 
 
 
 def _load_onnx(path: Path) -> Network:
-    runtime = _require("onnxruntime")
+    runtime = require("onnxruntime", "an ONNX export", "export")
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
@@ -241,10 +241,21 @@ def _exporting(kind: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _require(package: str) -> Any:
+def require(package: str, purpose: str, extra: str) -> Any:
+    """Import a package that not everybody needs.
+
+    Args:
+        package: The name under which it is imported.
+        purpose: What needs it, for the message.
+        extra: The extra of this project that installs it.
+
+    Raises:
+        StripeError: It is not installed.
+    """
     try:
         return importlib.import_module(package)
     except ImportError as error:
+        missing = package.partition(".")[0]
         raise StripeError(
-            f"an ONNX export needs {package}, which is not installed: pip install 'stripe-observation[export]'"
+            f"{purpose} needs {missing}, which is not installed: pip install 'stripe-observation[{extra}]'"
         ) from error

@@ -19,7 +19,7 @@ def run_name(settings: Mapping[str, Any]) -> str:
     """What was trained, as ``stripe.bench.Variant`` names it, and with what noise.
 
     Args:
-        settings: Of a run.
+        settings: The settings of a run.
 
     Example:
         >>> run_name({"model": "resnet83", "attention": "se", "asr": {"attention": "ie"}})

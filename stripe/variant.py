@@ -43,7 +43,8 @@ class Variant:
         Raises:
             StripeError: The name does not have this form.
         """
-        end = max((text.rfind(suffix) + len(suffix) for suffix in SUFFIXES if suffix in text), default=0)
+        files = (*SUFFIXES, ".onnx") if text.startswith("onnx:") else SUFFIXES
+        end = max((text.rfind(suffix) + len(suffix) for suffix in files if suffix in text), default=0)
         first, *additions = (part.strip() for part in text[end:].split("+"))  # the path of a file may contain a +
         backbone = text[:end].strip() + first
         found: dict[str, str] = {}
@@ -82,11 +83,12 @@ class Variant:
         spec = checkpoint.read(self.backbone).spec
         return spec.image_size or models.native_image_size(spec.model) if spec.model else None
 
-    def build(self, num_classes: int | None = None) -> nn.Module:
+    def build(self, num_classes: int | None = None, image_size: ImageSize | None = None) -> nn.Module:
         """Build the network in evaluation mode on the CPU, with random weights unless it is a checkpoint.
 
         Args:
             num_classes: Number of classes, as for ``stripe.models.build``; a checkpoint keeps its own.
+            image_size: Height and width of the images in pixels, as there.
 
         Raises:
             StripeError: A name is unknown, the attention cannot be inserted, or there is nothing to fuse.
@@ -96,7 +98,9 @@ class Variant:
                 raise StripeError(f"{self}: a checkpoint is measured with the attention and ASR that it has")
             model = checkpoint.restore(checkpoint.read(self.backbone)).eval()
         else:
-            model = models.build(self.backbone, num_classes=num_classes, attention=self.attention).eval()
+            model = models.build(
+                self.backbone, num_classes=num_classes, attention=self.attention, image_size=image_size
+            ).eval()
         if self.asr != "none":
             asr.reparameterize(model, attention=self.asr)
         if self.fused:

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.cuda
 GPU = "cuda"
 TOLERANCE = 1e-4  # of sums in float32 that are taken in another order, relative to the largest value
 
-# ASR takes a vector; CBAM's spatial half needs an image.
-KAPPAS = [name for name in ATTENTION if name != "cbam"]
+# ASR takes a vector; spatial attention needs an image.
+KAPPAS = [name for name, cls in ATTENTION.items() if cls.kind == "channel"]
 
 OTHERS = {  # name → size of its images
     "timm:mobilenetv3_small_050": 64,

@@ -32,7 +32,7 @@ DATA = """
 from dataclasses import replace
 from pathlib import Path
 from stripe.data.base import Data
-from stripe.data.load import load, register
+from stripe.data.registry import load, register
 
 @register("list:FILE", place=3)
 def load_list(*, rest: str) -> Data:
@@ -81,8 +81,8 @@ def test_the_help_names_them_and_imports_no_torch(copy: Path) -> None:
         "main(['train', '--help'], standalone_mode=False)\n"
         "print([name for name in ('torch', 'numpy', 'pandas') if name in sys.modules])\n",
     )
-    assert "dia, quarter." in shown
-    assert "cifar10, cifar100, list:FILE, stl10" in shown
+    assert re.search(r"none, se, [^.]*, quarter\b[^.]*\.", shown)
+    assert re.search(r"shapes, folder:PATH, [^;]*, list:FILE, [^;]*; shapes needs no files", shown)
     assert shown.endswith("[] ")
 
 
@@ -99,7 +99,7 @@ def test_they_are_made_by_their_names(copy: Path) -> None:
     )
     assert "Quarter()" in shown
     assert "did you mean quarter?" in shown
-    assert "list:a 40 There is no data set 'list'. Use shapes, folder:PATH, cifar10, cifar100, list:FILE" in shown
+    assert re.search("list:a 40 There is no data set 'list'. Use shapes, .*, list:FILE, ", shown)
 
 
 def test_a_kind_of_plot_is_in_the_help(copy: Path) -> None:

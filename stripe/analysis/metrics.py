@@ -47,6 +47,7 @@ def metrics(capture: CaptureLike, sites: str = "*", tol: float = 0.01) -> pd.Dat
         - ``input_std_median`` … ``input_relative_std``: the same of what came before, the mean over positions of the
           map that attention is multiplied with; NaN where it was not captured;
         - ``frozen``: share of the channels that never vary, whose std is at most 1e-6 of the RMS of attention;
+          ``input_frozen``: the same of what came before;
         - ``constant_error``: RMS of v − its mean over images, divided by the RMS of v: how far off a constant would be
           (``constant_error``, which makes up for the mean being that of the same images);
         - ``stripe_index``: η² (``stripe_index``), which is 1/N for pure noise on N images;
@@ -100,6 +101,7 @@ def _site_table(capture: Capture, name: str, site: xr.Dataset, after: Summary, b
             **_spread(moments, ""),
             **(_spread(before.moments, "input_") if before else dict.fromkeys(_spread(moments, "input_"), unknown)),
             **_constancy(moments),
+            "input_frozen": _frozen(before.moments) if before else unknown,
             **_change(after.movement, moments.count),
             "map_correlation": after.agreement.correlation if after.agreement else unknown,
             "nonfinite": moments.nonfinite,
@@ -134,12 +136,19 @@ def _constancy(moments: Moments) -> dict[str, pd.Series]:
     between = (mean - mean.bfill().iloc[0]).var(ddof=0)  # shifted: the same mean everywhere gives exactly 0
     total = between + within
     comparable = (total > 0) & (moments.count > 1) & (mean.count() > 1)
-    frozen = (np.sqrt(variance) <= FROZEN * rms).where(variance.notna())
     return {
-        "frozen": frozen.mean(),
+        "frozen": _frozen(moments),
         "constant_error": (np.sqrt(unbiased * within) / rms).mask((rms == 0) & (images > 1), 0.0),
         "stripe_index": (between / total).where(comparable),
     }
+
+
+def _frozen(moments: Moments) -> pd.Series:
+    """Share of the channels that never vary."""
+    mean, variance = _channels(moments.mean), _channels(moments.variance)
+    rms = np.sqrt((mean**2 + variance).mean())
+    still: pd.DataFrame = (np.sqrt(variance) <= FROZEN * rms).where(variance.notna())
+    return still.mean()
 
 
 def _change(movement: Movement, count: NDArray[np.int64]) -> dict[str, pd.Series]:

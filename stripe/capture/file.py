@@ -166,7 +166,7 @@ class CaptureFile:
         if (lost := finite & ~np.isfinite(narrowed)).any():
             raise StripeError(
                 f"Site {site} has values up to {np.abs(rows[lost]).max():.3g}, and {dtype} ends at "
-                f'{np.finfo(dtype).max:,.0f}: record them with dtype="float32" (--dtype float32), into another file '
+                f'{np.finfo(dtype).max:,.0f}: record them with dtype="float32", into another file '
                 "where this one holds epochs already."
             )
         return narrowed
@@ -227,7 +227,7 @@ def _create(path: Path, layout: Layout) -> None:
     if layout.nbytes > free:
         raise StripeError(
             f"{path} will take {layout.nbytes / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free. Make room, or "
-            "record fewer images, fewer sites (--sites), float16 (--dtype) or no input (--no-input)."
+            'record fewer images, fewer sites (sites=), dtype="float16" or record_input=False.'
         )
     _explained_creation(path, layout)
 

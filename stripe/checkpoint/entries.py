@@ -81,14 +81,14 @@ def _usual(found: Mapping[str, dict[str, Any]], path: Path) -> str:
         named = [name for name in plain if name == WHOLE] or ranked
         if not named:
             raise StripeError(
-                f"{path} holds the weights of several networks: {_list(plain)}; say which with --weights NAME"
+                f"{path} holds the weights of several networks: {_list(plain)}; choose with weights={plain[0]!r}"
             )
         plain = named
     chosen = plain[0]
     others = [name for name in found if name != chosen]
     if others:
         averages = [name for name in others if is_average(name)]
-        hint = f"; {averages[0]} is averaged over training: --weights {averages[0]} takes it" if averages else ""
+        hint = f"; {averages[0]} is averaged over training: weights={averages[0]!r} takes it" if averages else ""
         notice(path, f"took {chosen or 'the weights outside of entries'} of {_list(found)}{hint}")
     elif chosen.rpartition("/")[2] not in (WHOLE, *USUAL):
         notice(path, f"took {chosen}, the only weights in it")

@@ -75,12 +75,12 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, *, partial: bool = False
         sentences = [f"{len(names)} {what} ({_few(names)})" for what, names in problems.items() if names]
         raise StripeError(
             f"{checkpoint.path} does not fit the model: {taken}{'; '.join(sentences)}. "
-            "Check --model, --attention and --num-classes, or load what fits with --partial"
+            "Check model=, attention= and num_classes=, or load what fits with partial=True"
         )
     if all(name.endswith(COUNTER) for name in fitting):
         raise StripeError(
             f"{checkpoint.path} has nothing in common with the model: it holds {_few(list(given))}, "
-            f"the model has {_few(list(wanted))}. Check --model"
+            f"the model has {_few(list(wanted))}. Check model="
         )
     try:
         model.load_state_dict({actual[match.own[name]]: given[name] for name in fitting}, strict=False)
@@ -103,14 +103,14 @@ def _match(checkpoint: Checkpoint, found: list[Match], partial: bool) -> Match:
     if len(plain) == 1 or (not partial and not _is_whole(plain[0])) or (partial and not plain[0].prefix):
         averages = [match.prefix for match in found if is_average(match.prefix) and match is not plain[0]]
         if averages:
-            notice(checkpoint.path, f"{averages[0]!r} are weights averaged over training; --weights ema takes them")
+            notice(checkpoint.path, f"{averages[0]!r} are weights averaged over training; weights='ema' takes them")
         return plain[0]
     names = ", ".join(repr(match.prefix) for match in plain)
     other = set(plain[0].prefix.split("."))
     telling = [part for part in plain[-1].prefix.split(".") if part not in other]
     raise StripeError(
-        f"{checkpoint.path} holds several networks that fit the model equally well, with the prefixes {names}; say "
-        f"which with --weights NAME, such as --weights {telling[0] if telling else plain[-1].prefix}"
+        f"{checkpoint.path} holds several networks that fit the model equally well, with the prefixes {names}; choose "
+        f"with weights={telling[0] if telling else plain[-1].prefix!r}"
     )
 
 

@@ -1,18 +1,20 @@
-"""The command line: one thin file a command, loaded only when it is called."""
+"""The command line: one thin file per command, which is imported only when the command is called."""
 
 import importlib
 import io
+import logging
 import sys
 from typing import Any
 
 import click
 
 from stripe import __version__
+from stripe.cli.flags import in_flags
 from stripe.errors import StripeError
 
 __all__ = ["main"]
 
-# command → what it does in a line; the file of the same name in this folder holds its function `command`.
+# Summary of each command; the file of the same name in this folder holds its function ``command``.
 COMMANDS = {
     "demo": "The whole story in three minutes: train, capture, analyse, plot. No data needed.",
     "inspect": "List the attention sites of a model or of a capture.",
@@ -31,7 +33,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Imports a command's file when it is called, so that ``stripe --help`` costs no import of torch."""
+    """A group that imports the file of a command when it is called, so that ``stripe --help`` does not import torch."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -47,15 +49,31 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Turn errors that are meant for people into one message and exit code 1."""
-        for stream in (sys.stdout, sys.stderr):  # a path that is not UTF-8 can be said, too
+        """Print errors of the library as one message, and exit with 1; its arguments become flags of the command."""
+        for stream in (sys.stdout, sys.stderr):  # so that a path that is not UTF-8 can be printed, too
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
+
+        def translated(message: str) -> str:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            return message if command is None else in_flags(message, command)
+
+        def translate(record: logging.LogRecord) -> bool:
+            if record.name.startswith("stripe"):
+                record.msg, record.args = translated(record.getMessage()), None
+            return True
+
+        handler = logging.lastResort  # warnings of the library, if nobody has set up logging
+        if handler:
+            handler.addFilter(translate)
         try:
             return super().invoke(ctx)
         except StripeError as error:
-            click.secho(f"Error: {error}", fg="red", err=True)
+            click.secho(f"Error: {translated(str(error))}", fg="red", err=True)
             sys.exit(1)
+        finally:
+            if handler:
+                handler.removeFilter(translate)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -1,4 +1,4 @@
-"""``stripe analyze``: how constant is the attention in a capture?"""
+"""``stripe analyze``: measures of how constant the attention in a capture is."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""``stripe bench``: what attention costs, and what is left of that after fusing."""
+"""``stripe bench``: the cost of attention before and after fusing."""
 
 import re
 from collections.abc import Sequence
@@ -107,19 +107,19 @@ def command(
 
 
 def _names(models: Sequence[str]) -> list[str]:
-    """The networks of some lists."""
+    """The names of networks in comma-separated lists."""
     from stripe.errors import StripeError
 
     names = [name.strip() for name in ",".join(models).split(",") if name.strip()]
     for name in names:
-        # Between two words, and not in a file's name; around + and in () blanks do no harm.
+        # Blanks between two names are refused, but not those in a file's name, around + or in parentheses.
         if re.search(r"[^\s+(][\s;]+[^\s+)]", name) and not Path(name.removesuffix("+fused")).is_file():
             raise StripeError(f"{name!r} is more than one network; write {_EXAMPLE}")
     return names
 
 
 def _rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """The table in the units of the paper's table 1."""
+    """The rows of the table in the units of the paper's table 1."""
     rows = []
     for row in table.to_dict("records"):
         shown = {

@@ -1,4 +1,4 @@
-"""``stripe capture``: attention values of checkpoints over fixed images, into a file."""
+"""``stripe capture``: attention values of checkpoints over fixed images, in a file."""
 
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,10 @@ def command(
 
 
 def _numbered(paths: list[Path], entry: str | None = None) -> dict[int, Path]:
-    """Checkpoints by epoch; where none says its epoch, they are numbered in the order of their names.
+    """The checkpoints by epoch; if none has an epoch, they are numbered in the order of their names.
 
-    ``last.ckpt`` and ``model_best.pth`` are mostly some epoch's weights again: such a file is left out where its epoch
-    or its weights are another's, and that is said.
+    ``last.ckpt`` and ``model_best.pth`` mostly repeat the weights of an epoch: such a file is left out, with a message,
+    if another file has the same epoch or the same weights.
     """
     from stripe.checkpoint import epoch_of, names_moment, same_weights
     from stripe.errors import StripeError

@@ -1,4 +1,4 @@
-"""Whether the labels of a data set are classes of a network."""
+"""Comparison of the labels of a data set with the classes of a network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ __all__ = ["Classes", "Relabelled", "compare_classes"]
 
 @dataclass(frozen=True)
 class Classes:
-    """How a data set's classes and a network's go together.
+    """Relation between the classes of a data set and those of a network.
 
     Attributes:
-        positions: (labels,), the network's class for each label; None: the labels are none of its classes.
-        same: Whether the labels are the network's classes as they are.
-        reason: Why they are none.
-        names: What the network's classes are called; empty where nobody says it.
+        positions: Class of the network for each label, as an array (labels,); None if the labels are not its classes.
+        same: Whether each label is equal to its class of the network.
+        reason: Why the labels are not classes of the network.
+        names: Names of the network's classes; empty if they are unknown.
     """
 
     positions: "npt.NDArray[np.int64] | None"
@@ -34,18 +34,18 @@ class Classes:
 
 @dataclass(frozen=True)
 class Relabelled:
-    """A split's batches with the network's classes as labels.
+    """Batches of a split whose labels are replaced by the network's classes.
 
     Attributes:
-        batches: From a split's loader.
-        classes: How the labels go together with the network's classes.
+        batches: Batches from the loader of a split.
+        classes: Relation between the labels and the network's classes.
     """
 
     batches: Any
     classes: Classes
 
     def __iter__(self) -> "Iterator[tuple[Tensor, Tensor]]":
-        """Images and labels."""
+        """Yield images and labels."""
         import torch
 
         for images, labels in self.batches:
@@ -57,15 +57,15 @@ class Relabelled:
 
 
 def compare_classes(resolved: "Resolved", checkpoint: "Checkpoint | None", names: dict[str, Any]) -> Classes:
-    """Compare the names of the classes where both are known, else their numbers.
+    """Compare the names of the classes if both are known, else the numbers of classes.
 
     Args:
         resolved: Model and data.
-        checkpoint: Whose weights the model has; its description may name the classes.
-        names: The options that the model was resolved from.
+        checkpoint: Checkpoint of the model's weights, whose description may name the classes.
+        names: Options from which the model was resolved.
 
     Raises:
-        StripeError: The model does not run on the data's images, or is no classifier.
+        StripeError: The model does not run on the images of the data, or is not a classifier.
     """
     import numpy as np
 
@@ -85,7 +85,7 @@ def compare_classes(resolved: "Resolved", checkpoint: "Checkpoint | None", names
 
 
 def _known(model: str, outputs: int, checkpoint: "Checkpoint | None", *, pretrained: bool) -> Any:
-    """All names of each class of the network, None where nobody says them."""
+    """All names of each class of the network; None if they are unknown."""
     from stripe.models.classes import published_classes
 
     told = checkpoint.meta.get("classes") if checkpoint else None
@@ -93,13 +93,13 @@ def _known(model: str, outputs: int, checkpoint: "Checkpoint | None", *, pretrai
         return None
     published = published_classes(model) if (told or pretrained) and len(told or ()) in (0, outputs) else None
     if told:
-        # A folded network says the first names of the weights that it was made of.
+        # The description of a folded network has the first name of each class of the original weights.
         return published if published and [each[0] for each in published] == told else [[name] for name in told]
     return published if published and len(published) == outputs else None
 
 
 def _outputs(resolved: "Resolved") -> int:
-    """How many classes the network tells apart; two where it has one logit."""
+    """The number of classes of the network; two if it has one logit."""
     import torch
 
     from stripe.adapter import batch_of, class_scores, run
@@ -115,6 +115,6 @@ def _outputs(resolved: "Resolved") -> int:
 
 
 def _some(names: Any) -> str:
-    """``3 (a, b, c)``, the first of many."""
+    """Write the number of names and the first of them, as ``3 (a, b, c)``."""
     shown = [*names[:4], "…"] if len(names) > 5 else names
     return f"{len(names)} ({', '.join(shown)})" if names else "none"

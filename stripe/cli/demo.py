@@ -1,4 +1,4 @@
-"""``stripe demo``: the whole story in three minutes, with nothing but this package."""
+"""``stripe demo``: training, capture, analysis and plots in three minutes, without any data."""
 
 from dataclasses import replace
 from pathlib import Path

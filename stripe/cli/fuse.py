@@ -1,4 +1,4 @@
-"""``stripe fuse``: from a checkpoint with ASR to one of the plain network."""
+"""``stripe fuse``: conversion of a checkpoint with ASR into one of the plain network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,7 +123,7 @@ def _images(
     count: int,
     seed: int,
 ) -> "Tensor":
-    """What both networks are fed: normalised test images of the data that is named, or random numbers."""
+    """The inputs of both networks: normalised test images of the named data, or random numbers."""
     import torch
 
     from stripe import data as datasets
@@ -152,7 +152,7 @@ def _plain_model(
     pretrained: bool,
     model_args: tuple[tuple[str, Any], ...],
 ) -> tuple[Any, dict[str, Any]]:
-    """The network without ASR, and its description: the checkpoint's, where the options don't say otherwise."""
+    """The network without ASR, and its description: options take precedence over the checkpoint's description."""
     from stripe.errors import StripeError
     from stripe.models import build, from_meta
     from stripe.models.spec import ModelSpec

@@ -1,4 +1,4 @@
-"""``stripe gradcam``: where a network looks, averaged over images."""
+"""``stripe gradcam``: Grad-CAM averaged over images, which shows where a network looks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ class TargetType(click.ParamType["Target"]):
     name = "predicted|label|K"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Target":
-        """Parse one."""
+        """Parse a target."""
         if value in ("predicted", "label"):
             return value  # type: ignore[no-any-return]
         try:
@@ -158,7 +158,7 @@ def command(
 
 
 def _held(path: Path, layer: str) -> str:
-    """Which average of a layer a file holds, in a few words; nothing where it holds none."""
+    """Describe the average of a layer that a file holds, in a few words; empty if it holds none."""
     from stripe.capture import as_capture
 
     held = as_capture(path).layers.get(layer) if path.exists() else None

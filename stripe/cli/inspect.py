@@ -89,8 +89,10 @@ def _of_model(
     pretrained: bool,
     model_args: tuple[tuple[str, Any], ...],
 ) -> "list[Site]":
+    import torch
+
     from stripe import models
-    from stripe.capture import discover_unbuilt
+    from stripe.capture import discover, discover_unbuilt
     from stripe.data import sides
 
     if pretrained:
@@ -100,11 +102,16 @@ def _of_model(
         return models.build(spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args))
 
     size = image_size or models.native_image_size(spec) or 224
+    if spec.startswith("onnx:"):
+        network = models.build(
+            spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args), image_size=size
+        )
+        return discover(network, torch.rand(2, channels or models.input_channels(network) or 3, *sides(size)))
     return discover_unbuilt(build, (2, channels or _channels(spec, build, dict(model_args)), *sides(size)))
 
 
 def _channels(spec: str, build: "Callable[[], nn.Module]", args: dict[str, Any]) -> int:
-    """Channels of a network's images, before it is built for good: timm is told them, the user's code tells them."""
+    """The channels of a network's images before it is built: timm's networks are given them, the user's tell them."""
     import torch
 
     from stripe.models import input_channels

@@ -1,4 +1,4 @@
-"""What Ctrl-C leaves behind, in words."""
+"""Messages after Ctrl-C that tell what is left."""
 
 import sys
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ __all__ = ["interruptible"]
 
 @contextmanager
 def interruptible(left: str | None = None, *, tell: bool = True) -> Iterator[None]:
-    """Say on Ctrl-C what there is now, and exit with 130, as shells expect it.
+    """A context that after Ctrl-C prints what is left, and exits with 130, as shells expect.
 
     Args:
-        left: A sentence. None: what was finished is kept, and the same command goes on.
-        tell: Whether to say it; of several processes one does.
+        left: Sentence to print; by default that finished work is kept, and that the same command continues it.
+        tell: Whether to print it; one of several processes does.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Options that several commands share, defined once so that they mean the same everywhere."""
+"""Options that several commands share, defined once so that they have the same meaning everywhere."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,7 +28,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class KeyValue(click.ParamType[tuple[str, Any]]):
-    """``key=value``, the value read as JSON where it is JSON and as text otherwise."""
+    """``key=value``, whose value is read as JSON if it is valid JSON, and as text otherwise."""
 
     name = "KEY=VALUE"
 
@@ -48,7 +48,7 @@ class KeyValue(click.ParamType[tuple[str, Any]]):
 
 
 class NormalizationType(click.ParamType["Normalization"]):
-    """A name, or mean and std as numbers."""
+    """A normalisation: a name, or mean and std as numbers."""
 
     name = "NAME|MEAN/STD"
 
@@ -66,11 +66,11 @@ class NormalizationType(click.ParamType["Normalization"]):
 
 
 SMALLEST = 8
-"""Pixels of a side of an image; below, most networks have nothing left to convolve."""
+"""Least side of an image in pixels; in smaller ones most networks have nothing left to convolve."""
 
 
 class ImageSizeType(click.ParamType["ImageSize"]):
-    """A side, or height and width."""
+    """The size of images: one side, or height and width."""
 
     name = "SIDE|HEIGHTxWIDTH"
 
@@ -106,7 +106,7 @@ def model_options(function: Command) -> Command:
                 "model_spec",
                 metavar="SPEC",
                 help="resnet83 (any depth 9n+2), vgg19, mobilenet, repvgg_a0, resnet56-acnet …; torchvision:NAME, "
-                "timm:NAME or python:package.module:factory.",
+                "timm:NAME, onnx:FILE or python:package.module:factory.",
             ),
             click.option(
                 "--attention",
@@ -181,7 +181,7 @@ def device_option(function: Command) -> Command:
 
 
 def precision_option(function: Command) -> Command:
-    """``--precision``, of training."""
+    """``--precision`` of training."""
     return click.option(
         "--precision",
         type=click.Choice(["float32", "bfloat16"]),
@@ -202,7 +202,7 @@ def weights_option(function: Command) -> Command:
 
 
 def split_option(function: Command) -> Command:
-    """``--split``, where no labels are needed."""
+    """``--split`` for commands that need no labels."""
     return click.option(
         "--split",
         type=click.Choice(["test", "train"]),

@@ -1,4 +1,4 @@
-"""Files that a command is told to write, checked before it begins."""
+"""Checks of the output files of a command before it begins."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ __all__ = ["check_output", "check_weights"]
 
 
 def check_output(path: Path) -> None:
-    """See to it that no file of a run is written over.
+    """Check that a command does not overwrite a file of a run.
 
     Raises:
-        StripeError: The path is one of them.
+        StripeError: The path is a file of a run.
     """
     from stripe.errors import StripeError
     from stripe.training import Run
@@ -21,10 +21,10 @@ def check_output(path: Path) -> None:
 
 
 def check_weights(path: Path) -> None:
-    """The same for a checkpoint, whose name has to end in ``.safetensors``.
+    """Check that a checkpoint does not overwrite a file of a run, and that its name ends in ``.safetensors``.
 
     Raises:
-        StripeError: It does not, or the path is a file of a run.
+        StripeError: The name has another ending, or the path is a file of a run.
     """
     from stripe.errors import StripeError
 

@@ -25,7 +25,7 @@ def print_plan(plans: "Sequence[Plan]", served: "dict[RunConfig, Planned]", jobs
     import math
 
     from stripe.cli.tables import print_records
-    from stripe.reproduce.estimating import estimate, makespan
+    from stripe.reproduce.estimate import estimate, makespan
 
     runs = list({planned.path: planned for planned in served.values()}.values())
     seconds = estimate(runs, device=device)

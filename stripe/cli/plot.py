@@ -1,4 +1,4 @@
-"""``stripe plot``: the paper's figures from a capture, from runs or from a table of speeds."""
+"""``stripe plot``: figures of the paper from a capture, runs or a table of speeds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from stripe.cli.flags import in_flags
 from stripe.cli.runs import open_runs
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-# What a kind of plot is drawn of, above the kinds in the help.
+# Headings in the help, by the data of the kinds of plot.
 HEADINGS: "dict[str, tuple[Data, ...]]" = {
     "From a capture, or the directory of a run that has one:": ("capture", "captures"),
     "From the directories of runs, one or several:": ("runs",),
@@ -24,7 +25,7 @@ HEADINGS: "dict[str, tuple[Data, ...]]" = {
 
 
 class KindName(click.ParamType[str]):
-    """A kind of plot, or ``all``; which there are is looked up when it is asked for, as that imports matplotlib."""
+    """The name of a kind of plot, or ``all``. The kinds are looked up when needed, as this imports matplotlib."""
 
     name = "kind"
 
@@ -48,7 +49,7 @@ class KindName(click.ParamType[str]):
 
 
 class PlotCommand(click.Command):
-    """Lists the kinds of plot in its help."""
+    """A command that lists the kinds of plot in its help."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from stripe.plots.kinds import kinds
@@ -66,7 +67,7 @@ class PlotCommand(click.Command):
 
 
 class CountOrList(click.ParamType[int | list[int]]):
-    """``20``: so many, sampled; ``3,17,42``: these; ``3,``: this one."""
+    """``20`` for a sample of that size; ``3,17,42`` for a list; ``3,`` for a list of one."""
 
     name = "N|LIST"
 
@@ -121,6 +122,7 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple
         for path in drawn.values():
             click.echo(path)
         for name, reason in left_out.items():
+            reason = in_flags(reason, click.get_current_context().command)
             click.secho(f"Left out {name}: {reason}", fg="yellow", err=True)
         return
     target = Path(output or f"{paths[0].stem}-{kind}.png")
@@ -160,7 +162,7 @@ def _capture(kind: str, paths: Sequence[Path]) -> Path:
 
 
 def _captures(paths: Sequence[Path]) -> list[Path]:
-    """Captures as they are named, and those of runs."""
+    """Paths of captures, in which each run is replaced by its capture."""
     return [
         capture
         for path in paths

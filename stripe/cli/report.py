@@ -1,4 +1,4 @@
-"""``stripe report``: a run or a capture as one HTML page."""
+"""``stripe report``: one HTML page about a run or a capture."""
 
 from pathlib import Path
 

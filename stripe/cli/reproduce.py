@@ -13,7 +13,7 @@ from stripe.cli.planned import print_plan
 
 if TYPE_CHECKING:
     from stripe.reproduce.cache import Cache, Planned
-    from stripe.reproduce.executing import Watch
+    from stripe.reproduce.execution import Watch
     from stripe.reproduce.plan import Plan
     from stripe.training.config import RunConfig
 
@@ -83,8 +83,8 @@ def command(
         _list()
         return
     from stripe import reproduce
-    from stripe.reproduce.making import Machine, compute
-    from stripe.reproduce.sources import Sources
+    from stripe.reproduce.cache import Sources
+    from stripe.reproduce.execution import Machine, compute
 
     if data and data.startswith("folder:"):
         data = f"folder:{Path(data.removeprefix('folder:')).expanduser().absolute()}"
@@ -126,8 +126,8 @@ def _list() -> None:
 
 def _watch(served: "dict[RunConfig, Planned]") -> "Watch":
     """Says on standard error what is finished, and how far the others are."""
-    from stripe.reproduce.executing import Watch
-    from stripe.reproduce.work import Job
+    from stripe.reproduce.execution import Watch
+    from stripe.reproduce.job import Job
     from stripe.training import EpochMetrics
 
     todo = {p.path: p for p in served.values() if p.state != "cached" and not p.found.problem}
@@ -163,7 +163,7 @@ def _draw(
 ) -> bool:
     """Draw what can be drawn; whether anything could not."""
     from stripe.errors import StripeError
-    from stripe.reproduce.making import picture
+    from stripe.reproduce.output import picture
 
     failed = bool(failures)
     for plan in plans:

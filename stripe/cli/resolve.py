@@ -1,4 +1,4 @@
-"""From options and a checkpoint to a data set and a model: what is not said is taken from the checkpoint."""
+"""Resolution of options and a checkpoint into a data set and a model; options take precedence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +22,10 @@ DEFAULT_IMAGES = 500
 
 @dataclass(frozen=True)
 class Resolved:
-    """A model on the CPU, a data set, what they were made from (for a file's attributes), and how images become input.
+    """A model on the CPU, a data set, their attributes for a file, and the normalisation of the images.
 
-    ``normalize`` is the data set's own normalisation, or that which the weights were trained with. ``split`` is what to
-    look at where nobody says: ``test``, or ``all`` where the data has no halves and the weights are not of it.
+    ``normalize`` is the normalisation of the data set, or the one that the weights were trained with. ``split`` is the
+    default split: ``test``, or ``all`` if the data has no split and the weights were not trained on it.
     """
 
     model: "nn.Module"
@@ -54,20 +54,20 @@ def resolve(
     """Build model and data.
 
     Args:
-        checkpoint: What the model is to be loaded from, as ``stripe.checkpoint.translate`` gives it. It says what the
-            options don't; where it was trained with ASR, so is the model. No weights are loaded.
-        model_spec: And all further ones: the options of the same names.
+        checkpoint: Checkpoint of the model, from ``stripe.checkpoint.translate``. It supplies what the options leave
+            open; if it has ASR, so has the model. No weights are loaded.
+        model_spec: Name of the model.
         attention: Attention module of our own networks.
-        num_classes: Outputs of the classifier; default those of the data.
+        num_classes: Number of outputs of the classifier; by default the number of classes of the data.
         pretrained: Whether to fetch published weights.
         model_args: Further arguments of the model.
-        data_spec: Default: the checkpoint's, then ``shapes``.
+        data_spec: Name of the data set; by default that of the checkpoint, else ``shapes``.
         data_root: Folder of torchvision's data sets.
-        download: Whether to fetch the data set.
-        image_size: Default: what the model is made for.
-        normalize: Mean and std of the images; see `fed_as`.
-        channels: Of the images; see `fed_as`.
-        seed: Of random weights.
+        download: Whether to download the data set.
+        image_size: Size of the images; by default the size that the model is made for.
+        normalize: Mean and std of the images; see ``fed_as``.
+        channels: Number of channels of the images; see ``fed_as``.
+        seed: Seed of random weights.
 
     Raises:
         StripeError: Neither the options nor the checkpoint name a model, or one of the names is unknown.
@@ -93,13 +93,21 @@ def resolve(
     data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
     args = dict(model_args) or dict(described.args)
     attention = attention or described.attention
-    if num_classes is None:
+    in_file = spec.startswith("onnx:")
+    if num_classes is None and not in_file:
         num_classes = described.num_classes or (None if pretrained else len(data.classes) or None)
     torch.manual_seed(seed)
     if model_spec is None and not model_args:
         model = models.from_meta(replace(saved, attention=attention, num_classes=num_classes).to_meta())
     else:
-        model = models.build(spec, num_classes=num_classes, attention=attention, pretrained=pretrained, args=args)
+        model = models.build(
+            spec,
+            num_classes=num_classes,
+            attention=attention,
+            pretrained=pretrained,
+            args=args,
+            image_size=data.image_size if in_file else None,
+        )
     if checkpoint:
         checkpoints.prepare(model, checkpoint)
     data = fed_as(
@@ -124,6 +132,7 @@ def resolve(
             "classes": list(data.classes),
             "mean": list(data.mean),
             "std": list(data.std),
+            **({"model_sha256": models.file_hash(spec)} if in_file else {}),
         },
         data.normalize,
         "test" if data.everything is None or _is_of(meta, data) else "all",
@@ -141,24 +150,24 @@ def fed_as(
     given: "Normalization | None",
     channels: int | None,
 ) -> "Data":
-    """The data as a network is fed with it: with the mean and std, and the channels, that it was trained with.
+    """Return the data with the mean and std, and the channels, that a network was trained with.
 
-    These are what the user gives; else what the checkpoint says, or what the data set has that it says it was trained
-    on; else those of the published weights, which third-party checkpoints of the same network mostly share; else the
-    data set's own. Where the checkpoint does not say them, a line on standard error does.
+    These are given by the user; or by the checkpoint or its data set; or by the published weights, which third-party
+    checkpoints of the same network mostly share; or by the data set itself, in this order. If the checkpoint does not
+    have them, a line on standard error tells which were taken.
 
     Args:
         data: The data set.
-        model: The network; its first convolution tells the channels.
-        spec: The name of the network.
-        meta: What the checkpoint says; empty where it says nothing.
-        checkpoint: The weights are those of a checkpoint.
-        pretrained: The network was built with published weights.
-        given: What the user says.
-        channels: Likewise.
+        model: The network, whose first convolution tells the channels.
+        spec: Name of the network.
+        meta: Description in the checkpoint; empty if there is none.
+        checkpoint: Whether the weights are those of a checkpoint.
+        pretrained: Whether the network was built with published weights.
+        given: Mean and std that the user gave.
+        channels: Number of channels that the user gave.
 
     Raises:
-        StripeError: There can be no images of so many channels.
+        StripeError: Image files cannot have this number of channels.
     """
     from stripe import models
     from stripe.data import Normalization, normalization_of
@@ -174,7 +183,7 @@ def fed_as(
     if given:
         found, why, said = given, "--normalize", False
     elif stated := ModelSpec.from_meta(meta).normalization:
-        # What is not in one of our files comes from the keys of the official code's.
+        # A description that is not from one of our files comes from the keys of the official code.
         found, why, said = Normalization(*stated), "what the official code feeds such networks", "provenance" in meta
     elif of_training := normalization_of(str(meta.get("data", ""))):
         found, why = of_training, ""
@@ -191,16 +200,16 @@ def fed_as(
 
 
 def take_images(resolved: Resolved, split: str | None, wanted: int | None, seed: int) -> "tuple[str, Split, IntArray]":
-    """Which images to look at; says so where there are fewer than were asked for.
+    """Choose images of the data; a message tells if there are fewer than asked for.
 
     Args:
-        resolved: Has the data.
-        split: ``test``, ``train`` or ``all``; by default what `Resolved` says.
-        wanted: How many; by default 500, or all if there are fewer.
-        seed: Decides which.
+        resolved: Model and data.
+        split: Name of the split, ``test``, ``train`` or ``all``; by default that of ``resolved``.
+        wanted: Number of images; by default 500, or all if there are fewer.
+        seed: Seed of the choice.
 
     Returns:
-        The split's name, the split, and the indices of the images in it.
+        The name of the split, the split, and the indices of the images in it.
     """
     from stripe.data import choose_images
 
@@ -214,23 +223,25 @@ def take_images(resolved: Resolved, split: str | None, wanted: int | None, seed:
 
 
 def _is_of(meta: "Mapping[str, Any]", data: "Data") -> bool:
-    """Whether a checkpoint was trained on this data set, wherever that lay."""
+    """Whether a checkpoint was trained on this data set, in whatever folder it was."""
     files = data.attrs.get("files")
     return meta.get("data") == data.spec or (files is not None and meta.get("data_files") == files)
 
 
 def weights_without_checkpoint(model_spec: str, pretrained: bool, seed: int) -> str:
-    """Which weights a model has that no checkpoint was loaded into, for a file's attributes; warns of random ones."""
+    """Describe the weights of a model without a checkpoint, for the attributes of a file; warn of random weights."""
     if pretrained:
         return "published"
     if model_spec.startswith("python:"):
         return "as the factory made them"
+    if model_spec.startswith("onnx:"):
+        return "of the file"
     click.echo("The weights are random: --ckpt or --pretrained shows what a trained network does.", err=True)
     return f"random, seed {seed}"
 
 
 def _published(spec: str) -> "Normalization | None":
-    """That of a network's published weights, None where nobody publishes any."""
+    """The normalisation of a network's published weights, None if there are none."""
     from stripe.data import Normalization
     from stripe.errors import StripeError
     from stripe.models import native_normalization

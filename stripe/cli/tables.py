@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 __all__ = ["print_records"]
 
-_LEAST = 4  # letters of a column that has to break its words
+_LEAST = 4  # least width in characters of a column that has to break its words
 
 
 def print_records(records: Sequence[dict[str, Any]], output_format: str, title: str | None = None) -> None:
     """Print records as a table or as a JSON list of objects.
 
     Args:
-        records: One dictionary a row, all with the same keys, in the order of the columns.
+        records: One dictionary per row, all with the same keys in the order of the columns.
         output_format: ``"table"`` or ``"json"``.
-        title: A line above the table.
+        title: Line above the table.
     """
     if output_format == "json":
         click.echo(json.dumps([{k: _plain(v) for k, v in record.items()} for record in records], indent=2))
@@ -47,12 +47,12 @@ def print_records(records: Sequence[dict[str, Any]], output_format: str, title: 
 
 
 def _width(table: "Table", console: "Console") -> int:
-    """Of the table where nothing is broken."""
+    """The width of a table whose lines are not broken."""
     return console.measure(table, options=console.options.update(width=10_000)).maximum
 
 
 def _keep_whole(table: "Table", width: int) -> None:
-    """In a window too narrow for a table, write headers word by word, and break sentences first, numbers last."""
+    """If a window is too narrow for a table, break headers into words, and sentences before names and numbers."""
     from rich.cells import cell_len
 
     room = width + 1 - len(table.columns) * (_LEAST + 1)  # a blank between two columns
@@ -71,7 +71,7 @@ def _keep_whole(table: "Table", width: int) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """NaN has no JSON; numpy scalars and tuples become plain ones."""
+    """Convert a value for JSON: NaN to None, NumPy scalars and tuples to plain values."""
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and value != value:

@@ -1,4 +1,4 @@
-"""The verdict table of ``stripe analyze`` and ``stripe demo``."""
+"""The table of verdicts of ``stripe analyze`` and ``stripe demo``."""
 
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 __all__ = ["print_verdicts"]
 
-# What a table shows; JSON has the sentences, too, which a terminal's columns would tear to pieces.
+# Columns of the table; JSON has the sentences, too, which do not fit into the columns of a terminal.
 COLUMNS = ["site", "kind", "category", "constant_error", "stripe_index", "settled_by"]
 
 
 def print_verdicts(table: "pd.DataFrame", output_format: str, title: str) -> None:
-    """Print what the metrics of a capture mean: a row a site, and how many sites are of which category.
+    """Print the verdicts on a capture: one row per site, and the number of sites in each category.
 
     Args:
-        table: What ``stripe.analysis.metrics`` returns.
+        table: Table from ``stripe.analysis.metrics``.
         output_format: ``table``, or ``json`` for the rows of ``stripe.analysis.verdicts`` with their sentences.
-        title: A line above the table.
+        title: Line above the table.
     """
     from stripe.analysis import verdicts
 

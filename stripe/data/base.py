@@ -31,7 +31,7 @@ class Batches(ABC):
 
     Attributes:
         indices: Which images of the split, in the order in which they come, int64 ``(num_images,)``.
-        batch_size: Images a batch; the last batch may hold fewer.
+        batch_size: The number of images in a batch; the last batch may hold fewer.
     """
 
     def __init__(self, indices: npt.ArrayLike, batch_size: int) -> None:
@@ -50,7 +50,7 @@ class Batches(ABC):
         return math.ceil(self.num_images / self.batch_size)
 
     def shared(self, share: Share) -> Iterator[tuple[IntArray, slice]]:
-        """Of each batch, the positions in the pass of the images that are wanted here, and those of all its images."""
+        """For each batch, the positions in the pass of the images that are wanted here, and those of all its images."""
         for start in range(0, self.num_images, self.batch_size):
             stop = min(start + self.batch_size, self.num_images)
             yield start + share(stop - start), slice(start, stop)
@@ -83,9 +83,9 @@ class Split(ABC):
         """The images as they are, for evaluation and capture, on the CPU.
 
         Args:
-            batch_size: Images a batch.
+            batch_size: The number of images in a batch.
             indices: Which images, in this order; all of them by default.
-            workers: Processes that decode, for images that are streamed; by default one a core, 8 at most.
+            workers: Processes that decode, for images that are streamed; by default one per core, 8 at most.
         """
 
     @abstractmethod

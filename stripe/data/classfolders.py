@@ -97,7 +97,7 @@ def find_images(path: Path) -> Found:
         path: The data set's folder.
 
     Raises:
-        StripeError: No images, a class without images, one image a class, ``train`` without ``test``, or both of
+        StripeError: No images, a class without images, one image per class, ``train`` without ``test``, or both of
             different classes.
     """
     left_out = _LeftOut(path)

@@ -14,9 +14,9 @@ from torchvision import datasets
 from stripe.data.base import Data
 from stripe.data.files import FileImages
 from stripe.data.folder import PHOTO_SIZE
-from stripe.data.load import register
 from stripe.data.memory import MemorySplit
 from stripe.data.normalization import NORMALIZATIONS
+from stripe.data.registry import register
 from stripe.data.size import ImageSize, write_size
 from stripe.data.splits import MEMORY_LIMIT, make_split
 from stripe.errors import StripeError
@@ -100,8 +100,8 @@ def _missing(name: str, root: Path, folder: str, download: bool, error: Exceptio
         return StripeError(f"{name} could not be downloaded to {where}: {error}")
     found = "is damaged or incomplete" if where.exists() else "was not found"
     return StripeError(
-        f"{name} {found}: looked in {where}. Download it with download=True (--download), or say where it lies with "
-        "root= (--data-root) or the environment variable STRIPE_DATA."
+        f"{name} {found}: looked in {where}. Download it with download=True, "
+        "or say where it lies with root= or the environment variable STRIPE_DATA."
     )
 
 

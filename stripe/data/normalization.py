@@ -12,11 +12,11 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 class Normalization(NamedTuple):
-    """What is subtracted from images in 0..1, and what they are divided by: a number a channel.
+    """What is subtracted from images in 0..1, and what they are divided by: one number per channel.
 
     Attributes:
-        mean: Of red, green and blue, or of the one grey channel.
-        std: Likewise.
+        mean: The means of red, green and blue, or of the one grey channel.
+        std: Their standard deviations.
     """
 
     mean: tuple[float, ...]
@@ -62,7 +62,7 @@ def normalization_of(spec: str) -> Normalization | None:
 
 
 def parse_normalization(text: str) -> Normalization:
-    """A name of ``NORMALIZATIONS``, or numbers: mean, a slash, std, each one number or one a channel.
+    """A name of ``NORMALIZATIONS``, or numbers: mean, a slash, std, each one number or one per channel.
 
     Raises:
         StripeError: It is neither, or the numbers are not of images in 0..1.
@@ -84,7 +84,7 @@ def parse_normalization(text: str) -> Normalization:
         ) from None
     if not {len(mean), len(std)} <= {1, 3}:
         raise StripeError(
-            f"{text!r} has {len(mean)} means and {len(std)} stds; one or three (R, G, B) of each are due."
+            f"{text!r} has {len(mean)} means and {len(std)} stds; one or three (R, G, B) of each are wanted."
         )
     if not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
         raise StripeError(f"{text!r}: mean and std have to be finite numbers, and each std above 0.")

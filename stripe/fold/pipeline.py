@@ -167,6 +167,7 @@ def fold(
     for path in landings:  # what is left is a parameter like others
         folded.get_submodule(path).requires_grad_(True)
     steps.add("in the weights", folded)
+    merged = [[path, until] for path, landing in landings.items() for until in landing.merged]
     by_name = {place.site.name: place for place in places}
     rows = [
         describe_site(
@@ -187,7 +188,11 @@ def fold(
         steps.table(),
         table,
         relative_speed(original, folded, images.first()),
-        {"outlined": [list(outline) for outline in outlines], "gates": _gates(folded, chosen)},
+        {
+            "outlined": [list(outline) for outline in outlines],
+            "gates": _gates(folded, chosen),
+            **({"merged": merged} if merged else {}),
+        },
     )
 
 

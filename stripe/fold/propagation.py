@@ -28,6 +28,8 @@ __all__ = [
     "output_labels",
     "parts",
     "passes",
+    "shift_passes",
+    "shifted_bias",
     "whole",
 ]
 
@@ -119,7 +121,7 @@ _PER_CHANNEL = frozenset(
 )
 _MOVED = frozenset(
     {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "swapaxes", "movedim", "squeeze", "unsqueeze"}
-    | {"flip", "roll", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle"}
+    | {"flip", "roll", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle", "reshape_as", "view_as"}
 )
 _MEANS = frozenset({"mean", "sum"})
 
@@ -134,6 +136,18 @@ SPLITS = frozenset({"split", "split_with_sizes", "chunk", "tensor_split", "unbin
 
 _POSITIVE_IN_PLACE = frozenset({"relu", "leaky_relu", "prelu", "abs"})
 _EXTREMES = frozenset({"amax", "amin"})
+
+
+def shift_passes(call: Call) -> bool:
+    """Whether a constant that is added to each channel passes a function as a factor does."""
+    return call.name in _SAME_PLACE | _MOVED | {"mean"}
+
+
+def shifted_bias(call: Call) -> Value | None:
+    """The bias of a layer that can take what its weight makes of a constant added to each channel of its input."""
+    padding = call.argument("padding", 4) if call.name in _CONVS else 0
+    bare = padding in (None, 0, "valid") or (isinstance(padding, tuple | list) and not any(padding))
+    return _learned(call)[1] if bare and call.name in _CONVS | {"linear"} else None
 
 
 def passes(call: Call) -> bool:

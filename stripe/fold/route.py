@@ -23,11 +23,14 @@ from stripe.fold.propagation import (
     output_labels,
     parts,
     passes,
+    shift_passes,
+    shifted_bias,
     whole,
 )
 from stripe.models.dataflow import Call, Value
+from stripe.models.surgery import ConstantGate
 
-__all__ = ["Absorption", "Placed", "absorb", "place"]
+__all__ = ["Placed", "absorb", "place", "tensor_of"]
 
 _EXPANSIONS = frozenset({"expand", "expand_as", "broadcast_to"})
 
@@ -51,51 +54,87 @@ class Absorption:
     labels: Tensor
 
 
+@dataclass(frozen=True)
+class Shift:
+    """A bias that takes what a layer makes of a constant that was added to its input.
+
+    Attributes:
+        layer: Path of its module.
+        name: Its name there.
+        weight: The weight that the constant is multiplied by, and which number it has for which of its elements.
+    """
+
+    layer: str
+    name: str
+    weight: Absorption
+
+
 @dataclass
 class Placed:
     """The parameters that together take a constant.
 
     Attributes:
         absorptions: All of them; each output's or each input's way ends in one.
+        shifts: The biases that take what else is added to the map.
         positive: Whether on the way is something that only factors of at least 0 pass.
         residual: Whether what they take is (1 + v) / 2: of x + x ⊙ v, which without the gate is x + x.
     """
 
     absorptions: list[Absorption] = field(default_factory=list)
+    shifts: list[Shift] = field(default_factory=list)
     positive: bool = False
     residual: bool = False
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Paths of the modules, each once."""
-        return tuple(dict.fromkeys(absorption.layer for absorption in self.absorptions))
+        """Paths of the modules, each once; of a parameter of the network itself its name."""
+        return tuple(dict.fromkeys(each.layer or each.name for each in self.absorptions))
+
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """Path of the module and name of each of them."""
+        scaled = [(each.layer, each.name) for each in self.absorptions]
+        return scaled + [(each.layer, each.name) for each in self.shifts]
 
     def factor(self, constant: Tensor) -> Tensor:
         """What the layers take, for a gate's constant v."""
         return (1 + constant) / 2 if self.residual else constant
 
 
-def absorb(model: nn.Module, absorption: Absorption, value: Tensor) -> None:
-    """Multiply a constant into a parameter, in place.
+def absorb(model: nn.Module, placed: Placed, gate: ConstantGate) -> None:
+    """Take the constant of a gate into the parameters, in place.
 
     Args:
         model: The network.
-        absorption: The parameter, and how it takes the constant.
-        value: v of the site.
+        placed: The parameters.
+        gate: The gate.
     """
-    factors = torch.cat([value.flatten(), value.new_ones(1)])
+    factor = placed.factor(gate.weight).flatten()
+    factors = torch.cat([factor, factor.new_ones(1)])
     with torch.no_grad():
-        getattr(model.get_submodule(absorption.layer), absorption.name).mul_(factors[absorption.labels])
+        for shift in placed.shifts:  # of the weights as they were
+            assert gate.shift is not None
+            added = torch.cat([gate.shift.flatten(), factor.new_zeros(1)])[shift.weight.labels]
+            made = tensor_of(model, shift.weight.layer, shift.weight.name) * added
+            tensor_of(model, shift.layer, shift.name).add_(made.flatten(1).sum(1))
+        for absorption in placed.absorptions:
+            tensor_of(model, absorption.layer, absorption.name).mul_(factors[absorption.labels])
 
 
-def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed | str:
+def tensor_of(model: nn.Module, layer: str, name: str) -> Tensor:
+    """A parameter or buffer, by the path of its module and its name there."""
+    tensor: Tensor = getattr(model.get_submodule(layer), name)
+    return tensor
+
+
+def place(calls: list[Call], gate: str, *, forwards: bool, eager: bool = False) -> Placed | str:
     """Find the parameters that can take the constant of a gate.
 
     Args:
         calls: The data flow of the network, see `stripe.models.dataflow.follow`.
         gate: Path of the `stripe.models.surgery.ConstantGate`.
-        axis: The last axis of the map that the constant goes along, counted from the end.
         forwards: Into what takes the product, else into what made the map.
+        eager: Whether the first parameter that the map is multiplied by takes the constant, rather than layers.
 
     Returns:
         The parameters, or what is in the way.
@@ -107,14 +146,11 @@ def place(calls: list[Call], gate: str, axis: int, *, forwards: bool) -> Placed 
         return "the multiplication was not seen"
     constant, value = product.inputs[1].tensor, product.outputs[0]
     labels = torch.arange(constant.numel(), device=constant.device).view(constant.shape).expand(value.tensor.shape)
-    reasons = []
-    for eager in (False, True):  # the layers first, and a mere factor of the map where they cannot
-        way = _Way(calls, product, labels, constant.numel(), eager=eager)
-        try:
-            return way.forwards() if forwards else way.backwards()
-        except _StopError as stop:
-            reasons.append(str(stop))
-    return reasons[0]
+    way = _Way(calls, product, labels, constant.numel(), eager=eager)
+    try:
+        return way.forwards() if forwards else way.backwards()
+    except _StopError as stop:
+        return str(stop)
 
 
 class _Way:
@@ -125,7 +161,7 @@ class _Way:
         product: The multiplication by the constant.
         labels: Of its map.
         one: The label of what is not scaled.
-        eager: Whether the first parameter that the map is multiplied by takes the constant.
+        eager: See `place`.
     """
 
     def __init__(self, calls: list[Call], product: Call, labels: Tensor, one: int, *, eager: bool) -> None:
@@ -133,12 +169,15 @@ class _Way:
         self.placed = Placed()
         self.demands: defaultdict[Value, list[Tensor]] = defaultdict(list)
         made = product.outputs[0]
-        residual = len(made.uses) == 1 and not made.returned and _adds(made.uses[0], made, product.inputs[0])
-        self.sum = made.uses[0] if residual else None
-        self.placed.residual = residual
+        self.shifted = len(made.uses) == 1 and made.uses[0].module == product.module
+        alone = len(made.uses) == 1 and not made.returned
+        self.placed.residual = alone and not self.shifted and _adds(made.uses[0], made, product.inputs[0])
+        self.sum = made.uses[0] if self.placed.residual or self.shifted else None
 
     def backwards(self) -> Placed:
         """Towards what made the map; it must have no other use than the multiplication."""
+        if self.shifted:
+            raise _StopError("something is added to the map")
         self.demands[self.product.inputs[0]] += [self.labels] * (2 if self.placed.residual else 1)
         self._settle()
         return self.placed
@@ -159,12 +198,16 @@ class _Way:
     def _scaled_behind(self, call: Call, hits: list[Value], scaled: dict[Value, Tensor]) -> dict[Value, Tensor]:
         """Labels of what a function makes, some of whose inputs are scaled."""
         first, where = hits[0], call.module or "the model"
+        if self.shifted and not shift_passes(call):
+            self._shift(call, first, scaled[first])
         together = f"{call.name} takes it together with another map"
         if call.name in SPLITS and call.inputs == hits:
             return dict(zip(call.outputs, parts(call, scaled[first]), strict=True))
         if len(call.outputs) != 1:
             raise _StopError(f"{call.name} in {where} makes several maps")
         output = call.outputs[0]
+        if call.name in ADDITIONS and _adds_nothing(call):
+            return {output: scaled[first]}
         if call.name in ADDITIONS:
             if len(hits) != len(call.inputs) or len(hits) < 2 or call.kwargs:
                 raise _StopError(together if len(call.inputs) > 1 else f"{call.name} in {where} lets no factor pass")
@@ -189,6 +232,18 @@ class _Way:
             raise _StopError(f"{where} mixes its channels")
         self._take(call, input_labels(call, channels))
         return {}
+
+    def _shift(self, call: Call, value: Value, labels: Tensor) -> None:
+        """The bias that takes what the layer makes of a constant that was added to its input."""
+        axis, bias = input_axis(call), shifted_bias(call)
+        channels = None if axis is None else constant_along(labels, axis)
+        found = None if channels is None else input_labels(call, channels)
+        if not found or bias is None or bias.owner is None or len(bias.uses) != 1 or not bias.saved:
+            raise _StopError(f"{call.name} in {call.module or 'the model'} takes nothing that is added to the map")
+        weight, share = next(iter(found.items()))
+        if weight.owner is None:
+            raise _StopError(f"{call.name} in {call.module or 'the model'} has a weight that is computed")
+        self.placed.shifts.append(Shift(*bias.owner, Absorption(*weight.owner, share)))
 
     def _through_product(self, call: Call, output: Value, value: Value, labels: Tensor) -> dict[Value, Tensor]:
         others = [other for other in call.inputs if other is not value]
@@ -265,7 +320,7 @@ class _Way:
             self.demands[call.inputs[0]].append(self._moved(call, before))
 
     def _before_sum(self, call: Call, output: Value, labels: Tensor) -> None:
-        if call.kwargs or len(call.inputs) < 2:
+        if call.kwargs or (len(call.inputs) < 2 and not _adds_nothing(call)):
             raise _StopError(f"{call.name} in {call.module or 'the model'} lets no factor pass")
         for part in call.inputs:
             share = narrowed(labels, part.tensor.shape)
@@ -303,6 +358,11 @@ class _Way:
             raise _StopError(f"{call.name} in {call.module or 'the model'} {how}")
         self.placed.positive |= call.name in POSITIVE
         return labels
+
+
+def _adds_nothing(call: Call) -> bool:
+    """Whether a call adds the number 0, as sums do that begin with it."""
+    return len(call.inputs) == 1 and not call.kwargs and all(isinstance(arg, Tensor) or arg == 0 for arg in call.args)
 
 
 def _adds(call: Call, *values: Value) -> bool:

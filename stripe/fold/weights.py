@@ -1,16 +1,16 @@
 """From constant gates to weights: backwards into what makes the map, or forwards into what takes it."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from stripe.adapter import Batch
-from stripe.fold.exactness import Trial
-from stripe.fold.route import Absorption, Placed, absorb, place
+from stripe.fold.exactness import TOLERANCE, Trial, same
+from stripe.fold.route import Placed, absorb, place, tensor_of
 from stripe.models.dataflow import Call, follow
-from stripe.models.outline import replace_module
+from stripe.models.outline import merge, replace_module, tails
 from stripe.models.surgery import ConstantGate, Passage, clear
 
 __all__ = ["Landing", "fold_gates"]
@@ -26,11 +26,13 @@ class Landing:
         where: ``backwards`` or ``forwards``; or ``left``: the constant stays a multiplication.
         layers: Names of the layers that took it.
         reason: Why the constant is left.
+        merged: Names of the nodes up to which what follows the product was made one with the gate, in that order.
     """
 
     where: str
     layers: tuple[str, ...] = ()
     reason: str = ""
+    merged: tuple[str, ...] = ()
 
 
 def fold_gates(model: nn.Module, images: Tensor | Batch) -> dict[str, Landing]:
@@ -43,6 +45,9 @@ def fold_gates(model: nn.Module, images: Tensor | Batch) -> dict[str, Landing]:
         model: The network.
         images: (N, 3, H, W), to compare the outputs on; or a batch of another form.
 
+    Where it stays, and the gate stands in a graph, what is done to its product there becomes one with it, as far as
+    that is a factor and a shift of each channel (x + w x v + b of a global response normalisation, for example).
+
     Returns:
         Path of the gate → where its constant went.
     """
@@ -50,23 +55,79 @@ def fold_gates(model: nn.Module, images: Tensor | Batch) -> dict[str, Landing]:
     trial = Trial(model, images)
     landings: dict[str, Landing] = {}
     remaining = [path for path, module in trial.model.named_modules() if isinstance(module, ConstantGate)]
-    progress = True
-    while remaining and progress:  # again, for a gate may have been in another's way
-        calls = follow(trial.model, trial.batch)
-        for path in remaining:
-            landings[path] = _fold(model, trial, path, calls)
-        before, remaining = remaining, [path for path in remaining if landings[path].where == "left"]
-        progress = len(remaining) < len(before)
-    return landings
+    merged: dict[str, tuple[str, ...]] = dict.fromkeys(remaining, ())
+    for eager in (False, True):  # the layers first, and a mere factor of the map where they cannot
+        progress = True
+        while remaining and progress:  # again, for a gate may have been in another's way
+            calls = follow(trial.model, trial.batch)
+            found = {path: _fold(model, trial, path, calls, eager=eager) for path in remaining}
+            landings |= {path: landing for path, landing in found.items() if landing.layers or not eager}
+            remaining = [path for path in remaining if not found[path].layers]
+            progress = len(remaining) < len(found)
+            for path in [] if eager else remaining:
+                until = _merge(model, trial, path)
+                if until:
+                    merged[path] += (until,)
+                    progress = True
+    return {path: replace(landing, merged=merged[path]) for path, landing in landings.items()}
 
 
-def _fold(model: nn.Module, trial: Trial, path: str, calls: list[Call]) -> Landing:
+def _merge(model: nn.Module, trial: Trial, path: str) -> str:
+    """Make one gate of a gate and what is done to its product, in the copy and then in the model; the node, or none."""
+    gate = trial.model.get_submodule(path)
+    assert isinstance(gate, ConstantGate)
+    given: list[Tensor] = []
+    handle = gate.register_forward_pre_hook(lambda _, args: given.append(args[0].clone()))
+    try:
+        trial.outputs()
+    finally:
+        handle.remove()
+    for until, function in tails(trial.model, path) if len(given) == 1 else ():
+        found = _affine(function, given[0], gate)
+        if found is None:
+            continue
+        weight, shift = found
+        for network in (trial.model, model):
+            like = network.get_submodule(path).weight
+            assert isinstance(like, Tensor)
+            new = ConstantGate(weight.to(like), gate.axis, shift.to(like) if bool(shift.any()) else None)
+            replace_module(network, path, new.train(gate.training).requires_grad_(False))
+            merge(network, path, until)
+        return until
+    return ""
+
+
+def _affine(function: nn.Module, given: Tensor, gate: ConstantGate) -> tuple[Tensor, Tensor] | None:
+    """The factor and the shift of each channel that a function of a map does, if it does no more."""
+    shape = torch.Size([*gate.weight.shape, *[1] * (-1 - gate.axis)])
+    probe = 3 * given.abs().max() * torch.randn(given.shape, generator=torch.Generator().manual_seed(0)).to(given)
+    try:
+        with torch.no_grad():
+            shift = function(torch.zeros_like(given))
+            factor = function(torch.ones_like(given)) - shift
+            maps = [(function(x.clone()), factor * x + shift) for x in (given, probe)]
+    except Exception as error:
+        logger.debug("what follows a gate does not run alone: %s", error)
+        return None
+    if shift.shape != given.shape or not all(same([got], [wanted], TOLERANCE) for got, wanted in maps):
+        return None
+    kept = []
+    for whole in (factor, shift):
+        inner = whole[(0,) * (whole.ndim - len(shape))]
+        one = inner[tuple(slice(None) if size > 1 else slice(1) for size in shape)]
+        if not same([whole], [one.expand_as(whole)], TOLERANCE):
+            return None
+        kept.append(one.reshape(gate.weight.shape))
+    return kept[0], kept[1]
+
+
+def _fold(model: nn.Module, trial: Trial, path: str, calls: list[Call], *, eager: bool) -> Landing:
     """Fold one gate, in the copy and then in the model."""
     gate = trial.model.get_submodule(path)
     assert isinstance(gate, ConstantGate)
     reasons = []
     for where in ("backwards", "forwards"):
-        placed = place(calls, path, gate.axis, forwards=where == "forwards")
+        placed = place(calls, path, forwards=where == "forwards", eager=eager)
         if isinstance(placed, str):
             reasons.append(f"{where}: {placed}")
         elif placed.positive and bool((placed.factor(gate.weight) < 0).any()):
@@ -75,24 +136,18 @@ def _fold(model: nn.Module, trial: Trial, path: str, calls: list[Call]) -> Landi
             reasons.append(f"{where}: the outputs would change")
         else:
             replace_module(model, path, Passage())
-            for each in placed.absorptions:  # rounded once, however many constants it took
+            for layer, name in placed.parameters:  # rounded once, however many constants it took
                 with torch.no_grad():
-                    _tensor(model, each).copy_(_tensor(trial.model, each))
+                    tensor_of(model, layer, name).copy_(tensor_of(trial.model, layer, name))
             return Landing(where, placed.layers)
     return Landing("left", reason="; ".join(reasons))
 
 
-def _tensor(model: nn.Module, absorption: Absorption) -> Tensor:
-    tensor: Tensor = getattr(model.get_submodule(absorption.layer), absorption.name)
-    return tensor
-
-
 def _stays(trial: Trial, path: str, placed: Placed, gate: ConstantGate) -> bool:
     """Fold in the copy; undo it where the outputs change."""
-    before = [(each, _tensor(trial.model, each).clone()) for each in placed.absorptions]
+    before = [(*each, tensor_of(trial.model, *each).clone()) for each in placed.parameters]
     try:
-        for absorption in placed.absorptions:
-            absorb(trial.model, absorption, placed.factor(gate.weight))
+        absorb(trial.model, placed, gate)
         replace_module(trial.model, path, Passage())
         if trial.is_unchanged():
             return True
@@ -100,6 +155,6 @@ def _stays(trial: Trial, path: str, placed: Placed, gate: ConstantGate) -> bool:
         logger.debug("%s cannot go into %s: %s", path, ", ".join(placed.layers), error)
     replace_module(trial.model, path, gate)
     with torch.no_grad():
-        for each, tensor in before:
-            _tensor(trial.model, each).copy_(tensor)
+        for layer, name, tensor in before:
+            tensor_of(trial.model, layer, name).copy_(tensor)
     return False

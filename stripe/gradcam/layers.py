@@ -58,12 +58,12 @@ def find_layer(model: nn.Module, images: Tensor | Batch) -> str:
     if found:
         raise StripeError(
             f"The scores of {kind} have no gradient at any layer, as before training, where the classifier's weights "
-            "are zero. Load trained weights; or name a layer (--layer on the command line), such as "
+            "are zero. Load trained weights; or name a layer with layer=, such as "
             f"{', '.join(c.name for c in found[-6:])}."
         )
     raise StripeError(
         f"No layer of {kind} gives a map of more than one position, so that Grad-CAM has nowhere to look. Larger "
-        "images have more positions; or name a layer (--layer on the command line). The model has: "
+        "images have more positions; or name a layer with layer=. The model has: "
         f"{', '.join([name for name, _ in model.named_children()][:6])}."
     )
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 __all__ = ["positions_of", "published_classes"]
 
 Names = Sequence[Sequence[str]]
-"""Of each output, all that it is called."""
+"""For each output, all names that it has."""
 
 
 def published_classes(spec: str) -> Names | None:
@@ -46,8 +46,8 @@ def positions_of(classes: Sequence[str], names: Names) -> npt.NDArray[np.int64] 
     Upper and lower case, blanks, ``-`` and ``_`` make no difference.
 
     Args:
-        classes: Names of the data set's.
-        names: Names of the network's.
+        classes: The names of the data set's classes.
+        names: The names of the network's outputs.
 
     Example:
         >>> positions_of(["dog", "cat"], [["cat"], ["Dog"], ["fish"]])

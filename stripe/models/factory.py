@@ -1,7 +1,8 @@
 """Names → models.
 
-A plain name is a network for small images (``resnet83``, ``vgg19`` …, see ``stripe.models.small``).
-``torchvision:NAME``, ``timm:NAME`` and ``python:package.module:factory`` are networks as others made them.
+A plain name is a network for small images (``resnet83``, ``vgg19`` …, see ``stripe.models.small``);
+``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` and ``python:package.module:factory`` are networks as others made
+them.
 """
 
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ from stripe.models.branches import fuse_branches
 from stripe.models.spec import ModelSpec
 from stripe.names import did_you_mean
 
-__all__ = ["build", "from_meta", "input_channels", "native_image_size", "native_normalization"]
+__all__ = ["build", "file_hash", "from_meta", "input_channels", "native_image_size", "native_normalization"]
 
-SOURCES = ("torchvision", "timm", "python")
+SOURCES = ("torchvision", "timm", "python", "onnx")
 
 
 def build(
@@ -30,11 +31,12 @@ def build(
     pretrained: bool = False,
     args: Mapping[str, Any] | None = None,
     fused: bool = False,
+    image_size: ImageSize | None = None,
 ) -> nn.Module:
     """Build a model from its name.
 
     Args:
-        spec: A plain name of ``stripe.models.small``, ``torchvision:NAME``, ``timm:NAME`` or
+        spec: A plain name of ``stripe.models.small``, ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` or
             ``python:package.module:factory``.
         num_classes: Outputs of the classifier. None: as many as published, 10 for plain names.
         attention: Attention module in every block, a name of ``stripe.attention.ATTENTION``; in networks of torchvision
@@ -43,9 +45,12 @@ def build(
         args: Further keyword arguments of the constructor; plain names have none.
         fused: Have one convolution instead of branches that are added up (RepVGG, ACNet), as after
             ``stripe.models.fuse_branches``. No change for other networks.
+        image_size: Height and width of the images in pixels, for ``onnx:`` files that leave them open: what the network
+            computes is compared with onnxruntime on such images. Others build the same network for all sizes.
 
     Returns:
-        The model in training mode, on the CPU, images (N, 3, H, W) → logits (N, num_classes).
+        The model in training mode (``onnx:`` in evaluation mode), on the CPU, images (N, 3, H, W) → logits
+        (N, num_classes).
 
     Raises:
         StripeError: Anything about the request that cannot be, with what to write instead.
@@ -60,14 +65,12 @@ def build(
         raise StripeError(f"a classifier needs at least one class, not {num_classes}")
     if small.is_small(spec):
         if pretrained:
-            raise StripeError(
-                f"there are no published weights of {spec}; build it without pretrained, and load a checkpoint"
-            )
+            raise StripeError(f"there are no published weights of {spec}; load a checkpoint instead")
         if args:
             raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
         model = small.build(spec, 10 if num_classes is None else num_classes, attention)
     else:
-        model = _third_party(spec, num_classes, pretrained, args)
+        model = _third_party(spec, num_classes, pretrained, args, image_size)
         if attention != "none":
             _insert(model, spec, attention)
     if fused:
@@ -83,8 +86,8 @@ def native_image_size(spec: str, *, pretrained: bool = False) -> ImageSize | Non
         pretrained: Whether the published weights are used, which may want larger images.
 
     Returns:
-        32 for plain names, what torchvision's or timm's configuration says for theirs, None for
-        ``python:`` models: take the images as they are.
+        32 for plain names, what torchvision's or timm's configuration or the ONNX file says for theirs; None for
+        ``python:`` models, and for ONNX files that leave it open: take the images as they are.
 
     Raises:
         StripeError: The name is not known.
@@ -100,6 +103,10 @@ def native_image_size(spec: str, *, pretrained: bool = False) -> ImageSize | Non
         from stripe.models import from_timm
 
         return from_timm.image_size(name)
+    if source == "onnx":
+        from stripe.models import from_onnx
+
+        return from_onnx.image_size(name)
     return None
 
 
@@ -122,6 +129,17 @@ def native_normalization(spec: str) -> tuple[tuple[float, float, float], tuple[f
 
         return from_timm.normalization(name)
     raise StripeError(f"there are no published weights of {spec}")
+
+
+def file_hash(spec: str) -> str:
+    """The SHA-256 of the file of an ``onnx:`` model, in hexadecimal digits.
+
+    Raises:
+        StripeError: It cannot be read.
+    """
+    from stripe.models import from_onnx
+
+    return from_onnx.sha256(_split(spec)[1])
 
 
 def input_channels(model: nn.Module) -> int | None:
@@ -158,13 +176,22 @@ def from_meta(meta: Mapping[str, Any]) -> nn.Module:
     """
     spec = ModelSpec.from_meta(meta)
     if spec.model is None:
-        raise StripeError("the checkpoint does not say which model it is of; name it with --model")
+        raise StripeError("the checkpoint does not say which model it is of; name it with model=")
     if spec.model.startswith("python:"):
         raise StripeError(
             f"the checkpoint is of {spec.model}; code is not run because a file says so: name it yourself with "
-            f"--model {spec.model}"
+            f"model={spec.model!r}"
         )
-    return build(spec.model, num_classes=spec.num_classes, attention=spec.attention, args=spec.args, fused=spec.fused)
+    if spec.model.startswith("onnx:") and spec.model_sha256 not in (None, file_hash(spec.model)):
+        raise StripeError(f"{spec.model} is not the file that the checkpoint was made of: its SHA-256 is another")
+    return build(
+        spec.model,
+        num_classes=spec.num_classes,
+        attention=spec.attention,
+        args=spec.args,
+        fused=spec.fused,
+        image_size=spec.image_size,
+    )
 
 
 def _insert(model: nn.Module, spec: str, attention: str) -> None:
@@ -174,10 +201,12 @@ def _insert(model: nn.Module, spec: str, attention: str) -> None:
     try:
         insert_attention(model, make)
     except StripeError as error:
-        raise StripeError(f"attention {attention!r} does not go into {spec}: {error}") from None
+        raise StripeError(f"attention={attention!r} does not go into {spec}: {error}") from None
 
 
-def _third_party(spec: str, num_classes: int | None, pretrained: bool, args: Mapping[str, Any]) -> nn.Module:
+def _third_party(
+    spec: str, num_classes: int | None, pretrained: bool, args: Mapping[str, Any], image_size: ImageSize | None
+) -> nn.Module:
     source, name = _split(spec)
     # Imported here because timm and torchvision take seconds, and most commands need neither.
     if source == "torchvision":
@@ -188,6 +217,10 @@ def _third_party(spec: str, num_classes: int | None, pretrained: bool, args: Map
         from stripe.models import from_timm
 
         return from_timm.build(name, num_classes=num_classes, pretrained=pretrained, args=args)
+    if source == "onnx":
+        from stripe.models import from_onnx
+
+        return from_onnx.build(name, num_classes=num_classes, pretrained=pretrained, args=args, size=image_size)
     from stripe.models import from_user
 
     return from_user.build(name, num_classes=num_classes, pretrained=pretrained, args=args)
@@ -199,13 +232,15 @@ def _split(spec: str) -> tuple[str, str]:
     if source in SOURCES and name:
         return source, name
     if colon:
-        raise StripeError(f"unknown model {spec!r}: write torchvision:NAME, timm:NAME or python:package.module:factory")
+        raise StripeError(
+            f"unknown model {spec!r}: write torchvision:NAME, timm:NAME, onnx:FILE or python:package.module:factory"
+        )
     from stripe.models import from_timm, from_torchvision
 
     known = [f"torchvision:{n}" for n in from_torchvision.names()] + [f"timm:{n}" for n in from_timm.names()]
     same = [full for full in known if full.partition(":")[2] == spec]
     hint = f"; did you mean {' or '.join(same)}?" if same else did_you_mean(spec, [*small.NAMES, *known])
     raise StripeError(
-        f"unknown model {spec!r}{hint or ':'} there are {', '.join(small.NAMES)}, torchvision:NAME, timm:NAME and "
-        "python:package.module:factory"
+        f"unknown model {spec!r}{hint or ':'} there are {', '.join(small.NAMES)}, torchvision:NAME, timm:NAME, "
+        "onnx:FILE and python:package.module:factory"
     )

@@ -39,7 +39,7 @@ def build(target: str, *, num_classes: int | None, pretrained: bool, args: Mappi
     with building(spec):
         signature = inspect.signature(factory)
         if pretrained and "pretrained" not in signature.parameters:
-            raise StripeError(f"{spec} takes no argument 'pretrained', so it cannot be asked for published weights")
+            raise StripeError(f"{spec} takes no argument 'pretrained', so pretrained=True cannot be passed on")
         if pretrained:
             given["pretrained"] = True
         if num_classes is not None and "num_classes" in signature.parameters:

@@ -7,7 +7,7 @@ too. A gate that is computed of other values than the map is given them: ``self.
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from torch import fx, nn
@@ -15,7 +15,19 @@ from torch import fx, nn
 from stripe.errors import StripeError
 from stripe.modes import evaluating
 
-__all__ = ["WHOLE", "Outline", "calls_of", "is_given", "outline", "outline_undoably", "replace_module", "tidy", "trace"]
+__all__ = [
+    "WHOLE",
+    "Outline",
+    "calls_of",
+    "is_given",
+    "merge",
+    "outline",
+    "outline_undoably",
+    "replace_module",
+    "tails",
+    "tidy",
+    "trace",
+]
 
 _MULTIPLICATIONS = frozenset({"mul", "imul", "multiply", "mul_", "multiply_"})  # as torch.fx names them
 
@@ -152,6 +164,76 @@ def outline_undoably(model: nn.Module, where: Outline) -> tuple[str, Callable[[]
     return f"{where.block}.{name}".lstrip("."), _open(model, where.block, block)
 
 
+def tails(model: nn.Module, path: str) -> list[tuple[str, fx.GraphModule]]:
+    """What is computed of the map and a gate's product alone, and could be one with the gate.
+
+    Args:
+        model: The network.
+        path: Path of the gate's module in the graph of a block.
+
+    Returns:
+        Names of nodes in that graph, from the last to the first, each with the function from the map to its value.
+    """
+    parent, _, name = path.rpartition(".")
+    block = model.get_submodule(parent)
+    if not isinstance(block, fx.GraphModule):
+        return []
+    call, feature_map = _call_of(block, name)
+    constant: set[fx.Node] = set()
+    region = {call}
+    for node in block.graph.nodes:
+        inputs = set(node.all_input_nodes)
+        if node.op == "get_attr" or (node.op.startswith("call_") and inputs and inputs <= constant):
+            constant.add(node)
+        elif inputs & region and inputs <= region | constant | {feature_map} and _is_function(block, node):
+            region.add(node)
+    found = []
+    for node in reversed(block.graph.nodes):
+        if node in region and node is not call:
+            inside = _between(feature_map, node, node)
+            if all(set(each.users) <= inside for each in inside - {node} if each.op != "get_attr"):
+                found.append((node.name, _module(block, feature_map, inside, node, {})))
+    return found
+
+
+def merge(model: nn.Module, path: str, until: str) -> None:
+    """Let a gate take the place of all that is computed of its map up to a node, in place.
+
+    Args:
+        model: The network.
+        path: Path of the gate's module in the graph of a block.
+        until: The name of the node, see `tails`.
+
+    Raises:
+        StripeError: There is no such gate or node.
+    """
+    parent, _, name = path.rpartition(".")
+    block = model.get_submodule(parent)
+    end = next((node for node in getattr(block, "graph", fx.Graph()).nodes if node.name == until), None)
+    if not isinstance(block, fx.GraphModule) or end is None:
+        raise StripeError(f"there is no {until} behind {path}")
+    _, feature_map = _call_of(block, name)
+    with block.graph.inserting_after(end):
+        call = block.graph.call_module(name, (feature_map,))
+    end.replace_all_uses_with(call)
+    _open(model, parent, block)
+
+
+def _call_of(block: fx.GraphModule, name: str) -> tuple[fx.Node, fx.Node]:
+    """The call of a gate, and its map."""
+    calls = [node for node in block.graph.nodes if node.op == "call_module" and node.target == name]
+    if len(calls) != 1 or not _operands(calls[0]):
+        raise StripeError(f"{name} is called {len(calls)} times")
+    return calls[0], _operands(calls[0])[0]
+
+
+def _is_function(block: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node is no module with parameters."""
+    if node.op != "call_module":
+        return node.op in ("call_function", "call_method")
+    return next(block.get_submodule(str(node.target)).parameters(), None) is None
+
+
 def tidy(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
     """Take away what only a gate needed that is a constant now, in place.
 
@@ -240,22 +322,29 @@ def _extract(
         for value in node.all_input_nodes
         if value is not feature_map and value not in inside
     )
+    attention = _module(block, feature_map, inside, product, others)
+    if gate is None:  # each call has its own from now on
+        setattr(attention, str(product.target), copy.deepcopy(block.get_submodule(str(product.target))))
+    return attention, list(others)
+
+
+def _module(
+    block: fx.GraphModule, feature_map: fx.Node, inside: set[fx.Node], result: fx.Node, others: Iterable[fx.Node]
+) -> fx.GraphModule:
+    """A part of a block's graph as a module: of the map and other values, one value."""
     graph = fx.Graph()
     copies = {feature_map: graph.placeholder("x")}
     copies |= {value: graph.placeholder(f"x{number}") for number, value in enumerate(others, 2)}
     for node in block.graph.nodes:
         if node in inside:
             copies[node] = graph.node_copy(node, copies.__getitem__)
-    graph.output(copies[product])
-    attention = fx.GraphModule(block, graph, "Attention")
-    if gate is None:  # each call has its own from now on
-        setattr(attention, str(product.target), copy.deepcopy(block.get_submodule(str(product.target))))
-    return attention, list(others)
+    graph.output(copies[result])
+    return fx.GraphModule(block, graph, "Attention")
 
 
 def _between(feature_map: fx.Node, gate: fx.Node, product: fx.Node) -> set[fx.Node]:
     """What lies between the map and the multiplication; nothing where the gate is computed of something else, too."""
-    inside, waiting = {product}, [gate]
+    inside, waiting = {product}, [gate, *product.all_input_nodes] if gate is product else [gate]
     while waiting:
         node = waiting.pop()
         if node is feature_map or node in inside:

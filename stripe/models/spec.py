@@ -6,7 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from stripe.data import ImageSize, parse_size, sides, write_size
+from stripe.data.size import ImageSize, parse_size, sides, write_size
 from stripe.errors import StripeError
 
 __all__ = ["AsrSpec", "Mode", "ModelSpec", "NoiseSpec", "fits", "in_words", "refuse_damage"]
@@ -62,6 +62,7 @@ class ModelSpec:
         std: The same.
         fused: Whether branches that are added up are one convolution.
         folded: Which attention was made constant, see `stripe.models.surgery.restructure`.
+        model_sha256: The hash of the file of an ``onnx:`` model.
 
     Example:
         >>> ModelSpec.from_meta({"model": "resnet83", "asr": {"attention": "ie"}, "epoch": 3}).mode
@@ -79,6 +80,7 @@ class ModelSpec:
     std: list[Any] | None = None
     fused: bool = False
     folded: Any = None
+    model_sha256: str | None = None
 
     @property
     def mode(self) -> Mode:
@@ -104,7 +106,7 @@ class ModelSpec:
             "num_classes": self.num_classes,
             "args": dict(self.args),
         }
-        rest = {key: getattr(self, key) for key in ("image_size", "mean", "std", "fused", "folded")}
+        rest = {key: getattr(self, key) for key in ("image_size", "mean", "std", "fused", "folded", "model_sha256")}
         rest["image_size"] = self.image_size and write_size(self.image_size)
         return meta | {key: value for key, value in rest.items() if value not in (None, False)}
 

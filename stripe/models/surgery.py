@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stripe.errors import StripeError
-from stripe.models.outline import Outline, outline, replace_module, tidy
+from stripe.models.outline import Outline, merge, outline, replace_module, tidy
 
 __all__ = ["ConstantGate", "Outline", "Passage", "clear", "replace_module", "restructure"]
 
@@ -21,16 +21,20 @@ class ConstantGate(nn.Module):
     Args:
         value: v, (C,); where the maps have an axis of branches before that of the channels, (branches, C).
         axis: The axis of the maps that holds the channels, counted from the end: -3 of (N, C, H, W), -1 of (N, T, C).
+        shift: b of ``y = x ⊙ v + b``, of the shape of v, where what was done to the product is one with the gate.
     """
 
-    def __init__(self, value: Tensor, axis: int) -> None:
+    def __init__(self, value: Tensor, axis: int, shift: Tensor | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(value)
         self.axis = axis
+        self.shift = None if shift is None else nn.Parameter(shift)
 
     def forward(self, x: Tensor, /, *_: Any) -> Tensor:
         """Maps (N, C, H, W) or tokens (N, T, C), of the same shape; what a gate was computed of besides is ignored."""
-        return x * self.weight.view(*self.weight.shape, *[1] * (-1 - self.axis))
+        shape = (*self.weight.shape, *[1] * (-1 - self.axis))
+        product = x * self.weight.view(shape)
+        return product if self.shift is None else product + self.shift.view(shape)
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""
@@ -39,7 +43,8 @@ class ConstantGate(nn.Module):
     def described(self) -> dict[str, Any]:
         """The gate without its values, as `restructure` takes it."""
         shape = list(self.weight.shape)
-        return {"channels": shape[0] if len(shape) == 1 else shape, "axis": self.axis}
+        description = {"channels": shape[0] if len(shape) == 1 else shape, "axis": self.axis}
+        return description if self.shift is None else {**description, "shifted": True}
 
 
 class Passage(nn.Identity):
@@ -60,10 +65,11 @@ def restructure(model: nn.Module, folded: Any, source: str) -> None:
 
     Args:
         model: As it was built, with attention.
-        folded: A description with two entries. ``outlined``: the attention that had to be made a module first, see
-            `Outline`, in the order in which that was done. ``gates``: path of a site's module → None where the constant
-            is in the weights around it, else the ``channels`` and the ``axis`` of the multiplication that is left, see
-            `ConstantGate`.
+        folded: A description with two or three entries. ``outlined``: the attention that had to be made a module first,
+            see `Outline`, in the order in which that was done. ``gates``: path of a site's module → None where the
+            constant is in the weights around it, else the ``channels`` and the ``axis`` of the multiplication that is
+            left, and whether it is ``shifted``, see `ConstantGate`. ``merged``: path of such a module and name of the
+            node up to which it is one with what follows, see `stripe.models.outline.merge`.
         source: The file that the description stands in, for the error.
 
     Raises:
@@ -78,16 +84,18 @@ def restructure(model: nn.Module, folded: Any, source: str) -> None:
             gate = Passage() if left is None else _blank(**left)
             replace_module(model, path, gate.train(model.training))
         clear(model)
+        for path, until in folded.get("merged", []):
+            merge(model, path, until)
     except (AttributeError, LookupError, TypeError, ValueError, StripeError) as error:
         raise StripeError(
             f"{source}: what was folded in it does not fit the model ({error or type(folded).__name__}); "
-            "name the model that it was folded from with --model"
+            "name the model that it was folded from with model="
         ) from error
 
 
-def _blank(channels: int | list[int], axis: int) -> ConstantGate:
-    shape = channels if isinstance(channels, list) else [channels]
-    sizes = bool(shape) and all(type(size) is int and size > 0 for size in shape) and math.prod(shape) <= MOST_CHANNELS
-    if not sizes or len(shape) > 2 or type(axis) is not int or not -4 <= axis <= -1:
+def _blank(channels: int | list[int], axis: int, shifted: bool = False) -> ConstantGate:
+    shape: list[Any] = channels if isinstance(channels, list) and len(channels) == 2 else [channels]
+    sizes = all(type(size) is int and 0 < size <= MOST_CHANNELS for size in shape)
+    if not sizes or math.prod(shape) > MOST_CHANNELS or type(axis) is not int or not -4 <= axis <= -1:
         raise StripeError(f"{channels!r} channels along the axis {axis!r} are no gate")
-    return ConstantGate(torch.ones(shape), axis)
+    return ConstantGate(torch.ones(shape), axis, torch.zeros(shape) if shifted else None)

@@ -20,7 +20,8 @@ def refuse_arguments(spec: str, args: Mapping[str, Any], reserved: Collection[st
     for name in reserved:
         if name in args:
             raise StripeError(
-                f"{spec}: the argument {name!r} is set through num_classes, pretrained or a checkpoint, not by itself"
+                f"{spec}: the argument {name!r} is set through num_classes=, pretrained= or a checkpoint, "
+                "not as a further argument of the model"
             )
 
 
@@ -37,8 +38,8 @@ def building(spec: str, pretrained: bool = False) -> Iterator[None]:
         reason = f"{type(error).__name__}: {_first_line(error)}"
         if pretrained:
             raise StripeError(
-                f"{spec}: the download of the published weights failed ({reason}); without pretrained the "
-                "network is built with random weights, and weights can be loaded from a checkpoint"
+                f"{spec}: the download of the published weights failed ({reason}); without pretrained=True the "
+                "network is built with random weights, into which those of a checkpoint can be loaded"
             ) from error
         raise StripeError(f"{spec} could not be built ({reason})") from error
 

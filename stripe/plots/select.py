@@ -53,7 +53,7 @@ def choose_sites(
     sites, facts = opened.sites, opened.facts
     if not sites:
         if opened.layers:
-            raise NothingToDrawError("The capture holds Grad-CAM maps and no attention; draw it with --kind gradcam.")
+            raise NothingToDrawError("The capture holds Grad-CAM maps and no attention; draw it with kind='gradcam'.")
         raise StripeError("This is not a capture: it has no group 'sites'. `stripe capture` makes one.")
     if patterns is None:
         named = {name: site for name, site in sites.items() if facts[name].input_dependent} or sites

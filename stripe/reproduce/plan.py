@@ -1,4 +1,4 @@
-"""From a recipe and a scale to the runs that it needs, cell by cell."""
+"""Plans: the runs that a recipe needs at a scale, cell by cell."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from stripe.errors import StripeError
 from stripe.names import data_name
-from stripe.reproduce.recipe import CAPTURE_KINDS, OF_TRAINING, Column, Recipe, Row
+from stripe.reproduce.recipe import OF_TRAINING, Column, Recipe, Row
 from stripe.reproduce.scale import Changes, Scale, read_scale
 from stripe.training import Recipe as Training
 from stripe.training import recipe_for
@@ -20,10 +20,10 @@ class Cell:
     """A number of a table, or the one thing that a figure shows.
 
     Attributes:
-        row: Of the recipe.
-        column: Of the recipe.
-        paper: The paper's number, NaN where it has none.
-        requests: The runs that it is measured on, one a seed.
+        row: The row of the recipe.
+        column: The column of the recipe.
+        paper: The paper's number, NaN where the paper has none.
+        requests: The runs that the number is measured on, one per seed.
     """
 
     row: Row
@@ -37,11 +37,11 @@ class Plan:
     """A recipe at a scale.
 
     Attributes:
-        recipe: Which.
-        scale: With the changes that were asked for.
-        cells: Row by row.
-        instead: What stands for what of the paper, as ``("resnet20", "resnet83")``.
-        left_out: Columns and rows that would repeat another one, because the same stands for both.
+        recipe: The recipe.
+        scale: The scale, with the changes that were asked for.
+        cells: The cells, row by row.
+        instead: Networks and data sets that replace those of the paper, such as ``("resnet20", "resnet83")``.
+        left_out: Names of columns and rows that would repeat another one, because both have the same runs.
     """
 
     recipe: Recipe
@@ -52,22 +52,23 @@ class Plan:
 
     @classmethod
     def make(cls, recipe: Recipe, scale: str, changes: Changes | None = None) -> Self:
-        """Work out what a recipe needs.
+        """Work out which runs a recipe needs.
 
         Args:
-            recipe: Which.
-            scale: ``quick`` or ``paper``.
-            changes: What is wanted otherwise.
+            recipe: The recipe.
+            scale: Name of the scale, ``quick`` or ``paper``.
+            changes: Changes to the scale and recipe; default none.
 
         Raises:
-            StripeError: There is no such scale, settings make no sense together, or one model was given for several.
+            StripeError: There is no scale of this name, settings make no sense together, or ``model`` of the changes
+                would replace several networks.
         """
         changes = changes or Changes()
         common = changes.of(read_scale(scale, table=recipe.is_table))
         if recipe.missing:
             return cls(recipe, common, ())
         if recipe.draw and recipe.draw.kind == "diff" and changes.epochs == 1:
-            raise StripeError(f"{recipe.name} shows differences from epoch to epoch: give --epochs 2 or more.")
+            raise StripeError(f"{recipe.name} shows differences from epoch to epoch: give epochs=2 or more.")
         instead: dict[tuple[str, str], None] = {}
         cells = []
         for row in recipe.rows:
@@ -88,13 +89,13 @@ class Plan:
 
     @property
     def requests(self) -> list[RunConfig]:
-        """All runs, each once."""
+        """The runs, each once."""
         trained = (cell for cell in self.cells if cell.column.metric in ("accuracy", "top5"))
         return list(dict.fromkeys(request for cell in trained for request in cell.requests))
 
 
 def _used(settings: Mapping[str, Any], scale: Scale, changes: Changes) -> dict[str, Any]:
-    """The settings at a scale: what stands for the paper's network and data."""
+    """Return the settings at a scale, with the network and data that replace those of the paper."""
     model, data = str(settings["model"]), str(settings["data"])
     return {
         **settings,
@@ -106,14 +107,14 @@ def _used(settings: Mapping[str, Any], scale: Scale, changes: Changes) -> dict[s
 def _requests(
     recipe: Recipe, asked: Mapping[str, Any], used: Mapping[str, Any], scale: Scale, changes: Changes
 ) -> tuple[RunConfig, ...]:
-    """A run a seed."""
+    """Return one run per seed."""
     try:
         request = RunConfig(
             **{key: value for key, value in used.items() if key not in OF_TRAINING},
             recipe=_training(asked, used, scale),
             select=scale.select,
             images_per_epoch=scale.images_per_epoch,
-            capture=scale.capture if used.get("pretrained") or _shows_capture(recipe) else 0,
+            capture=scale.capture if used.get("pretrained") or recipe.shows_capture else 0,
             precision=changes.precision,
             train_images=scale.train_images,
             test_images=scale.test_images,
@@ -125,7 +126,7 @@ def _requests(
 
 
 def _training(asked: Mapping[str, Any], used: Mapping[str, Any], scale: Scale) -> Training | None:
-    """The paper's recipe for this network on the paper's data, whatever stands for that; None for published weights."""
+    """Return the paper's training of this network on the paper's data; None for published weights."""
     if used.get("pretrained"):
         return None
     training = recipe_for(used["model"], asked["data"])
@@ -134,12 +135,14 @@ def _training(asked: Mapping[str, Any], used: Mapping[str, Any], scale: Scale) -
     return training.scaled(scale.epochs or training.epochs)
 
 
-def _shows_capture(recipe: Recipe) -> bool:
-    return recipe.draw is not None and recipe.draw.kind in CAPTURE_KINDS
-
-
 def _distinct(recipe: Recipe, cells: list[Cell]) -> tuple[list[Cell], list[str]]:
-    """Without columns and rows that measure the same of the same runs as a later column or an earlier row does."""
+    """Leave out what repeats another column or row: the same metric of the same runs.
+
+    Of equal columns the last one is kept, of equal rows the first one.
+
+    Returns:
+        The cells that are kept, and the names of the columns and rows that are not.
+    """
     columns: dict[Any, Column] = {}
     for column in recipe.columns:
         own = tuple(cell.requests for cell in cells if cell.column is column)
@@ -159,5 +162,5 @@ def _refuse_model(recipe: Recipe, changes: Changes) -> None:
     }
     if changes.model and len(models) > 1:
         raise StripeError(
-            f"{recipe.name} compares {', '.join(sorted(models))}; --model would make them one. Leave it away."
+            f"{recipe.name} compares {', '.join(sorted(models))}; model= would make them one. Leave it away."
         )

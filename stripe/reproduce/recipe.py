@@ -1,50 +1,42 @@
-"""A recipe: which runs a figure or table is made of, how it is drawn, and what the paper's own numbers are."""
+"""Recipes of figures and tables: which runs they are made of, how they are drawn, and the paper's own numbers."""
 
 import math
-import tomllib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
+import stripe
+from stripe.data import parse_size
 from stripe.errors import StripeError
 from stripe.names import did_you_mean
 from stripe.plots.kinds import kinds
-from stripe.reproduce.checking import check
+from stripe.reproduce.toml import check, read_toml, types_of
 from stripe.training.config import RunConfig
 
-__all__ = ["METRICS", "OF_TRAINING", "SETTINGS", "Column", "Draw", "Recipe", "Row", "read"]
+__all__ = ["METRICS", "OF_TRAINING", "SCALES", "Column", "Draw", "Recipe", "Row", "find", "folder", "read", "recipes"]
+
+SCALES = "scales.toml"
+"""The file beside the recipes that says what they have in common, see ``stripe.reproduce.scale``."""
 
 _OF_SCALE = {"recipe", "select", "seed", "images_per_epoch", "capture", "precision", "train_images", "test_images"}
-"""What no recipe says of a run, since the scale does."""
+"""Settings of a run that no recipe has, since the scale decides them."""
 
-OF_TRAINING: dict[str, tuple[type, ...]] = {"weight_decay": (int, float), "schedule": (str,)}
-"""What is said of a run's training, instead of the paper's."""
-
-
-def _types(kind: Any) -> tuple[type, ...]:
-    """What a setting may be in TOML."""
-    if get_origin(kind) in (Union, UnionType):
-        return tuple(chain.from_iterable(_types(each) for each in get_args(kind) if each is not NoneType))
-    toml = {float: (int, float), Literal: (str,), tuple: (list,), Mapping: (dict,)}
-    return toml.get(get_origin(kind) or kind, (kind,))
-
+OF_TRAINING: dict[str, Any] = {"weight_decay": float, "schedule": str}
+"""Settings of a run's training that a recipe may have, instead of the paper's."""
 
 SETTINGS = {
-    **{name: _types(kind) for name, kind in get_type_hints(RunConfig).items() if name not in _OF_SCALE},
+    **{name: kind for name, kind in types_of(RunConfig).items() if name not in _OF_SCALE},
     **OF_TRAINING,
+    "image_size": int | str,  # 32, or "48x192" for height and width
 }
-"""What a run can be told, see `stripe.training.RunConfig`, and of which type."""
-
-_OF_ENTRIES = {"name", "group", "paper", "metric", "quick"}
-"""What rows and columns say besides."""
+"""Type of each setting that a recipe may have, see ``stripe.training.RunConfig``."""
 
 METRICS = ("accuracy", "top5", "parameters", "speed")
-"""What a column of a table can be: top-1 and top-5 in per cent, parameters in millions, images a second."""
+"""What a column of a table can show: top-1 and top-5 in per cent, parameters in millions, images per second."""
 
-# What can be drawn, with the arguments of each.
+# What can be drawn, with the options of each kind of picture.
 CAPTURE_KINDS = {
     name: tuple(option for option in kind.options if option != "style") for name, kind in kinds("capture").items()
 }
@@ -57,11 +49,11 @@ class Row:
     """A row of a table, or one of several runs of a figure.
 
     Attributes:
-        name: As the paper writes it.
-        settings: Of its runs, over those of the recipe.
-        group: Under which heading it stands, ``""`` for none.
-        paper: The paper's number for each column, NaN where it has none.
-        quick: Settings at the quick scale, over all others.
+        name: The name that the paper gives the row.
+        settings: Settings of the row's runs; they override those of the recipe.
+        group: The heading under which the row stands, ``""`` for none.
+        paper: The paper's number for each column, NaN where the paper has none.
+        quick: Settings at the quick scale; they override all others.
     """
 
     name: str
@@ -73,7 +65,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: settings of its runs, over those of the row, and what is measured of them."""
+    """A column of a table.
+
+    Attributes:
+        name: The name that the paper gives the column.
+        settings: Settings of the column's runs; they override those of the row.
+        metric: What is measured of the runs, one of ``METRICS``.
+    """
 
     name: str
     settings: Mapping[str, Any]
@@ -82,7 +80,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Draw:
-    """A kind of picture and its arguments."""
+    """The kind of a picture, and its options."""
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -90,20 +88,20 @@ class Draw:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a ``.toml`` file says.
+    """A recipe, as a ``.toml`` file holds it.
 
     Attributes:
-        name: Of the file, as ``fig12``.
+        name: The name of the file without its ending, such as ``fig12``.
         path: The file.
-        title: What the figure shows, in a line.
-        source: Where it stands in the paper.
-        claim: What the paper says that it shows.
+        title: One line about what the figure or table shows.
+        source: The place in the paper.
+        claim: The statement that the paper makes with the figure or table.
         note: What else a reader must know; ``""`` for nothing.
-        missing: What is lacking to reproduce it; ``""`` where nothing is.
-        run: Settings of all its runs.
-        rows: At least one; a figure of a single run has one without a name.
-        columns: At least one; without a name where there are none.
-        quick: Settings at the quick scale, over all others.
+        missing: What is lacking to reproduce the figure or table; ``""`` where nothing is.
+        run: Settings of all runs.
+        rows: The rows, at least one; a figure of a single run has one without a name.
+        columns: The columns, at least one; a recipe that lists none has one without a name.
+        quick: Settings at the quick scale; they override all others except a row's own.
         draw: The picture; None where something is missing.
     """
 
@@ -121,8 +119,13 @@ class Recipe:
     draw: Draw | None = None
 
     @property
+    def shows_capture(self) -> bool:
+        """Whether the recipe shows what the capture of one run holds."""
+        return self.draw is not None and self.draw.kind in CAPTURE_KINDS
+
+    @property
     def is_table(self) -> bool:
-        """Whether it compares numbers of runs, rather than showing what a capture holds."""
+        """Whether the recipe compares numbers of runs, rather than showing what a capture holds."""
         return self.draw is not None and self.draw.kind in TABLE_KINDS
 
 
@@ -130,21 +133,18 @@ def read(path: Path) -> Recipe:
     """Read and check a recipe.
 
     Raises:
-        StripeError: There is no such file, it is no TOML, or it says something that no recipe can; the message names
-            the file and the key.
+        StripeError: The file cannot be read, is not written in TOML, or says something that no recipe can say. The
+            message names the file and the key.
     """
     content = read_toml(path)
     texts = dict.fromkeys(("title", "source", "claim", "note", "missing"), str)
-    check(content, {**texts, "run": dict, "rows": list, "columns": list, "quick": dict, "draw": dict}, path, "")
+    known = {**texts, "run": dict, "rows": list, "columns": list, "quick": dict, "draw": dict}
     required = ["title", "source", "claim"] + ([] if content.get("missing") else ["run", "draw"])
-    for key in required:
-        if key not in content:
-            raise StripeError(f"{path}: {key!r} is missing.")
+    check(content, known, path, "", required=required)
     draw = _draw(content["draw"], path) if "draw" in content else None
     columns = tuple(_column(entry, path, number) for number, entry in _tables(content, "columns", path))
     rows = tuple(_row(entry, len(columns), path, number) for number, entry in _tables(content, "rows", path))
-    for where in ("run", "quick"):
-        _settings(content.get(where, {}), path, f"[{where}]")
+    run, quick = (_settings(content.get(where, {}), path, f"[{where}]") for where in ("run", "quick"))
     if draw and draw.kind in CAPTURE_KINDS and (rows or columns):
         raise StripeError(
             f"{path}: a picture of kind {draw.kind!r} shows one run; leave [[rows]] and [[columns]] away."
@@ -155,26 +155,64 @@ def read(path: Path) -> Recipe:
         name=path.stem,
         path=path,
         **{key: str(content[key]) for key in texts if key in content},
-        run=content.get("run", {}),
+        run=run,
         rows=rows or (Row("", {}),),
         columns=columns or (Column("", {}),),
-        quick=content.get("quick", {}),
+        quick=quick,
         draw=draw,
     )
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file.
+def folder() -> Path:
+    """Return the folder of the recipes: ``figures`` of a source checkout, or the copy in an installed package.
 
     Raises:
-        StripeError: There is no such file, or it is no TOML.
+        StripeError: The installation has no recipes.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StripeError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StripeError(f"{path} is not written in TOML: {error}.") from None
+    package = Path(stripe.__file__).parent
+    for place in (package.parent / "figures", package / "reproduce" / "figures"):
+        if (place / SCALES).is_file():
+            return place
+    raise StripeError(f"The recipes of the figures are missing from this installation of stripe ({package}).")
+
+
+def recipes() -> dict[str, Path]:
+    """Return the file of each recipe of the paper by its name: figures first, then tables, each by number."""
+    paths = {path.stem: path for path in folder().glob("*.toml") if path.name != SCALES}
+    return {name: paths[name] for name in sorted(paths, key=_order)}
+
+
+def find(names: Sequence[str]) -> list[Recipe]:
+    """Read the recipes that some names mean, each once, in the order of the names.
+
+    Args:
+        names: Names of recipes (``fig12``), names of several parts together (``fig1`` for ``fig1a``, ``fig1b`` and
+            ``fig1c``), ``all``, or paths of recipes of your own.
+
+    Raises:
+        StripeError: There is no recipe of a name, a file is not a recipe, or two recipes have the same name.
+    """
+    known = recipes()
+    chosen: dict[Path, None] = {}
+    for name in names:
+        if name == "all":
+            chosen |= dict.fromkeys(known.values())
+        elif name in known:
+            chosen[known[name]] = None
+        elif parts := [path for key, path in known.items() if re.fullmatch(f"{re.escape(name)}[a-z]", key)]:
+            chosen |= dict.fromkeys(parts)
+        elif name.endswith(".toml"):
+            chosen[Path(name)] = None
+        else:
+            raise StripeError(
+                f"There is no recipe {name!r}{did_you_mean(name, known) or '.'} `stripe reproduce list` shows them "
+                "all; one of your own is given by the path of its .toml."
+            )
+    found = [read(path) for path in chosen]
+    twice = {recipe.name for recipe in found if [other.name for other in found].count(recipe.name) > 1}
+    if twice:
+        raise StripeError(f"Two recipes are called {twice.pop()}, and both would write there: rename your file.")
+    return found
 
 
 def _tables(content: Mapping[str, Any], key: str, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
@@ -186,31 +224,42 @@ def _tables(content: Mapping[str, Any], key: str, path: Path) -> Iterable[tuple[
 
 def _column(entry: dict[str, Any], path: Path, number: int) -> Column:
     where = f"columns {number}"
-    check(entry, {**SETTINGS, "name": str, "metric": str}, path, where, required=("name",))
+    settings = _settings(entry, path, where, {"name": str, "metric": str})
     metric = entry.get("metric", "accuracy")
     if metric not in METRICS:
         raise StripeError(f"{path}: {where} measures {metric!r}; there are {', '.join(METRICS)}.")
-    return Column(entry["name"], _settings(entry, path, where), metric)
+    return Column(entry["name"], settings, metric)
 
 
 def _row(entry: dict[str, Any], columns: int, path: Path, number: int) -> Row:
     where = f"rows {number}"
-    check(entry, {**SETTINGS, "name": str, "group": str, "paper": list, "quick": dict}, path, where, required=("name",))
+    settings = _settings(entry, path, where, {"name": str, "group": str, "paper": list, "quick": dict})
     paper = entry.get("paper", [])
     if paper and (len(paper) != columns or not all(type(value) in (int, float) for value in paper)):
         raise StripeError(f"{path}: {where}: 'paper' holds one number for each of the {columns} columns, nan for none.")
     values = tuple(map(float, paper)) or (math.nan,) * max(columns, 1)
     quick = _settings(entry.get("quick", {}), path, f"{where}, quick")
-    return Row(entry["name"], _settings(entry, path, where), entry.get("group", ""), values, quick)
+    return Row(entry["name"], settings, entry.get("group", ""), values, quick)
 
 
-def _settings(entry: Mapping[str, Any], path: Path, where: str) -> dict[str, Any]:
-    """What a table says of runs, checked."""
-    settings = {key: value for key, value in entry.items() if key not in _OF_ENTRIES}
-    check(settings, SETTINGS, path, where)
-    noise = settings.get("noise", [1, 0])
-    if len(noise) != 2 or not all(type(value) in (int, float) for value in noise):
-        raise StripeError(f"{path}: {where}: noise = {noise} is not two numbers, N_a and N_b.")
+def _settings(
+    table: Mapping[str, Any], path: Path, where: str, besides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Check a table, and return the settings of runs in it.
+
+    Args:
+        table: The table.
+        path: The file, for the message.
+        where: The table's place in the file, for the message.
+        besides: Types of the keys that a row or column has besides settings, its name among them.
+    """
+    check(table, {**SETTINGS, **(besides or {})}, path, where, required=("name",) if besides else ())
+    settings = {key: value for key, value in table.items() if key in SETTINGS}
+    if "image_size" in settings:
+        try:
+            settings["image_size"] = parse_size(settings["image_size"])
+        except StripeError as error:
+            raise StripeError(f"{path}: {where}: image_size: {error}") from None
     return settings
 
 
@@ -225,3 +274,8 @@ def _draw(content: Mapping[str, Any], path: Path) -> Draw:
             takes = ", ".join(OPTIONS[kind]) or "nothing else"
             raise StripeError(f"{path}: [draw] of kind {kind!r} has no {key!r}; it takes {takes}.")
     return Draw(kind, options)
+
+
+def _order(name: str) -> tuple[bool, str, int, str]:
+    kind, number, part = re.fullmatch(r"(\D*)(\d*)(.*)", name).groups()  # type: ignore[union-attr]
+    return kind not in ("fig", "table"), kind, int(number or 0), part

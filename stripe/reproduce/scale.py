@@ -1,13 +1,12 @@
-"""At what scale the paper is reproduced: `quick`, in CPU minutes, or `paper`, as it was done there."""
+"""Scales at which the paper is reproduced: ``quick``, in minutes on a CPU, or ``paper``, as the paper did it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stripe.errors import StripeError
-from stripe.reproduce.checking import check
-from stripe.reproduce.finding import SCALES, folder
-from stripe.reproduce.recipe import read_toml
+from stripe.reproduce.recipe import SCALES, folder
+from stripe.reproduce.toml import check, read_toml, types_of
 
 __all__ = ["Changes", "Scale", "read_scale"]
 
@@ -18,19 +17,19 @@ class Scale:
 
     Attributes:
         name: ``quick`` or ``paper``.
-        seeds: Runs of each network in a table, with seeds from 0 on.
-        select: What the best epoch is chosen by, ``val`` or ``test``.
-        capture: Test images of which figures record the attention.
-        gradcam: Test images over which Grad-CAM is averaged.
-        epochs: Of each training; None: the paper's.
-        images_per_epoch: Training images an epoch; None: all.
-        batch_size: Images a step; None: the paper's.
-        train_images: The training images are so many of the data set's, balanced over the classes; None: all.
-        test_images: The same of the test images.
-        bench_batch: Images a pass where speed is measured.
-        bench_repeats: Rounds there.
-        models: Network of the paper → the one that stands for it.
-        data: Data set of the paper → the one that stands for it.
+        seeds: Number of runs of each network in a table, with seeds from 0 on.
+        select: The images that the best epoch is chosen by, ``val`` or ``test``.
+        capture: Number of test images of which figures record the attention.
+        gradcam: Number of test images over which Grad-CAM is averaged.
+        epochs: Number of epochs of each training; None: the paper's.
+        images_per_epoch: Number of training images per epoch; None: all.
+        batch_size: Number of images per step; None: the paper's.
+        train_images: Number of training images taken from the data set, balanced over the classes; None: all.
+        test_images: Number of test images taken from the data set, balanced over the classes; None: all.
+        bench_batch: Number of images per pass where speed is measured.
+        bench_repeats: Number of rounds where speed is measured.
+        models: For networks of the paper, the network that replaces each.
+        data: For data sets of the paper, the data set that replaces each.
     """
 
     name: str
@@ -51,15 +50,15 @@ class Scale:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a user wants otherwise; None changes nothing.
+    """Changes to a scale or recipe that a user wants; None changes nothing.
 
     Attributes:
-        data: Instead of every data set.
-        model: Instead of the network of a recipe that has one only.
-        epochs: Of each training.
-        images_per_epoch: Of each training.
-        seeds: How many.
-        precision: Of the computation.
+        data: The data set that replaces every other.
+        model: The network that replaces that of a recipe with a single network.
+        epochs: Number of epochs of each training.
+        images_per_epoch: Number of training images per epoch.
+        seeds: Number of runs of each network in a table.
+        precision: Precision of the computation.
     """
 
     data: str | None = None
@@ -70,20 +69,20 @@ class Changes:
     precision: Literal["float32", "bfloat16"] | None = None
 
     def of(self, scale: Scale) -> Scale:
-        """A scale with these changes."""
+        """Return a scale with these changes."""
         named = {"epochs": self.epochs, "images_per_epoch": self.images_per_epoch, "seeds": self.seeds}
         return replace(scale, **{key: value for key, value in named.items() if value is not None})  # type: ignore[arg-type]
 
 
 def read_scale(name: str, *, table: bool = False) -> Scale:
-    """A scale of ``figures/scales.toml``.
+    """Read a scale from ``figures/scales.toml``.
 
     Args:
-        name: ``quick`` or ``paper``.
-        table: For what compares many runs; those may be shorter.
+        name: Name of the scale, ``quick`` or ``paper``.
+        table: Whether it is for a table, which compares many runs; those may be shorter.
 
     Raises:
-        StripeError: There is no such scale, or the file is wrong.
+        StripeError: There is no scale of this name, or the file is wrong.
     """
     path = folder() / SCALES
     content = read_toml(path)
@@ -91,13 +90,10 @@ def read_scale(name: str, *, table: bool = False) -> Scale:
         raise StripeError(f"There is no scale {name!r}; there are {', '.join(content)}.")
     values: dict[str, Any] = dict(content[name])
     changed = values.pop("table", {})
-    types = {entry.name: _TYPES.get(entry.name, int) for entry in fields(Scale) if entry.name != "name"}
+    types = {key: kind for key, kind in types_of(Scale).items() if key != "name"}
     for part, where in ((values, f"[{name}]"), (changed, f"[{name}.table]")):
         check(part, types, path, where)
     if table:
         merged = {key: {**values.get(key, {}), **changed[key]} for key in ("models", "data") if key in changed}
         values |= changed | merged
     return Scale(name, **values)
-
-
-_TYPES: dict[str, type] = {"select": str, "models": dict, "data": dict}

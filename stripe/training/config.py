@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
-from stripe.data import ImageSize
+from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 from stripe.models.spec import AsrSpec, Mode, ModelSpec, NoiseSpec, fits, in_words
 from stripe.names import data_name, run_name
-from stripe.training.compute import Precision
-from stripe.training.recipe import RESNET, Recipe
+from stripe.training.recipe import RESNET, Precision, Recipe
 
 __all__ = ["RunConfig"]
 
@@ -118,7 +117,7 @@ class RunConfig:
         of_asr = ", ".join(name for name, default in _OF_ASR.items() if getattr(self, name) != default)
         if of_asr and self.spec.asr is None:
             raise StripeError(
-                f"{of_asr}: a setting of ASR, and there is none in mode {self.spec.mode}; say --mode asr or both"
+                f"{of_asr}: a setting of ASR, and there is none in mode {self.spec.mode}; give mode='asr' or 'both'"
             )
 
     @property

@@ -69,6 +69,6 @@ def hold_out(split: Split) -> tuple[Part, Part]:
     if not held.size:
         raise StripeError(
             f"{len(split)} training images are too few to hold some out; choose the best epoch by the test set "
-            "(select='test', --select test), or give more images"
+            "with select='test', or give more images"
         )
     return Part(split, np.setdiff1d(np.arange(len(split)), held)), Part(split, held)

@@ -1,4 +1,4 @@
-"""What the official code computes from one of its checkpoints, with nothing of ours: the oracle of several tests."""
+"""The computation of the official code from one of its checkpoints, without our code: the oracle of several tests."""
 
 from pathlib import Path
 

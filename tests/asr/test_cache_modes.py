@@ -1,4 +1,4 @@
-"""What is kept must be what would be computed anew: modes, checkpointing, changes, transformations, threads."""
+"""A cached value equals one that is computed anew: modes, checkpointing, changes, transformations, threads."""
 
 import copy
 import threading

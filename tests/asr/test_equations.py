@@ -13,7 +13,7 @@ from stripe.attention import ATTENTION
 
 from .layers import CHANNELS, KINDS, along, randomised
 
-KAPPAS = [name for name in ATTENTION if name != "cbam"]
+KAPPAS = [name for name, cls in ATTENTION.items() if cls.kind == "channel"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""ASR that can learn, and ASR that cannot."""
+"""Initialization of ASR: detection and repair of values that cannot learn."""
 
 import logging
 

@@ -273,7 +273,7 @@ def test_a_layer_that_runs_twice_is_no_tied_weight() -> None:
     assert torch.equal(asr.fuse(model)(x), model(x))
 
 
-@pytest.mark.parametrize("name", [name for name in ATTENTION if name != "cbam"])
+@pytest.mark.parametrize("name", [name for name, cls in ATTENTION.items() if cls.kind == "channel"])
 def test_a_training_step_changes_the_values(name: str) -> None:
     torch.manual_seed(0)
     model = Net()

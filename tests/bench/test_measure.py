@@ -55,7 +55,7 @@ def test_rates_are_judged_round_by_round(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_size_that_networks_are_made_for() -> None:
     assert measure(["resnet11"], batch_size=1, repeats=1).attrs["image_size"] == 32
-    with pytest.raises(StripeError, match=r"resnet11 32, torchvision:resnet18 224\); say it with --image-size"):
+    with pytest.raises(StripeError, match=r"resnet11 32, torchvision:resnet18 224\); give image_size="):
         measure(["resnet11", "torchvision:resnet18"])
 
 

@@ -1,4 +1,4 @@
-"""The file: what it holds, and what survives a kill, a second writer, a full disk, a truncation."""
+"""The capture file: its content, and its state after a kill, a second writer, a full disk, or a truncation."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Discovery and recording over many ways to write attention, and over what only looks like it."""
+"""Discovery and recording in many implementations of attention, and in code that only looks like attention."""
 
 import pytest
 import torch

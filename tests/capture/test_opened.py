@@ -1,4 +1,4 @@
-"""What an open capture says by name, whichever way it was opened."""
+"""Attributes and values of an open capture, in whatever way it was opened."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What is refused before a byte is written, and what file systems and names are coped with."""
+"""Writing of a capture: refusals before anything is written, unusual file systems, and unusual names."""
 
 import errno
 import os
@@ -94,7 +94,7 @@ def test_float16_does_not_overflow(path: Path, value: float, fits: bool) -> None
         if fits:
             file.write(0, 0, values)
         else:
-            with pytest.raises(StripeError, match=r"Site layer1\.0\.se has values up to .*--dtype float32"):
+            with pytest.raises(StripeError, match=r'Site layer1\.0\.se has values up to .*dtype="float32"'):
                 file.write(0, 0, values)
 
 

@@ -1,4 +1,4 @@
-"""Files that are broken, or that want to be."""
+"""Damaged and malicious checkpoint files."""
 
 import datetime
 import os

@@ -1,4 +1,4 @@
-"""What lies beside the weights: it neither runs nor is in the way."""
+"""Objects beside the weights in a pickled checkpoint: they do not run, and do not prevent reading."""
 
 import argparse
 import collections

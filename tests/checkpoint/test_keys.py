@@ -1,4 +1,4 @@
-"""Names with something before them."""
+"""Names of parameters with the prefixes of wrappers and other networks."""
 
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def test_a_prefix_of_the_model(tmp_path: Path, name: str, prefix: str) -> None:
 def test_two_that_fit_equally_well(tmp_path: Path) -> None:
     student, teacher = Net(), Net()
     state = under("student.backbone.", student) | under("teacher.backbone.", teacher)
-    with pytest.raises(StripeError, match=r"'student.backbone.', 'teacher.backbone.'; say which with --weights"):
+    with pytest.raises(StripeError, match=r"'student.backbone.', 'teacher.backbone.'; choose with weights='"):
         loads(tmp_path, state, student, Net())
     loads(tmp_path, state, student, Net(), weights="student")
     loads(tmp_path, state, teacher, Net(), weights="teacher")
@@ -96,7 +96,7 @@ def test_an_average_beside_the_network(tmp_path: Path, caplog: pytest.LogCapture
     source, average = Net(), Net()
     state = under("model.", source) | under("ema_model.module.", average)
     loads(tmp_path, state, source, Net())
-    assert "'ema_model.module.' are weights averaged over training; --weights ema" in caplog.text
+    assert "'ema_model.module.' are weights averaged over training; weights='ema' takes" in caplog.text
     loads(tmp_path, state, average, Net(), weights="ema")
 
 

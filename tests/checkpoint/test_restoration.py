@@ -52,7 +52,7 @@ def test_into_a_model_that_is_given(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         assert torch.equal(restored(images), model(images))
-    with pytest.raises(StripeError, match="does not say which model it is of; name it with --model"):
+    with pytest.raises(StripeError, match="does not say which model it is of; name it with model="):
         asr.restore(checkpoint.read(tmp_path / "a.safetensors"))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints in several files, and folders that are one."""
+"""Checkpoints in several files, and folders that are checkpoints."""
 
 import json
 from pathlib import Path

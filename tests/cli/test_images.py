@@ -1,4 +1,4 @@
-"""Which images the commands take, as how many channels, and how they are normalised."""
+"""Choice, channels and normalisation of the images in the commands."""
 
 import io
 import json

@@ -103,7 +103,7 @@ def test_imagenet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10"])
 def test_what_is_not_there_is_said_with_where_and_how(name: str, tmp_path: Path) -> None:
-    with pytest.raises(StripeError, match=rf"{name} was not found: looked in {tmp_path}.*--download.*STRIPE_DATA"):
+    with pytest.raises(StripeError, match=rf"{name} was not found: looked in {tmp_path}.*download=True.*STRIPE_DATA"):
         load(name, root=tmp_path)
 
 

@@ -1,20 +1,25 @@
-"""Where the gate ignores its input, folding changes nothing, whatever the weights are."""
+"""Where the gate ignores its input, folding changes nothing, whatever the weights are; nor does it after constants."""
 
+import copy
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import timm
 import torch
+import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stripe import models
+from stripe.adapter import batch_of, run, tensors_of
+from stripe.capture import Recorder
 from stripe.fold import fold
 from stripe.fold.batches import Batches
 from stripe.fold.calibration import calibrate
-from stripe.fold.sites import find_foldable, put_gates
+from stripe.fold.sites import find_foldable, gated, outline_places, put_gates
 from stripe.fold.weights import fold_gates
 from stripe.models.surgery import ConstantGate
 
@@ -29,7 +34,7 @@ NETWORKS = {
     "timm:regnety_002": (13, 0, 0, 0),
     "timm:repvit_m0_9": (10, 0, 0, 0),
     "timm:resnet26 with cbam": (8, 0, 0, 8),
-    "timm:nf_ecaresnet26": (0, 0, 8, 0),
+    "timm:nf_ecaresnet26": (8, 0, 0, 0),
     "torchvision:efficientnet_b0": (0, 16, 0, 0),
     "torchvision:mobilenet_v3_large": (3, 5, 0, 0),
     "torchvision:regnet_y_400mf": (16, 0, 0, 0),
@@ -99,3 +104,163 @@ def test_the_attention_is_gone() -> None:
     assert {name: p.shape for name, p in folded.named_parameters()} == {
         name: p.shape for name, p in plain.named_parameters()
     }
+
+
+class TwoConvs(nn.Module):
+    def __init__(self, channels: int, out: int, attention: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
+        )
+        self.attention = attention(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attention(self.convs(x))
+
+
+class Excite(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(nn.Conv2d(channels, 4, 1), nn.ReLU(), nn.Conv2d(4, channels, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.fc(x.mean((2, 3), keepdim=True))
+
+
+class Residual(Excite):
+    """x + x · g."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+class Both(nn.Module):
+    """scSE: x · c + x · s(x), of Roy et al. (2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channel = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1), nn.Sigmoid())
+        self.space = nn.Sequential(nn.Conv2d(channels, 1, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.channel(x) + x * self.space(x)
+
+
+class UNet(nn.Module):
+    """An encoder with residual gates, and a decoder with any."""
+
+    def __init__(self, attention: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.down1, self.down2 = TwoConvs(3, 8, Residual), TwoConvs(8, 12, Residual)
+        self.up, self.head = TwoConvs(20, 8, attention), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        skip = self.down1(x)
+        deep = nn.functional.interpolate(self.down2(nn.functional.max_pool2d(skip, 2)), scale_factor=2)
+        return {"out": self.head(self.up(torch.cat([skip, deep], 1)))}
+
+
+class Gated(nn.Module):
+    """Gates of one map multiply another, as in attention U-Nets and BiSeNet's fusion."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shallow, self.deep = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU()), nn.Conv2d(3, 8, 5, 4, 2)
+        self.fc, self.head = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        shallow, deep = self.shallow(x), self.deep(x)
+        fused = shallow * self.fc(deep.mean((2, 3), keepdim=True)).sigmoid()
+        return [self.head(fused)]
+
+
+class Shared(nn.Module):
+    """One gate for all blocks, as in DIA."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.se, self.fc = nn.Conv2d(3, 8, 3, 2), Excite(8), nn.Linear(8, 5)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)) for _ in range(3)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = (x + self.se(block(x))).relu()
+        return self.fc(x.mean((2, 3)))
+
+
+def detector() -> nn.Module:
+    return torchvision.models.detection.fasterrcnn_mobilenet_v3_large_fpn(
+        weights=None,
+        weights_backbone=None,
+        min_size=64,
+        max_size=96,
+        rpn_pre_nms_top_n_test=50,
+        rpn_post_nms_top_n_test=20,
+    )
+
+
+def images_of_two_sizes() -> list[Tensor]:
+    return [torch.rand(3, 64, 80), torch.rand(3, 70, 64)]
+
+
+SEGMENTATION = torchvision.models.segmentation
+
+# network → how to build it, and how many sites are folded backwards, forwards, left, and how many cannot be
+OTHERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int, int]]] = {
+    "lraspp": (lambda: SEGMENTATION.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None), (4, 5, 0, 0)),
+    "deeplabv3": (lambda: SEGMENTATION.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None), (3, 5, 0, 0)),
+    "fasterrcnn": (detector, (3, 5, 0, 0)),
+    "mixnet_s": (lambda: timm.create_model("mixnet_s"), (0, 13, 0, 0)),
+    "skresnet18": (lambda: timm.create_model("skresnet18"), (8, 0, 0, 0)),
+    "resnest14d": (lambda: timm.create_model("resnest14d"), (4, 0, 0, 0)),
+    "convnextv2_atto": (lambda: timm.create_model("convnextv2_atto", depths=(1, 1, 1, 1)), (0, 4, 0, 0)),
+    "eca_nfnet": (lambda: timm.create_model("eca_nfnet_l0", depths=(1, 1, 1, 1)), (4, 0, 0, 0)),
+    "residual gates": (lambda: UNet(Residual), (3, 0, 0, 0)),
+    "scSE": (lambda: UNet(Both), (2, 0, 1, 1)),
+    "gates of another map": (Gated, (1, 0, 0, 0)),
+    "shared SE": (Shared, (3, 0, 0, 0)),
+}
+
+
+def randomise_all(model: nn.Module) -> None:
+    """What starts as zeros or ones (the scale of a residual branch, a response normalisation) is none, either."""
+    randomise(model)
+    for parameter in model.parameters():
+        if parameter.numel() and bool((parameter == parameter.flatten()[0]).all()):
+            nn.init.normal_(parameter, 1.0, 0.3)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_constants_in_the_weights_are_constants_in_their_place(name: str) -> None:
+    torch.manual_seed(0)
+    build, wanted = OTHERS[name]
+    model = build().eval()
+    randomise_all(model)
+    size = SIZE if name == "skresnet18" else 32
+    images = images_of_two_sizes() if name == "fasterrcnn" else torch.randn(2, 3, size, size)
+    places, reasons, _ = find_foldable(model, images)
+    with torch.no_grad(), Recorder(model, [place.site for place in places], record_input=False) as recorder:
+        run(model, batch_of(images))
+        values = {name: found.attention.mean(0) for name, found in recorder.take().items()}
+    outlined = copy.deepcopy(model)
+    outline_places(outlined, places, places)
+    constant = gated(outlined, places, values)
+    folded = copy.deepcopy(constant)
+    landings = fold_gates(folded, images)
+    counts = Counter(landing.where for landing in landings.values())
+    assert (counts["backwards"], counts["forwards"], counts["left"], len(reasons)) == wanted, (landings, reasons)
+    with torch.no_grad():
+        pairs = zip(*(tensors_of(run(each, batch_of(images))) for each in (folded, constant)), strict=True)
+    for got, other in pairs:
+        assert got.shape == other.shape
+        if other.numel():
+            assert (got - other).abs().max() <= 1e-5 * other.abs().max()
+    assert sum(p.numel() for p in folded.parameters()) < sum(p.numel() for p in model.parameters())
+    if name == "scSE":
+        assert [landing.reason for landing in landings.values() if landing.where == "left"] == [
+            "backwards: the map is used 3 times; forwards: add takes it together with another map"
+        ]
+        assert list(reasons.values()) == ["a spatial gate is no constant per channel"]

@@ -5,6 +5,8 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stripe.fold.weights import fold_gates
@@ -119,6 +121,100 @@ class Divide(nn.Module):
         return torch.div(torch.ones(C, 1, 1), x.square() + 1)
 
 
+class Standardised(nn.Module):
+    """A convolution whose weight has mean 0 and variance 1, and a gain, as those of normaliser-free networks."""
+
+    def __init__(self, gain: bool = True) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(C, C, 3, 3)), nn.Parameter(torch.randn(C))
+        self.gain = nn.Parameter(torch.rand(C, 1, 1, 1)) if gain else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = F.batch_norm(
+            self.weight.reshape(1, C, -1),
+            None,
+            None,
+            weight=None if self.gain is None else (self.gain * 3).view(-1),
+            training=True,
+            momentum=0.0,
+        )
+        return F.conv2d(x, flat.reshape_as(self.weight), self.bias, padding=1)
+
+
+class GainTimesWeight(Standardised):
+    """The same, written out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(x, self.gain * centred / self.weight.std((1, 2, 3), keepdim=True), self.bias, padding=1)
+
+
+class Affine(nn.Module):
+    """A normalisation's scale and shift, written by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.rand(C, 1, 1)), nn.Parameter(torch.rand(C, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x) * self.scale + self.shift
+
+
+class Scale(Affine):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.scale * F.silu(x))
+
+
+class Stacked(nn.Module):
+    """A constant for each of two branches, as in selective kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, C, 3), nn.Conv2d(3, C, 3, bias=False)
+        self.gate = ConstantGate(torch.rand(2, C) + 0.1, -3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gate(torch.stack([F.relu(self.conv1(x)), self.conv2(x)], 1)).sum(1)
+
+
+class Beside(Flow):
+    """Behind the gate another map is put beside the product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv2 = nn.Conv2d(2 * C, 4, 1, groups=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.sigmoid(self.conv1(x))
+        return self.conv2(torch.cat([x, self.gate(x)], 1))
+
+
+class Part(Flow):
+    """Only a part of what a layer makes is multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 2 * C, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rest, x = self.conv1(x).chunk(2, 1)
+        return self.gate(x).sigmoid() + rest
+
+
+class Gain(Affine):
+    """A function that lets no factor pass, behind a scale that can take it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x * self.scale)
+
+
+class Difference(Sum):
+    def forward(self, x: Tensor) -> Tensor:
+        total = 0 + self.conv1(x)
+        total -= self.branch(x)
+        return self.conv2(torch.sigmoid(self.gate(total)))
+
+
 CASES = {
     "conv": (lambda: Flow(), "backwards", ("conv1",)),
     "batch norm": (lambda: Flow(nn.BatchNorm2d(C)), "backwards", ("before",)),
@@ -159,6 +255,17 @@ CASES = {
     "concatenation": (Concatenated, "backwards", ("conv1", "other")),
     "flat": (lambda: Classifier(2), "forwards", ("fc",)),
     "pooled and flat": (lambda: Classifier(1), "forwards", ("fc",)),
+    "standardised": (lambda: Flow(Standardised()), "backwards", ("before",)),
+    "standardised, written out": (lambda: Flow(GainTimesWeight()), "backwards", ("before",)),
+    "standardised without a gain": (lambda: Flow(Standardised(gain=False)), "forwards", ("conv2",)),
+    "affine by hand": (lambda: Flow(Affine()), "forwards", ("conv2",)),
+    "affine by hand, SiLU behind": (lambda: Flow(Affine(), nn.SiLU()), "backwards", ("before",)),
+    "scaled between": (lambda: Flow(nn.SiLU(), Scale()), "left", ()),
+    "scaled behind": (lambda: Flow(nn.SiLU(), Gain()), "forwards", ("after",)),
+    "stacked": (Stacked, "backwards", ("conv1", "conv2")),
+    "beside another map": (Beside, "forwards", ("conv2",)),
+    "a part": (Part, "backwards", ("conv1",)),
+    "difference": (Difference, "backwards", ("conv1", "branch.1")),
     "tokens": (Tokens, "backwards", ("conv",)),
     "layer that runs twice": (Tied, "left", ()),
 }
@@ -265,3 +372,41 @@ def test_a_gate_beside_its_own_map(add) -> None:
     assert (
         fold_gates(Residual([0.5, 3.0], lambda x, y: torch.add(x, y, alpha=2)).eval(), images)["gate"].where == "left"
     )
+
+
+LAYERS = {
+    "conv": lambda: nn.Conv2d(C, C, 3, padding=1),
+    "depthwise": lambda: nn.Conv2d(C, C, 3, padding=1, groups=C, bias=False),
+    "norm": lambda: nn.BatchNorm2d(C),
+    "layer norm": lambda: nn.GroupNorm(1, C),
+    "standardised": Standardised,
+    "relu": nn.ReLU,
+    "prelu": lambda: nn.PReLU(C),
+    "silu": nn.SiLU,
+    "pool": lambda: nn.AvgPool2d(3, 1, 1),
+    "max": lambda: nn.MaxPool2d(3, 1, 1),
+    "affine": Affine,
+    "gain": Gain,
+    "scale": lambda: LayerScale(C),
+    "shuffle": lambda: nn.ChannelShuffle(2),
+    "pad": lambda: nn.ZeroPad2d(1),
+    "drop": lambda: nn.Dropout(0.5),
+}
+CHAINS = st.lists(st.sampled_from(sorted(LAYERS)), max_size=3)
+
+
+@given(CHAINS, CHAINS, st.booleans(), st.integers(0, 2**31))
+@settings(max_examples=25, deadline=None)
+def test_whatever_is_around_a_gate_the_outputs_stay(before, after, positive: bool, seed: int) -> None:
+    torch.manual_seed(seed)
+    model = Flow(
+        nn.Sequential(*(LAYERS[name]() for name in before)),
+        nn.Sequential(*(LAYERS[name]() for name in after)),
+        sign=1.0 if positive else -1.0,
+    ).eval()
+    others = torch.randn(2, 3, 9, 9)
+    with torch.no_grad():
+        wanted = model(others)
+        landing = fold_gates(model, torch.randn(2, 3, 9, 9))["gate"]
+        assert (model(others) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    assert isinstance(model.gate, ConstantGate) == (landing.where == "left")

@@ -1,4 +1,4 @@
-"""Small classifiers, each with something that Grad-CAM has to cope with."""
+"""Small classifiers, each with one difficulty for Grad-CAM."""
 
 import pytest
 import torch

@@ -69,11 +69,11 @@ def test_input_changed_in_place(cnn: nn.Module, batch: Tensor) -> None:
 
 def test_no_positions_left() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
-    with pytest.raises(StripeError, match=r"No layer of Sequential gives a map .*--layer.* The model has: 0, 1\."):
+    with pytest.raises(StripeError, match=r"No layer of Sequential gives a map .*layer=.* The model has: 0, 1\."):
         find_layer(flat, torch.rand(2, 3, 4, 4))
 
 
 def test_an_untrained_classifier_of_zeros(cnn: nn.Module, batch: Tensor) -> None:
     nn.init.zeros_(cnn.fc.weight)
-    with pytest.raises(StripeError, match=r"no gradient at any layer.* weights are zero.*--layer.*stage1\.0, .*stage2"):
+    with pytest.raises(StripeError, match=r"no gradient at any layer.* weights are zero.*layer=.*stage1\.0, .*stage2"):
         find_layer(cnn, batch)

@@ -37,7 +37,7 @@ def test_unknown_names_get_a_hint(spec: str, message: str) -> None:
         ("resnet11", {"args": {"width": 3}}, "takes no further arguments, but got width"),
         ("vgg19", {"pretrained": True}, "no published weights of vgg19"),
         ("repvgg_a0", {"args": {"width": 3}}, "takes no further arguments, but got width"),
-        ("torchvision:alexnet", {"attention": "se"}, "attention 'se' does not go into torchvision:alexnet"),
+        ("torchvision:alexnet", {"attention": "se"}, "attention='se' does not go into torchvision:alexnet"),
         ("torchvision:resnet18", {"args": {"foo": 1}}, "does not take these arguments.*foo"),
         ("torchvision:resnet18", {"args": {"weights": "DEFAULT"}}, "'weights' is set through"),
         ("timm:test_resnet", {"args": {"foo": 1}}, "does not take these arguments.*foo"),

@@ -156,7 +156,7 @@ def test_vit_after_attention_and_after_mlp() -> None:
         ("timm:resnet50_gn", "se", "where attention goes in a ResNet is not known"),
         ("torchvision:alexnet", "se", "where attention goes in a AlexNet is not known.*RepVGG"),
         ("torchvision:vgg11", "se", "no batch normalisation"),
-        ("timm:vit_tiny_patch16_224", "cbam", "attention 'cbam' does not go into timm:vit.*no channel attention"),
+        ("timm:vit_tiny_patch16_224", "cbam", "attention='cbam' does not go into timm:vit.*no channel attention"),
         ("timm:resnet18", "sse", "unknown attention 'sse'"),
     ],
 )

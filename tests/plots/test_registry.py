@@ -12,7 +12,7 @@ from stripe.capture import as_capture
 from stripe.cli import main
 from stripe.errors import StripeError
 from stripe.plots import kinds, registry
-from stripe.reproduce.numbers import of_capture
+from stripe.reproduce.findings import findings_of
 
 KIND = """
 from stripe.capture import as_capture
@@ -108,6 +108,6 @@ def test_one_file_makes_a_kind_of_plot(another_kind, capture, tmp_path):
     (tmp_path / "fig99.toml").write_text(RECIPE)
     fresh = runpy.run_path(stripe.reproduce.recipe.__file__)  # as it is read when a program starts
     assert fresh["read"](tmp_path / "fig99.toml").draw.options == {"epoch": 3}
-    table, sentence = of_capture("epochs", capture)
+    table, sentence = findings_of("epochs", capture)
     assert list(table["site"]) == list(as_capture(capture).sites)
     assert sentence.startswith("Of 9 sites: ")

@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 
 from stripe.reproduce import Cache, Changes, Plan, read
-from stripe.reproduce.sources import Sources
+from stripe.reproduce.cache import Sources
 
 DATA = "shapes:train=20,test=12"
 

@@ -5,8 +5,8 @@ import pytest
 
 from stripe.errors import StripeError
 from stripe.reproduce import Cache, Changes, Plan, find, read
-from stripe.reproduce.making import Machine, compute
-from stripe.reproduce.sources import Sources
+from stripe.reproduce.cache import Sources
+from stripe.reproduce.execution import Machine, compute
 from stripe.training import RESNET, RunConfig
 from tests.reproduce.conftest import FIGURE, TINY
 

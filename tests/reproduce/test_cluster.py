@@ -6,9 +6,7 @@ import sys
 import pytest
 
 from stripe.errors import StripeError
-from stripe.reproduce.cluster import on_cluster
-from stripe.reproduce.executing import Watch
-from stripe.reproduce.making import Machine, compute
+from stripe.reproduce.execution import Machine, Watch, compute, on_cluster
 
 
 # Two workers that import torch, one of which dies and is started anew: some 20 s.
@@ -36,7 +34,7 @@ def test_a_scheduler_that_does_not_answer(cache):
 
 
 def test_a_scheduler_that_is_no_address():
-    with pytest.raises(StripeError, match="--scheduler foo is no address; give one such as tcp://host:8786"):
+    with pytest.raises(StripeError, match="scheduler='foo' is no address; give one such as tcp://host:8786"):
         on_cluster([], "foo", Watch())
 
 

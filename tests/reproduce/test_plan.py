@@ -108,7 +108,7 @@ def test_rows_of_one_network_are_shown_once():
 
 
 def test_one_model_for_a_comparison_of_several_is_refused():
-    with pytest.raises(StripeError, match=r"table3 compares mobilenet, .*--model"):
+    with pytest.raises(StripeError, match=r"table3 compares mobilenet, .*model="):
         Plan.make(find(["table3"])[0], "quick", Changes(model="resnet11"))
 
 
@@ -127,7 +127,7 @@ def test_settings_that_make_no_sense_name_the_file(write, old, new, message):
 
 def test_differences_need_two_epochs():
     (recipe,) = find(["fig12"])
-    with pytest.raises(StripeError, match="fig12 shows differences from epoch to epoch: give --epochs 2 or more"):
+    with pytest.raises(StripeError, match="fig12 shows differences from epoch to epoch: give epochs=2 or more"):
         Plan.make(recipe, "quick", Changes(epochs=1))
 
 

@@ -6,9 +6,9 @@ import pytest
 from stripe import plots
 from stripe.errors import StripeError
 from stripe.plots.comparison import comparison
-from stripe.reproduce import find, read, recipes
+from stripe.reproduce import Plan, find, read, recipes
 from stripe.reproduce.recipe import CAPTURE_KINDS, OPTIONS
-from tests.reproduce.conftest import FIGURE, RECIPE
+from tests.reproduce.conftest import FIGURE, RECIPE, TINY
 
 
 def test_a_table_of_rows_and_columns(write):
@@ -90,3 +90,16 @@ def test_a_name_that_is_none(name, message):
 def test_a_recipe_of_one_s_own_may_not_write_over_another(write):
     with pytest.raises(StripeError, match="Two recipes are called fig12"):
         find(["fig12", str(write("fig12", FIGURE))])
+
+
+@pytest.mark.parametrize(("said", "size"), [('"48x192"', (48, 192)), ('"16x16"', 16), ("24", 24)])
+def test_images_need_not_be_square(write, cache, said, size):
+    recipe = read(write("oblong", FIGURE.replace("image_size = 16", f"image_size = {said}")))
+    (planned,) = cache.plan(Plan.make(recipe, "quick", TINY).requests).values()
+    assert planned.request.image_size == planned.found.image_size == size
+
+
+@pytest.mark.parametrize("said", ['"48 by 192"', '"0x16"', "[48, 192]"])
+def test_what_is_no_image_size_is_said_with_the_file(write, said):
+    with pytest.raises(StripeError, match=r"oblong\.toml: \[run\]: image_size"):
+        read(write("oblong", FIGURE.replace("image_size = 16", f"image_size = {said}")))

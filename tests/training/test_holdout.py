@@ -54,5 +54,5 @@ def test_images_labels_and_names_stay_together():
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_too_few_images(count):
-    with pytest.raises(StripeError, match=r"--select test"):
+    with pytest.raises(StripeError, match=r"select='test'"):
         hold_out(split_of([0] * count))

@@ -73,7 +73,7 @@ def test_capture_sees_the_attention_and_not_asr(trained, tiny_data):
 
 
 def test_nothing_to_capture_in_mode_asr(trained):
-    with pytest.raises(StripeError, match="--mode both"):
+    with pytest.raises(StripeError, match="mode='both'"):
         trained(mode="asr", capture=4)
 
 

@@ -135,7 +135,7 @@ def test_divergence_stops_and_keeps_what_was_good(tmp_path, tiny_data, tiny_reci
     monkeypatch.setattr(
         fitting.Recipe, "learning_rate", lambda self, epoch: original(self, epoch) if epoch == 1 else 1e30
     )
-    with pytest.raises(StripeError, match=r"(epoch 2.*diverged.*--lr)"):
+    with pytest.raises(StripeError, match=r"(epoch 2.*diverged.*lr=)"):
         train(tmp_path / "run", tiny_data, model="resnet11", recipe=tiny_recipe)
     run = Run(tmp_path / "run")
     assert list(run.metrics.epoch) == [1]

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from stripe.reproduce import Cache
-from stripe.reproduce.estimating import estimate, makespan
-from stripe.reproduce.sources import Sources
+from stripe.reproduce.cache import Sources
+from stripe.reproduce.estimate import estimate, makespan
 
 
 def test_what_is_there_takes_no_time_and_the_rest_some(table, cache):

@@ -14,8 +14,8 @@ from stripe.analysis import metrics
 from stripe.capture import open_capture
 from stripe.errors import StripeError
 from stripe.reproduce import Plan, read
-from stripe.reproduce.executing import Watch
-from stripe.reproduce.making import Machine, compute, picture
+from stripe.reproduce.execution import Machine, Watch, compute
+from stripe.reproduce.output import picture
 from stripe.training import Run, fitting
 from stripe.training.network import build
 from tests.reproduce.conftest import FIGURE, RECIPE, TINY

@@ -1,4 +1,4 @@
-"""What a recipe leaves in its folder: pictures, numbers, a page that says what they show, and what made them."""
+"""Output of a recipe: a folder of pictures, numbers, a page about what they show, and a record of their making."""
 
 import hashlib
 import json
@@ -13,30 +13,45 @@ from stripe import plots
 from stripe.analysis import save_table
 from stripe.files import write_whole
 from stripe.provenance import provenance
-from stripe.reproduce.cache import Planned
-from stripe.reproduce.captions import scale_note
-from stripe.reproduce.drawing import Drawn
+from stripe.reproduce.cache import Cache, Planned
+from stripe.reproduce.execution import Failures
+from stripe.reproduce.figures import Drawn, draw, scale_note
 from stripe.reproduce.plan import Plan
 from stripe.training.config import RunConfig
 
-__all__ = ["write"]
+__all__ = ["picture"]
 
 
-def write(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], folder: Path) -> list[Path]:
-    """Write ``<name>.png``, ``numbers.csv``, ``README.md`` and ``provenance.json``.
+def picture(
+    plan: Plan,
+    served: Mapping[RunConfig, Planned],
+    cache: Cache,
+    failures: Failures,
+    out: Path,
+    *,
+    device: str | None = None,
+) -> list[Path]:
+    """Draw a recipe and write ``<name>.png``, ``numbers.csv``, ``README.md`` and ``provenance.json``.
 
     Args:
-        drawn: What to write.
-        plan: What it was drawn for.
+        plan: The plan of the recipe.
         served: The run of each request.
-        folder: Where to; made if it is not there.
+        cache: The folder of the runs.
+        failures: Runs that could not be finished.
+        out: Folder of all results; those of the recipe are written to a folder of its name in it.
+        device: Device on which speeds, top-5 accuracies and Grad-CAM are computed.
 
     Returns:
         The pictures.
 
     Raises:
-        StripeError: A file cannot be written.
+        StripeError: A run that a figure shows is not finished, or the folder cannot be written.
     """
+    drawn = draw(plan, served, cache, failures, device=device)
+    return _write(drawn, plan, served, out / plan.recipe.name)
+
+
+def _write(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], folder: Path) -> list[Path]:
     pictures = [plots.save(figure, folder / f"{name}.png") for name, figure in drawn.figures.items()]
     table, _ = save_table(drawn.table, folder / "numbers.csv")
     page = folder / "README.md"
@@ -56,7 +71,7 @@ def write(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], folder:
 
 
 def _run(name: str, planned: Planned) -> dict[str, object]:
-    """A run by its address, with all that determined it."""
+    """Describe a run by its address, with everything that determined its result."""
     description = planned.path / "run.json"
     record = json.loads(description.read_bytes()) if description.exists() else {}
     return {"address": name, "state": planned.state, "data": planned.found.attrs,
@@ -89,7 +104,7 @@ def _problems(table: pd.DataFrame) -> list[str]:
 
 
 def _beside(table: pd.DataFrame, order: list[str]) -> str:
-    """Rows and columns as the paper has them, in each cell its number and ours."""
+    """Write a table with rows and columns as in the paper, with the paper's number and ours in each cell."""
     cells: dict[str, dict[str, str]] = {}
     for row in table.to_dict("records"):
         name = f"{row['group']} {row['row']}".strip() if row["group"] != row["row"] else row["row"]

@@ -1,4 +1,4 @@
-"""One run, computed: what each process of a machine or a cluster does."""
+"""The job of computing one run, which each process of a machine or of a cluster does in the same way."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from stripe import models
 from stripe.capture import capture
 from stripe.data import choose_images, write_size
 from stripe.devices import pick_device
-from stripe.reproduce.sources import Sources
+from stripe.reproduce.cache import Sources
 from stripe.training import EpochMetrics, train
 from stripe.training.compute import default_precision
 from stripe.training.config import RunConfig
@@ -19,19 +19,19 @@ from stripe.training.config import RunConfig
 __all__ = ["Job", "perform"]
 
 _ALONE = threading.Lock()
-"""Torch draws from one generator a process: two trainings in threads of one would disturb each other."""
+"""Torch has one random generator per process, so that two trainings in threads of one process would mix their draws."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to compute; travels to other processes.
+    """A run to compute; can be sent to other processes.
 
     Attributes:
-        request: What determines it.
-        path: Its directory.
-        sources: Where its data comes from.
-        device: Where to compute; None: a GPU where there is one.
-        workers: Processes that decode images, see `stripe.training.train`.
+        request: The configuration that determines the run.
+        path: The run's directory.
+        sources: Where the run's data comes from.
+        device: Device to compute on; None: a GPU where there is one.
+        workers: Number of processes that decode images, see ``stripe.training.train``.
     """
 
     request: RunConfig
@@ -42,19 +42,19 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of the directory."""
+        """The name of the directory."""
         return self.path.name
 
 
 def perform(job: Job, on_epoch: Callable[[EpochMetrics], None] | None = None) -> None:
-    """Train a run, or go on with it where it was interrupted; a finished one takes no time.
+    """Train a run, or go on with it where it was interrupted; a finished run takes no time.
 
     Args:
-        job: Which.
+        job: The run to compute.
         on_epoch: Called after each epoch.
 
     Raises:
-        StripeError: As `stripe.training.train` and `stripe.capture.capture`.
+        StripeError: See ``stripe.training.train`` and ``stripe.capture.capture``.
     """
     with _ALONE:
         if job.request.recipe is None:

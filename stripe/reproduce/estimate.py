@@ -1,4 +1,4 @@
-"""How long runs will take on this machine, from a few steps of each network."""
+"""Estimates of how long runs take on this machine, from a few steps of each network."""
 
 import math
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stripe.adapter import batch_of
 from stripe.asr import cached
@@ -18,7 +18,7 @@ from stripe.errors import StripeError
 from stripe.models import input_channels
 from stripe.progress import track
 from stripe.reproduce.cache import Planned
-from stripe.tasks import CLASSES
+from stripe.tasks import CLASSES, Task
 from stripe.training import Compute
 from stripe.training.holdout import EVERY
 from stripe.training.loop import total_of
@@ -28,30 +28,30 @@ from stripe.training.optimizers import Optimizers
 __all__ = ["estimate", "makespan"]
 
 _MOST = 8
-"""Images a step of the calibration: what a step takes is about proportional to them, and large networks are slow."""
+"""Images per step of the calibration; a step takes about as long in proportion, and large networks are slow."""
 
 _STEPS = 2
 
 
 @dataclass(frozen=True)
 class _Rate:
-    """Seconds an image."""
+    """Seconds per image."""
 
     training: float
     evaluation: float
 
 
 def estimate(runs: Iterable[Planned], *, device: str | None = None) -> dict[Path, float]:
-    """Seconds that each run still takes, computed by itself with all of this machine's threads.
+    """Estimate the seconds that each run still takes if it is computed alone, with all threads of this machine.
 
     Reading images and starting a process are not counted.
 
     Args:
-        runs: Finished ones take 0.
-        device: Where they will be computed.
+        runs: The runs; finished ones take no time.
+        device: Device on which the runs will be computed.
 
     Returns:
-        Directory of a run → seconds; NaN where the network could not be tried, for want of memory or of a download.
+        Seconds for the directory of each run; NaN where the network could not be tried, such as for lack of memory.
     """
     runs = list(runs)
     to_try = {_key(run): run for run in runs if run.state != "cached"}
@@ -60,14 +60,14 @@ def estimate(runs: Iterable[Planned], *, device: str | None = None) -> dict[Path
 
 
 def makespan(seconds: Sequence[float], jobs: int) -> float:
-    """How long runs take ``jobs`` at a time, in their order.
+    """Return the seconds that runs take if ``jobs`` of them are computed at a time, in their order.
 
-    Each then has its share of the threads and takes that much longer; where there are fewer threads than jobs, those
-    are assumed to be cores that nobody else uses.
+    Each run then has its share of the threads and takes longer in that proportion. Where there are fewer threads than
+    jobs, every job is assumed to have a core of its own.
 
     Args:
-        seconds: Of each run by itself, see `estimate`.
-        jobs: How many side by side.
+        seconds: Seconds of each run computed alone, see ``estimate``.
+        jobs: Number of runs side by side.
     """
     threads = torch.get_num_threads()
     slower = threads / max(1, threads // jobs)
@@ -79,7 +79,7 @@ def makespan(seconds: Sequence[float], jobs: int) -> float:
 
 
 def _key(run: Planned) -> tuple[Any, ...]:
-    """What decides the speed: noise, ψ and seeds do not."""
+    """Return what decides the speed of a run: noise, ψ and seeds do not."""
     request = run.request
     described = request.description()
     asr = (described["asr"] or {}).get("attention"), request.copies
@@ -88,8 +88,8 @@ def _key(run: Planned) -> tuple[Any, ...]:
 
 
 def _calibrate(run: Planned, device: str | None) -> _Rate:
-    """Time steps on random images, after one that is not counted."""
-    request = run.request
+    """Time steps of the task on random images, after one that is not counted."""
+    request, task = run.request, CLASSES
     compute = Compute.on(pick_device(device), request.precision)
     try:
         network = compute.place(build(request.description(run.found.classes)))
@@ -97,18 +97,18 @@ def _calibrate(run: Planned, device: str | None) -> _Rate:
         shape = (batch, input_channels(network) or 3, *sides(run.found.image_size))
         images = torch.randn(shape, device=compute.device).contiguous(memory_format=torch.channels_last)
         labels = torch.zeros(batch, dtype=torch.long, device=compute.device)
-        evaluation = _time(lambda: _forward(network.eval(), images, compute), compute)
+        evaluation = _time(lambda: _score(task, network.eval(), images, labels, compute), compute)
         training = math.nan
         if request.recipe:
-            optimizer = Optimizers(CLASSES.optimizers(network, request.recipe), request.recipe)
-            training = _time(lambda: _step(network.train(), images, labels, optimizer, compute), compute)
+            optimizer = Optimizers(task.optimizers(network, request.recipe), request.recipe)
+            training = _time(lambda: _step(task, network.train(), images, labels, optimizer, compute), compute)
     except (torch.OutOfMemoryError, StripeError):
         return _Rate(math.nan, math.nan)
     return _Rate(training / batch, evaluation / batch)
 
 
 def _time(step: Any, compute: Compute) -> float:
-    """Seconds a step, the least of a few: others can only make it slower."""
+    """Return the seconds of a step, the least of a few: other programs can only make a step slower."""
     times = []
     for _ in range(1 + _STEPS):
         started = time.perf_counter()
@@ -120,22 +120,19 @@ def _time(step: Any, compute: Compute) -> float:
 
 
 @torch.no_grad()
-def _forward(network: nn.Module, images: torch.Tensor, compute: Compute) -> None:
+def _score(task: Task, network: nn.Module, images: Tensor, labels: Tensor, compute: Compute) -> None:
     with cached(), compute.autocast():
-        network(images)
+        output = task.forward(network, batch_of(images), labels)
+    task.sums(output, labels, training=False)
 
 
 def _step(
-    network: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    optimizer: Optimizers,
-    compute: Compute,
+    task: Task, network: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizers, compute: Compute
 ) -> None:
     optimizer.zero_grad(set_to_none=True)
     with cached(), compute.autocast():
-        output = CLASSES.forward(network, batch_of(images), labels)
-    total_of(CLASSES.losses(output, labels)).backward()  # type: ignore[no-untyped-call]
+        output = task.forward(network, batch_of(images), labels)
+    total_of(task.losses(output, labels)).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 

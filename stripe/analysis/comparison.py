@@ -1,0 +1,33 @@
+"""A site beside its controls: the same site in a network that has not learned, or whose gate has not."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["CONTROLS", "compare"]
+
+CONTROLS = {"init": "at initialisation", "permuted": "with the gate's parameters permuted"}
+"""Name of a control → where its site is, in words."""
+
+
+def compare(site: Mapping[str, Any], control: Mapping[str, Any]) -> str:
+    """Whether a site is nearer to a constant than its control.
+
+    Compared are the intervals of the output errors, or of the constant errors where one of the two has no other. They
+    are equal where their intervals overlap, which is the cautious way: two that differ may be called equal.
+
+    Args:
+        site: A row of ``evidence``.
+        control: The row of the same site in the control.
+
+    Returns:
+        ``equal``, ``nearer`` (to a constant), ``further`` (from one), or ``unknown`` where one has no interval.
+    """
+    for name in ("output_error", "constant_error"):
+        ends = [float(row.get(f"{name}_{end}", math.nan)) for row in (site, control) for end in ("low", "high")]
+        if all(map(math.isfinite, ends)):
+            low, high, control_low, control_high = ends
+            if high < control_low:
+                return "nearer"
+            return "further" if low > control_high else "equal"
+    return "unknown"

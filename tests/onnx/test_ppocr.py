@@ -1,0 +1,60 @@
+"""The three networks of ``rapidocr-onnxruntime``, which others trained: their gates, as onnxruntime computes them."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stripe.capture import capture, open_capture
+from stripe.onnx import load, read
+from tests.onnx.files import onnx
+
+runtime = pytest.importorskip("onnxruntime")
+found = importlib.util.find_spec("rapidocr_onnxruntime")
+if found is None or found.origin is None:
+    pytest.skip("rapidocr-onnxruntime is not installed", allow_module_level=True)
+MODELS = Path(found.origin).parent / "models"
+
+NETWORKS = {
+    "ch_PP-OCRv4_det_infer": (10, (64, 96)),
+    "ch_ppocr_mobile_v2.0_cls_infer": (9, (48, 96)),
+    "ch_PP-OCRv4_rec_infer": (2, (48, 64)),
+}
+
+
+def gates(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Name of a multiplication → its gate, made an output of the graph: what comes from a ``HardSigmoid`` there."""
+    model = onnx.load(path)
+    made = {node.output[0] for node in model.graph.node if node.op_type == "HardSigmoid"}
+    taken = {
+        name: re.sub(r"\W+", "_", node.name)
+        for node in model.graph.node
+        if node.op_type == "Mul"
+        for name in node.input
+        if name in made
+    }
+    for name in taken:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    values = session.run(list(taken), {"x": images})
+    return {taken[name]: value.reshape(value.shape[:2]) for name, value in zip(taken, values, strict=True)}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gates_are_those_of_onnxruntime(tmp_path: Path, name: str) -> None:
+    number, size = NETWORKS[name]
+    path = MODELS / f"{name}.onnx"
+    images = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    written = capture(load(read(path)), [(images, torch.zeros(3, dtype=torch.int64))], tmp_path / "a.h5")
+    tree, wanted = open_capture(written), gates(path, images.numpy())
+    assert len(wanted) == number
+    assert set(tree["sites"].children) == set(wanted)
+    for site, values in wanted.items():
+        recorded = tree[f"sites/{site}"]["attention"]
+        assert recorded.dims == ("epoch", "image", "channel")
+        np.testing.assert_allclose(recorded.values[0], values, atol=1e-5)
