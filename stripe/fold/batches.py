@@ -166,15 +166,11 @@ class Score(NamedTuple):
 
         Of several outputs it is the root of the mean square of theirs. NaN where outputs cannot be compared.
         """
-        widths = self.widths or (self.logits.shape[-1],)
+        widths = list(self.widths or self.logits.shape[-1:])
         if not self.logits.numel():
             return math.nan
-        changes = [
-            _ratio(float((got - other).norm()), float(other.norm()))
-            for got, other in zip(
-                *(torch.split(each, widths, -1) for each in (self.logits, wanted.logits)), strict=True
-            )
-        ]
+        pairs = zip(*(torch.split(each, widths, -1) for each in (self.logits, wanted.logits)), strict=True)
+        changes = [_ratio(float((got - other).norm()), float(other.norm())) for got, other in pairs]
         return changes[0] if len(changes) == 1 else math.sqrt(math.fsum(c * c for c in changes) / len(changes))
 
     def uncertainty(self, wanted: "Score") -> float:
