@@ -15,7 +15,7 @@ from stripe.export import LARGEST_ONNX, require
 
 __all__ = ["OnnxFile", "Tensors", "graphs_of", "onnx_package", "read"]
 
-_OWN_DOMAINS = frozenset({"", "ai.onnx"})
+_OWN_DOMAINS = ("", "ai.onnx")
 _QUANTIZED = frozenset({"ConvInteger", "MatMulInteger", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 _FLOATS = frozenset({"FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"})
 _COLOURS = (1, 3)
@@ -102,6 +102,7 @@ def read(path: str | Path) -> OnnxFile:
     _load_weights(proto, path)
     if proto.functions:
         proto = _inlined(proto, path)
+    _name_own_domain(proto)
     _refuse_operators(proto, path)
     return OnnxFile(
         path,
@@ -185,6 +186,13 @@ def _inlined(proto: Any, path: Path) -> Any:
         return inliner.inline_local_functions(proto)
     except Exception as error:  # the checks of onnx raise errors of several kinds
         raise StripeError(f"{path}: its own functions cannot be written out ({_first_line(error)})") from error
+
+
+def _name_own_domain(proto: Any) -> None:
+    """ONNX's own operators have a domain of two names, in place; here it is the empty one."""
+    for named in (*proto.opset_import, *(node for graph in graphs_of(proto.graph) for node in graph.node)):
+        if named.domain in _OWN_DOMAINS:
+            named.domain = ""
 
 
 def _refuse_operators(proto: Any, path: Path) -> None:
