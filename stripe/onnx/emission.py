@@ -235,11 +235,8 @@ class _Emission:
                         names[place] = wanted
 
     def _new(self, name: str, taken: set[str]) -> str:
-        return next(
-            each
-            for each in (name, *(f"{name}_{n}" for n in itertools.islice(itertools.count(1), 10**6)))
-            if each not in taken
-        )
+        numbered = (f"{name}_{number}" for number in itertools.count(1))
+        return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def _value(found: Any) -> Value:
