@@ -77,8 +77,8 @@ class Placed:
         absorptions: All of them; each output's or each input's way ends in one.
         shifts: The biases that take what else is added to the map.
         positive: Whether on the way is something that only factors of at least 0 pass.
-        residual: k of x + k x ⊙ v, which without the gate is x + k x, so that they take (1 + k v) / (1 + k). None: it is
-            x ⊙ v alone.
+        residual: k of x + k x ⊙ v, which without the gate is x + k x, so that they take (1 + k v) / (1 + k). None
+            where it is x ⊙ v alone.
     """
 
     absorptions: list[Absorption] = field(default_factory=list)
