@@ -214,6 +214,8 @@ def add_accuracy(table: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
         if variant not in measured:
             raise StripeError(f"{first} trained {variant}, which is not in the table; measure that as well")
         found[variant] = group
+    if other := [run for run in runs if run.scoring.best != "accuracy"]:
+        raise StripeError(f"{other[0].path} is scored by {other[0].scoring.best}; only accuracies are added to speeds")
     best = {variant: [run.best.test_accuracy for run in group] for variant, group in found.items()}
     last = {variant: [run.history[-1].test_accuracy for run in group] for variant, group in found.items()}
     result = table.assign(

@@ -32,7 +32,7 @@ DATA = """
 from dataclasses import replace
 from pathlib import Path
 from stripe.data.base import Data
-from stripe.data.load import load, register
+from stripe.data.registry import load, register
 
 @register("list:FILE", place=3)
 def load_list(*, rest: str) -> Data:

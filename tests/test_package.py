@@ -7,7 +7,7 @@ import stripe
 
 
 def test_layers_are_imported_when_asked_for() -> None:
-    code = "import sys, stripe; before = 'torch' in sys.modules; stripe.models; print(before, 'torch' in sys.modules)"
+    code = "import sys, stripe; was = 'torch' in sys.modules; stripe.models.build; print(was, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False True\n"
     assert "plots" in dir(stripe)
@@ -16,3 +16,29 @@ def test_layers_are_imported_when_asked_for() -> None:
 def test_other_names_are_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Charge'"):
         _ = stripe.Charge
+
+
+LIGHT = [
+    "stripe.training.RunConfig()",
+    "stripe.training.RECIPES",
+    "stripe.models.spec",
+    "stripe.tasks.Scoring()",
+    "stripe.data.ImageSize",
+]
+
+
+@pytest.mark.parametrize("asked", LIGHT)
+def test_settings_are_read_without_torch(asked: str) -> None:
+    imports = "import sys, stripe.training, stripe.models.spec, stripe.tasks, stripe.data"
+    code = f"{imports}; {asked}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("package", ["data", "models", "tasks", "training"])
+def test_every_name_of_a_package_is_there(package: str) -> None:
+    """In a new process, or what was imported before would hide a name that is missing."""
+    modules = "[n for n in p.__all__ if n != 'checkpoint' and type(getattr(p, n)) is type(p)]"
+    code = f"import stripe.{package} as p; print({modules})"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"

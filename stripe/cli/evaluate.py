@@ -1,5 +1,6 @@
 """``stripe evaluate``: how well the network of a checkpoint does."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def command(
 ) -> None:
     """Top-1 and top-5 accuracy in per cent, and the mean cross-entropy, of a checkpoint on a data set.
 
+    Of a network that was trained for another task: what that task measures.
+
     \b
     stripe evaluate --ckpt run/best.safetensors
     stripe evaluate --ckpt official/checkpoint.pth.tar --data folder:photos --format json
@@ -54,36 +57,42 @@ def command(
     from stripe.cli.resolve import resolve
     from stripe.devices import pick_device
     from stripe.errors import StripeError
-    from stripe.tasks import Classification
+    from stripe.tasks import Classification, recorded
     from stripe.training import Compute, evaluate
 
     read = checkpoints.translate(checkpoints.read(checkpoint, weights=entry))
     if names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
     resolved = resolve(checkpoint=read, seed=0, **names)
-    resolved.data.require_classes()
+    try:
+        task = recorded(read.meta.get("task"), resolved.data)
+    except StripeError as error:
+        raise StripeError(f"{checkpoint}: {error}") from error
     compute = Compute.on(pick_device(device))
     checkpoints.load_into(resolved.model, read)
     model = compute.place(resolved.model)
     images = getattr(resolved.data, split)
-    classes = compare_classes(resolved, read, names)
-    if classes.positions is None:
-        raise StripeError(
-            f"{checkpoint} cannot be judged by the labels of {resolved.data.spec}: {classes.reason}. Take data of the "
-            "network's classes, or name the folders after them."
-        )
-    batches = Relabelled(images.loader(batch_size, workers=workers), classes)
-    task = Classification(len(resolved.data.classes))
+    batches: Iterable[Any] = images.loader(batch_size, workers=workers)
+    if isinstance(task, Classification):
+        classes = compare_classes(resolved, read, names)
+        if classes.positions is None:
+            raise StripeError(
+                f"{checkpoint} cannot be judged by the labels of {resolved.data.spec}: {classes.reason}. Take data of "
+                "the network's classes, or name the folders after them."
+            )
+        batches = Relabelled(images.loader(batch_size, workers=workers), classes)
     score = evaluate(model, batches, resolved.data, compute, task=task)
     if not math.isfinite(score.loss):
         raise StripeError(
             f"The loss of {checkpoint} is {score.loss}: its weights are no finite numbers, or far too large."
         )
-    found = {"top1": score.accuracy, "top5": score.top5, "loss": score.loss}
+    if isinstance(task, Classification):
+        found = {"top1": score.accuracy, "top5": score.top5, "loss": score.loss}
+        said = f"top-1 {score.accuracy:.2f} %, top-5 {score.top5:.2f} %, loss {score.loss:.4f}"
+    else:
+        found = {name: float(getattr(score, name)) for name in task.scoring.measures}
+        said = ", ".join(f"{task.scoring.label(name)} {task.scoring.text(found[name], name)}" for name in found)
     if output_format == "json":
         click.echo(json.dumps({**found, "images": len(images), "data": resolved.data.spec, "split": split}, indent=2))
         return
-    click.echo(
-        f"{checkpoint}: top-1 {score.accuracy:.2f} %, top-5 {score.top5:.2f} %, loss {score.loss:.4f} "
-        f"({len(images):,} {split} images of {resolved.data.spec})"
-    )
+    click.echo(f"{checkpoint}: {said} ({len(images):,} {split} images of {resolved.data.spec})")

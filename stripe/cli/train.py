@@ -101,11 +101,11 @@ def command(
         image_size = models.native_image_size(model, pretrained=pretrained)
 
     def report(metrics: "EpochMetrics") -> None:
-        val = f"val {metrics.val_loss:.4f} {metrics.val_accuracy:5.1f} %  " if config.select == "val" else ""
+        splits = ("train", "val", "test") if config.select == "val" else ("train", "test")
+        scores = "  ".join(_score_of(metrics, split) for split in splits)
         click.echo(
             f"epoch {metrics.epoch:>{len(str(recipe.epochs))}}/{recipe.epochs}  lr {metrics.learning_rate:<8.3g}"
-            f"train {metrics.train_loss:.4f} {metrics.train_accuracy:5.1f} %  {val}"
-            f"test {metrics.test_loss:.4f} {metrics.test_accuracy:5.1f} %  {metrics.seconds:.1f} s",
+            f"{scores}  {metrics.seconds:.1f} s",
             err=True,
         )
 
@@ -169,15 +169,22 @@ def _in_words(recipe: "Recipe") -> str:
     )
 
 
+def _score_of(metrics: "EpochMetrics", split: str) -> str:
+    """Loss and accuracy of a split after an epoch."""
+    return f"{split} {getattr(metrics, f'{split}_loss'):.4f} {getattr(metrics, f'{split}_accuracy'):5.1f} %"
+
+
 def _summarise(run: "Run") -> None:
     """What came out, where it lies and what to type next."""
-    best, last = run.best, run.history[-1]
+    best, last, scoring = run.best, run.history[-1], run.scoring
+    at_best, at_last = (scoring.text(getattr(epoch, f"test_{scoring.best}")) for epoch in (best, last))
+    title = f"test {scoring.label(scoring.best)}"
     held_out = run.settings["held_out"]
     by = f"by {held_out['images']:,} held-out training images" if held_out else "on the test split itself"
     folder = run.path / "checkpoints"
     click.echo(
         f"{run.path}: {run.scale}\n"
-        f"  test accuracy  last {last.test_accuracy:.2f} %, best {best.test_accuracy:.2f} % (epoch {best.epoch}, "
+        f"  {title:<13}  last {at_last}, best {at_best} (epoch {best.epoch}, "
         f"chosen {by})\n"
         f"  metrics        {run.metrics_file}\n"
         f"  checkpoints    {len(run.checkpoints)} in {folder}, and {run.best_file}"
@@ -198,14 +205,16 @@ def _summarise_seeds(out: Path, runs: "Sequence[Run]") -> None:
     from stripe.training.seeds import SUMMARY, summarise
 
     summary = summarise(runs)
-    keys = {"best": "test_accuracy_best", "last": "test_accuracy_last"}
+    score, number = runs[0].scoring.best, runs[0].scoring.number
+    keys = {"best": f"test_{score}_best", "last": f"test_{score}_last"}
     rows = [
         {"seed": str(row["seed"]), "best_epoch": str(row["best_epoch"])}
-        | {title: f"{row[key]:.2f}" for key, title in keys.items()}
+        | {title: number(row[key]) for key, title in keys.items()}
         for row in summary["runs"]
     ]
     spreads = {
-        title: f"{summary[key]['mean']:.2f}" + ("" if summary[key]["std"] is None else f" ± {summary[key]['std']:.2f}")
+        title: number(summary[key]["mean"])
+        + ("" if summary[key]["std"] is None else f" ± {number(summary[key]['std'])}")
         for key, title in keys.items()
     }
     print_records([*rows, {"seed": "mean ± std", "best_epoch": "", **spreads}], "table", title=summary["scale"])

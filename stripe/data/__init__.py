@@ -3,12 +3,17 @@
 A new data set is one more file here with a function that ``register`` decorates; see there.
 """
 
-from stripe.data.base import Batches, Data, Split
-from stripe.data.choose import choose_images
-from stripe.data.load import find, load, register
-from stripe.data.normalization import Normalization, normalization_of, parse_normalization
-from stripe.data.size import ImageSize, parse_size, sides, write_size
-from stripe.data.train import train_batches
+from typing import TYPE_CHECKING
+
+from stripe.lazy import names_of
+
+if TYPE_CHECKING:
+    from stripe.data.base import Batches, Data, Split
+    from stripe.data.choose import choose_images
+    from stripe.data.normalization import Normalization, normalization_of, parse_normalization
+    from stripe.data.registry import load, register
+    from stripe.data.size import ImageSize, parse_size, sides, write_size
+    from stripe.data.train import train_batches
 
 __all__ = [
     "Batches",
@@ -27,4 +32,12 @@ __all__ = [
     "write_size",
 ]
 
-find(__path__)
+__getattr__ = names_of(
+    __name__,
+    base=("Batches", "Data", "Split"),
+    choose=("choose_images",),
+    registry=("load", "register"),
+    normalization=("Normalization", "normalization_of", "parse_normalization"),
+    size=("ImageSize", "parse_size", "sides", "write_size"),
+    train=("train_batches",),
+)

@@ -9,8 +9,8 @@ import numpy as np
 from stripe.data.base import Data, Split
 from stripe.data.classfolders import Files, find_images
 from stripe.data.files import FileImages, common_size
-from stripe.data.load import register
 from stripe.data.normalization import IMAGENET
+from stripe.data.registry import register
 from stripe.data.size import ImageSize, inscribed, sides, write_size
 from stripe.data.splits import MEMORY_LIMIT, make_split
 from stripe.errors import StripeError

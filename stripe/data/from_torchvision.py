@@ -14,9 +14,9 @@ from torchvision import datasets
 from stripe.data.base import Data
 from stripe.data.files import FileImages
 from stripe.data.folder import PHOTO_SIZE
-from stripe.data.load import register
 from stripe.data.memory import MemorySplit
 from stripe.data.normalization import NORMALIZATIONS
+from stripe.data.registry import register
 from stripe.data.size import ImageSize, write_size
 from stripe.data.splits import MEMORY_LIMIT, make_split
 from stripe.errors import StripeError

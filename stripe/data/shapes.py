@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from stripe.data.base import Data, Split
-from stripe.data.load import register
 from stripe.data.normalization import NORMALIZATIONS
+from stripe.data.registry import register
 from stripe.data.render import SceneImages
 from stripe.data.silhouettes import SILHOUETTES
 from stripe.data.size import ImageSize, sides, write_size

@@ -1,9 +1,9 @@
 """The images that folding looks at, how well a network does on them, and data sets in the form that folding takes."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +12,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
-from stripe.adapter import Batch, batch_of, class_scores, run
+from stripe.adapter import Batch, batch_of, class_scores, run, tensors_of
 from stripe.data import Batches as DataBatches
 from stripe.data import Data, Split, train_batches
 from stripe.errors import StripeError
 from stripe.modes import evaluating
 from stripe.training import Compute
 
-__all__ = ["Augmented", "Batches", "Fed", "Measure", "Score", "check_labels", "score"]
+__all__ = ["Augmented", "Batches", "Fed", "Measure", "Metric", "Score", "check_labels", "score"]
 
-Measure = Literal["accuracy", "agreement"]
-"""Share of the images whose label, or whose class by the network with attention, gets the highest logit."""
+Measure = Literal["accuracy", "agreement", "outputs"]
+"""Share of the images whose label, or whose class by the network with attention, gets the highest logit; or nothing but
+the change of the outputs, whatever they are."""
+
+Metric = Callable[[Any, Any], Any]
+"""From the outputs of a network and the item that the loader gave: one number per image, higher is better."""
+
+MOST = 2**15
+"""Numbers per image and output that are compared, at most; of more, as many at equal distances."""
 
 
 class Batches:
@@ -36,6 +43,7 @@ class Batches:
 
     Attributes:
         measure: What a network is scored by.
+        metric: A function of the user's own to score by instead.
         predicted: (N,), for the agreement: the classes that the network with attention predicts.
 
     Raises:
@@ -49,6 +57,7 @@ class Batches:
             raise StripeError(f"the {what} can be gone through once only; give a DataLoader or a list of batches")
         self.source, self.model, self.what = source, model, what
         self.measure: Measure = "accuracy"
+        self.metric: Metric | None = None
         self.predicted: Tensor | None = None
         try:
             len(self)
@@ -60,6 +69,11 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Batch, Tensor | None]]:
         """Images and labels (None where there are none)."""
+        for batch, labels, _ in self.with_items():
+            yield batch, labels
+
+    def with_items(self) -> Iterator[tuple[Batch, Tensor | None, Any]]:
+        """Images, labels, and what the source gave them as."""
         empty = True
         for item in self.source:
             batch = batch_of(item, self.model).stacked()
@@ -72,7 +86,7 @@ class Batches:
                 )
             empty = False
             labels = _labels(item, batch)
-            yield batch.on(self.model), None if labels is None else labels.to(self.device)
+            yield batch.on(self.model), None if labels is None else labels.to(self.device), item
         if empty:
             raise StripeError(f"there are no {self.what}")
 
@@ -89,6 +103,23 @@ class Batches:
                 return batch
         assert found is not None
         return found
+
+    def spread(self, count: int) -> "Batches":
+        """Some of the images, at equal distances; all, where there are not more. They are held in memory."""
+        sizes = [len(batch) for batch, _ in self]
+        if sum(sizes) <= count:
+            return self
+        chosen = torch.linspace(0, sum(sizes) - 1, count, dtype=torch.float64).round().long()
+        items, start = [], 0
+        for batch, _, item in self.with_items():
+            rows = chosen[(chosen >= start) & (chosen < start + len(batch))] - start
+            if len(rows):
+                items.append(_rows(item, rows, len(batch)))
+            start += len(batch)
+        some = Batches(items, self.model, self.what)
+        some.measure, some.metric = self.measure, self.metric
+        some.predicted = None if self.predicted is None else self.predicted[chosen]
+        return some
 
     def in_order(self) -> "Batches":
         """The same, where they come in one order every time.
@@ -108,63 +139,174 @@ class Score(NamedTuple):
     """How well a network does.
 
     Attributes:
-        accuracy: Per cent of the images whose class gets the highest logit; NaN without labels.
+        accuracy: Per cent of the images whose class gets the highest logit; of a metric its mean; NaN without both.
         loss: Mean cross-entropy; NaN without labels.
-        logits: (N, classes), on the CPU.
-        hits: (N,), 1 for each image whose class gets the highest logit, else 0; NaN without labels.
+        logits: (N, classes), or other outputs as (N, numbers), on the CPU.
+        hits: (N,), 1 for each image whose class gets the highest logit, else 0; of a metric its values; NaN without.
         measure: Whether an image's class is its label (``accuracy``), or the one that the network with attention
-            predicts (``agreement``), where the labels are no classes of the network.
+            predicts (``agreement``), where the labels are no classes of the network; ``outputs`` where neither is
+            looked at; the name of a metric.
+        widths: How many of the numbers belong to each output, where there are several.
     """
 
     accuracy: float
     loss: float
     logits: Tensor
     hits: Tensor
-    measure: Measure = "accuracy"
+    measure: str = "accuracy"
+    widths: tuple[int, ...] = ()
+
+    @property
+    def unit(self) -> float:
+        """Points per hit; the values of a metric are in its own unit."""
+        return 100.0 if self.measure in get_args(Measure) else 1.0
 
     def error(self, wanted: "Score") -> float:
-        """How far the logits are from others: the norm of the difference, relative to that of the others."""
-        return float((self.logits - wanted.logits).norm() / wanted.logits.norm())
+        """How far the outputs are from others: the norm of the difference, relative to that of the others.
+
+        Of several outputs it is the root of the mean square of theirs. NaN where outputs cannot be compared.
+        """
+        widths = self.widths or (self.logits.shape[-1],)
+        if not self.logits.numel():
+            return math.nan
+        changes = [
+            _ratio(float((got - other).norm()), float(other.norm()))
+            for got, other in zip(
+                *(torch.split(each, widths, -1) for each in (self.logits, wanted.logits)), strict=True
+            )
+        ]
+        return changes[0] if len(changes) == 1 else math.sqrt(math.fsum(c * c for c in changes) / len(changes))
 
     def uncertainty(self, wanted: "Score") -> float:
         """Standard error of the change of the accuracy, in points: how much other images as many would change it.
 
-        Both networks saw the same images, so it is that of the mean of N differences dᵢ of 1, 0 or −1, std(d) / √N:
-        only the images that one of them gets right count, most others cancel.
+        Both networks saw the same images, so it is that of the mean of N differences dᵢ, of 1, 0 or −1 for the
+        accuracy, std(d) / √N: only the images that one of them gets right count, most others cancel.
         """
         changes = self.hits - wanted.hits
-        return 100 * float(changes.std(correction=0)) / math.sqrt(len(changes))
+        return self.unit * float(changes.std(correction=0)) / math.sqrt(len(changes))
 
 
-def score(model: nn.Module, batches: Batches) -> Score:
+def score(model: nn.Module, batches: Batches, call: Callable[[nn.Module, Batch], Any] = run) -> Score:
     """Score a network, in evaluation mode.
 
+    Args:
+        model: The network.
+        batches: The images.
+        call: What runs the network on a batch.
+
     Raises:
-        StripeError: It does not run, returns no logits, or ones that are no finite numbers.
+        StripeError: It does not run, or returns nothing that can be scored, or no finite numbers.
     """
-    logits, hits, losses = [], [], []
+    outputs, hits, losses, widths = [], [], [], set()
     with evaluating(model), torch.no_grad():
-        for batch, labels in batches:
-            found = class_scores(run(model, batch), len(batch)).float()
+        for batch, labels, item in batches.with_items():
+            returned = call(model, batch)
+            if batches.metric is not None:
+                hits.append(_values(batches.metric, returned, item, len(batch)))
+            whatever = batches.metric is not None or batches.measure == "outputs"
+            found = None if whatever else _classes(returned, batch, labels, batches)
+            if found is None:
+                parts = flat(returned, len(batch), optional=batches.metric is not None)
+                widths.add(tuple(part.shape[1] for part in parts))
+                outputs.append(torch.cat(parts, 1) if parts else torch.zeros(len(batch), 0))
+                continue
             if labels is not None and batches.measure == "accuracy":
                 labels = check_labels(labels, found, batches.what)
                 hits.append((found.argmax(1) == labels).double().cpu())
                 losses.append(float(F.cross_entropy(found, labels, reduction="sum")))
-            logits.append(found.cpu())
-    if len({part.shape[1] for part in logits}) > 1:
-        raise StripeError("the model gives another number of scores for another batch; only a classifier can be folded")
-    every = torch.cat(logits)
+            outputs.append(found.cpu())
+    if len({part.shape[1] for part in outputs}) > 1 or len(widths) > 1:
+        raise StripeError(
+            "the model gives another number of scores for another batch; only a classifier can be folded"
+            if not widths
+            else "the outputs have another shape for another batch; give images of one size"
+        )
+    every = torch.cat(outputs)
     if not every.isfinite().all():
         raise StripeError("the model's outputs are not all finite numbers; its weights may be damaged")
+    sizes = widths.pop() if widths else ()
+    if batches.metric is not None:
+        values = torch.cat(hits)
+        name = getattr(batches.metric, "__name__", type(batches.metric).__name__)
+        return Score(float(values.mean()), math.nan, every, values, name, sizes)
     if batches.predicted is not None:
         agreed = (every.argmax(1) == batches.predicted).double()
         return Score(100 * float(agreed.mean()), math.nan, every, agreed, "agreement")
     if not losses:
-        return Score(math.nan, math.nan, every, torch.full((len(every),), math.nan))
+        return Score(math.nan, math.nan, every, torch.full((len(every),), math.nan), batches.measure, sizes)
     right = torch.cat(hits)
     if len(right) < len(every):
         raise StripeError(f"some batches of the {batches.what} have labels and some have none")
     return Score(100 * float(right.mean()), math.fsum(losses) / len(every), every, right)
+
+
+def flat(output: Any, count: int, *, optional: bool) -> list[Tensor]:
+    """The floating-point tensors of any outputs, each as (N, numbers), float32 on the CPU.
+
+    Args:
+        output: What a network returned.
+        count: N, the number of images.
+        optional: Whether outputs that do not have so much per image are left out, or refused.
+
+    Raises:
+        StripeError: There is none, or one cannot be told apart by images.
+    """
+    found = []
+    for tensor in (each for each in tensors_of(output) if each.is_floating_point()):
+        if not tensor.ndim or not len(tensor) or len(tensor) % count:
+            if optional:
+                continue
+            shape = "×".join(map(str, tensor.shape)) or "one number"
+            raise StripeError(
+                f"the model returns {shape} for {count} images, which cannot be compared image by image; give metric=, "
+                "a function of the outputs and the batch that returns one number per image"
+            )
+        rows = tensor.detach().reshape(count, -1).float()
+        found.append(rows[:, :: -(-rows.shape[1] // MOST) or 1].cpu())
+    if not found and not optional:
+        raise StripeError("the model returns no floating-point numbers that could be compared; give metric=")
+    return found
+
+
+def _classes(output: Any, batch: Batch, labels: Tensor | None, batches: Batches) -> Tensor | None:
+    """The scores of a classifier, (N, classes); None of another network, whose outputs are compared as they are."""
+    try:
+        return class_scores(output, len(batch)).float()
+    except StripeError:
+        if labels is not None or batches.measure == "agreement":
+            raise
+        return None
+
+
+def _values(metric: Metric, output: Any, item: Any, count: int) -> Tensor:
+    """What a metric says of each image, (N,) float64 on the CPU."""
+    values = torch.as_tensor(metric(output, item)).detach().double().cpu()
+    if values.shape != (count,):
+        shape = "×".join(map(str, values.shape)) or "one number"
+        raise StripeError(f"the metric returns {shape} for {count} images; one number per image is wanted")
+    if not values.isfinite().all():
+        raise StripeError("the metric returns a number that is not finite")
+    return values
+
+
+def _ratio(change: float, size: float) -> float:
+    return change / size if size else math.inf if change else 0.0
+
+
+def _rows(item: Any, rows: Tensor, count: int) -> Any:
+    """Some images of a batch of any form, with all that belongs to them."""
+    if isinstance(item, Tensor):
+        return item[rows.to(item.device)] if item.ndim and len(item) == count else item
+    if isinstance(item, np.ndarray):
+        return item[rows.numpy()] if item.ndim and len(item) == count else item
+    if isinstance(item, Mapping):
+        return {key: _rows(value, rows, count) for key, value in item.items()}
+    if not isinstance(item, tuple | list):
+        return item
+    if len(item) == count and not any(isinstance(part, Tensor | np.ndarray) and part.ndim > 3 for part in item):
+        return [item[int(row)] for row in rows]
+    return type(item)(_rows(part, rows, count) for part in item)
 
 
 def check_labels(labels: Tensor, scores: Tensor, what: str) -> Tensor:

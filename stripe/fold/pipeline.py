@@ -12,20 +12,22 @@ from stripe.adapter import Batch, check_weights, copy_model, isolated
 from stripe.asr import fuse
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches, Measure, Score, score
+from stripe.fold.batches import Batches, Measure, Metric, Score, score
 from stripe.fold.calibration import calibrate, calibrate_in_turn
 from stripe.fold.finetuning import Finetune, finetune
 from stripe.fold.recovery import correct_biases, reestimate, refit
 from stripe.fold.result import FoldResult, Steps, counted, describe_site
-from stripe.fold.selection import curve, effect_of_each, fast_enough, in_order, matching, within
+from stripe.fold.selection import curve, effect_of_each, fast_enough, in_order, keeps, matching, within
 from stripe.fold.sites import Foldable, find_foldable, gated, outline_places, put_gates
 from stripe.fold.speed import relative_speed, relative_speeds, seconds_of
+from stripe.fold.variants import Variants
 from stripe.fold.weights import fold_gates
 from stripe.models.surgery import ConstantGate, Outline
 
 __all__ = ["WIN_BACK", "fold"]
 
 WIN_BACK = ("scale", "batchnorm", "bias")
+EFFECT_IMAGES = 256  # whose labels say the change of the accuracy to a point or so
 TRIED = 4  # images on which a fold is tried before it counts
 
 
@@ -44,6 +46,8 @@ def fold(
     augmented: Iterable[Any] | None = None,
     finetuning: Finetune | None = None,
     measure: Measure = "accuracy",
+    metric: Metric | None = None,
+    effect_images: int | None = EFFECT_IMAGES,
 ) -> FoldResult:
     """Replace the attention of a trained network by constants, and fold these into the weights.
 
@@ -54,7 +58,7 @@ def fold(
     `stripe.models.surgery`.
 
     Args:
-        model: A trained classifier, not changed; ASR in it is fused. Not one that was folded before, if the result is
+        model: A trained network, not changed; ASR in it is fused. Not one that was folded before, if the result is
             to be saved: the file says what was folded of the network that it names.
         calibration: Batches of images as the network takes them (N, 3, H, W), of (images, labels), or dictionaries of
             these; a DataLoader or a list, for it is gone through several times.
@@ -75,6 +79,13 @@ def fold(
         finetuning: Go on training after that.
         measure: ``"agreement"`` where the labels are no classes of the network, or there are none: in the place of the
             accuracy, for the budget as well, comes the share of images whose predicted class is the one with attention.
+            ``"outputs"``: only the relative change of the outputs is looked at, which may be any tensors; so it is
+            where there are no labels and the network is no classifier.
+        metric: What takes the place of the accuracy, and its unit that of points: a function of the outputs of the
+            network and of the item that the loader gave, that returns one number per image, higher is better.
+        effect_images: The number of held-out images on which the effect of each site alone, the budget and the frontier
+            are measured, at equal distances among them; their standard errors say how much that leaves open. The steps
+            are measured on all, and the budget is kept on all. None: all for everything.
 
     Returns:
         The folded network, a table of the sites, one of the steps, and the frontier where it was measured.
@@ -96,6 +107,8 @@ def fold(
         raise StripeError(f"{sorted(unknown)[0]!r} wins nothing back; there are {', '.join(WIN_BACK)}")
     if budget is not None and not budget >= 0:
         raise StripeError(f"a budget of {budget:g} points cannot be kept; give 0 or more")
+    if effect_images is not None and effect_images < 2:
+        raise StripeError(f"effect_images={effect_images} is too few; give 2 or more, or None for all")
     if measure not in get_args(Measure):
         raise StripeError(f"{measure!r} cannot be measured; there are {', '.join(get_args(Measure))}")
     check_weights(model)
@@ -107,9 +120,9 @@ def fold(
     tried = images.first().first(TRIED)
     places, reasons, found = find_foldable(original, tried)
     chosen = matching(places, sites, reasons)
-    judges.measure = measure
+    judges.measure, judges.metric = measure, metric
     before = score(original, judges)
-    if measure == "agreement":
+    if measure == "agreement" and metric is None:
         judges.predicted = before.logits.argmax(1)
         before = Score(100.0, math.nan, before.logits, torch.ones(len(before.logits)), measure)
 
@@ -119,15 +132,18 @@ def fold(
     opened, _ = _outlined(original, places, chosen)
     if sequential:
         values |= calibrate_in_turn(opened, chosen, images)
-    effects = effect_of_each(opened, chosen, values, judges, before)
+    variants = Variants(opened, chosen, values, judges if effect_images is None else judges.spread(effect_images))
+    effects = effect_of_each(variants, chosen)
     seconds = seconds_of(opened, chosen, images.first())
 
     order, table = in_order(chosen, effects, seconds), None
     if budget is not None:
-        chosen = within(opened, order, values, judges, before, budget)
+        chosen = within(variants, order, budget)
+        while chosen and not keeps(score(gated(opened, chosen, values), judges), before, budget):
+            chosen.pop()  # more images say that it costs too much
         order = [*chosen, *(place for place in order if place not in chosen)]
     if frontier or target_speed is not None:
-        table = _frontier(opened, order, values, judges, before, images.first())
+        table = _frontier(opened, order, values, variants, before, images.first())
     if table is not None and target_speed is not None:
         chosen = order[: fast_enough(table, target_speed, len(chosen))]
     chosen = [place for place in places if place in chosen]  # as the data flows
@@ -162,7 +178,7 @@ def fold(
             effects.get(site.name),
             seconds.get(site.name),
             reasons.get(site.name, ""),
-            measure,
+            before.measure,
         )
         for site in found
     ]
@@ -192,7 +208,7 @@ def _frontier(
     original: nn.Module,
     order: Sequence[Foldable],
     values: Mapping[str, Tensor],
-    judges: Batches,
+    variants: Variants,
     before: Score,
     images: Batch,
 ) -> pd.DataFrame:
@@ -200,7 +216,7 @@ def _frontier(
     everything = gated(original, order, values)
     landings = fold_gates(everything, images.first(TRIED))
     speeds = relative_speeds(original, order, values, landings, images)
-    return curve(original, order, values, judges, before, speeds)
+    return curve(variants, order, before, speeds)
 
 
 def _gates(model: nn.Module, places: Sequence[Foldable]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from stripe import checkpoint
 from stripe.adapter import copy_model
 from stripe.capture import Site
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches, Measure, Score, score
+from stripe.fold.batches import Batches, Score, score
 from stripe.fold.calibration import Calibration
 from stripe.fold.selection import Effect
 from stripe.fold.sites import Foldable
@@ -78,7 +78,7 @@ def describe_site(
     effect: Effect | None,
     seconds: float | None,
     reason: str,
-    measure: Measure,
+    measure: str,
 ) -> dict[str, Any]:
     """A row of the table of sites, see `FoldResult`."""
     if place is None:
@@ -139,8 +139,11 @@ class Steps:
         changed = copy_model(model)
         extent = way(changed)
         row = self._row(f"{name} ({extent})", score(changed, self.images))
-        by = "error" if row["loss"] != row["loss"] else "loss"  # NaN without labels
-        row["kept"] = bool(row[by] <= best[by])
+        if self.images.metric is not None:
+            row["kept"] = bool(row[self.original.measure] >= best[self.original.measure])
+        else:
+            by = "error" if row["loss"] != row["loss"] else "loss"  # NaN without labels
+            row["kept"] = bool(row[by] <= best[by])
         self.rows.append(row)
         return changed if row["kept"] else model
 

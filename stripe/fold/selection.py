@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
-from torch import Tensor, nn
 
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches, Score, score
-from stripe.fold.sites import Foldable, gated
+from stripe.fold.batches import Score
+from stripe.fold.sites import Foldable
+from stripe.fold.variants import Variants
 from stripe.progress import track
 
-__all__ = ["Effect", "curve", "effect_of_each", "fast_enough", "in_order", "matching", "within"]
+__all__ = ["Effect", "curve", "effect_of_each", "fast_enough", "in_order", "keeps", "matching", "within"]
 
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class Effect(NamedTuple):
     """What folding one site alone does.
 
     Attributes:
-        error: Norm of the difference of the logits, relative to that of the logits.
+        error: Norm of the difference of the outputs, relative to that of the outputs.
         accuracy: Change, in points.
         uncertainty: Standard error of that, in points.
         loss: Change of the mean cross-entropy.
@@ -61,17 +61,15 @@ def matching(places: Sequence[Foldable], patterns: str | Sequence[str], reasons:
     return [place for place in places if place.site.name in found]
 
 
-def effect_of_each(
-    model: nn.Module, places: Sequence[Foldable], values: Mapping[str, Tensor], images: Batches, original: Score
-) -> dict[str, Effect]:
+def effect_of_each(variants: Variants, places: Sequence[Foldable]) -> dict[str, Effect]:
     """Fold each site alone; name of the site → what that does.
 
     NaN where the network does not run so: attention may need something of the site before (DIA).
     """
-    effects = {}
+    effects, original = {}, variants.original
     for place in track(places, "folding each site alone"):
         try:
-            found = score(gated(model, [place], values), images)
+            found = variants.score([place])
         except StripeError as error:
             logger.warning("%s cannot be folded alone: %s", place.site.name, error)
             effects[place.site.name] = Effect(math.nan, math.nan, math.nan, math.nan)
@@ -86,66 +84,52 @@ def effect_of_each(
 
 
 def in_order(places: Sequence[Foldable], effects: Mapping[str, Effect], seconds: Mapping[str, float]) -> list[Foldable]:
-    """The sites in the order of error per second freed, the cheapest first."""
-    return sorted(places, key=lambda place: effects[place.site.name].error / seconds[place.site.name])
+    """The sites in the order of error per second freed, the cheapest first.
+
+    Where outputs cannot be compared, it is what is lost by the metric per second freed.
+    """
+    costs = {name: -effect.accuracy if math.isnan(effect.error) else effect.error for name, effect in effects.items()}
+    return sorted(places, key=lambda place: costs[place.site.name] / seconds[place.site.name])
 
 
-def curve(
-    model: nn.Module,
-    ordered: Sequence[Foldable],
-    values: Mapping[str, Tensor],
-    images: Batches,
-    original: Score,
-    speeds: Sequence[float],
-) -> pd.DataFrame:
+def curve(variants: Variants, ordered: Sequence[Foldable], whole: Score, speeds: Sequence[float]) -> pd.DataFrame:
     """Accuracy against speed, with the first 0, 1, 2 … sites folded.
 
     Args:
-        model: The network with attention.
+        variants: Scores of the network with some sites folded.
         ordered: The sites, in the order in which they are folded.
-        values: Name of the site → v, (C,).
-        images: The images to score on.
-        original: The score with attention.
+        whole: The score with attention, on all images; what the images of ``variants`` say of the changes is added.
         speeds: Relative to none folded, 1 + len(ordered) numbers.
 
     Returns:
         One row per network: ``sites`` (how many are folded), ``site`` (the one that was folded last), ``accuracy`` or
         ``agreement`` (per cent), ``uncertainty`` (standard error of its change, points), ``loss``, ``error`` (of the
-        logits, relative) and ``relative_speed``.
+        outputs, relative) and ``relative_speed``.
     """
-    scores = [original]
+    original, scores = variants.original, [variants.original]
     for number in track(range(1, len(ordered) + 1), "folding one after the other"):
-        scores.append(score(gated(model, ordered[:number], values), images))
+        scores.append(variants.score(ordered[:number], going_on=True))
+        variants.keep(ordered[:number])
     return pd.DataFrame(
         {
             "sites": range(len(scores)),
             "site": ["", *(place.site.name for place in ordered)],
-            original.measure: [found.accuracy for found in scores],
+            original.measure: [whole.accuracy + (found.accuracy - original.accuracy) for found in scores],
             "uncertainty": [found.uncertainty(original) for found in scores],
-            "loss": [found.loss for found in scores],
+            "loss": [whole.loss + (found.loss - original.loss) for found in scores],
             "error": [found.error(original) for found in scores],
             "relative_speed": speeds,
         }
     )
 
 
-def within(
-    model: nn.Module,
-    ordered: Sequence[Foldable],
-    values: Mapping[str, Tensor],
-    images: Batches,
-    original: Score,
-    budget: float,
-) -> list[Foldable]:
+def within(variants: Variants, ordered: Sequence[Foldable], budget: float) -> list[Foldable]:
     """The sites that a budget allows: one after the other is folded, and those that would exceed it are passed over.
 
     Args:
-        model: The network with attention.
+        variants: Scores of the network with some sites folded.
         ordered: The sites, the cheapest first.
-        values: Name of the site → v, (C,).
-        images: The images to score on.
-        original: The score with attention.
-        budget: Points of accuracy, or of agreement, that may be lost by all together.
+        budget: Points of accuracy, or of agreement, that may be lost by all together; of a metric in its unit.
 
     Returns:
         The sites that are folded, in that order.
@@ -153,16 +137,22 @@ def within(
     Raises:
         StripeError: There are no labels to judge by.
     """
-    if math.isnan(original.accuracy):
+    if math.isnan(variants.original.accuracy):
         raise StripeError(
             'without labels no budget of accuracy can be kept; give batches of (images, labels), or measure="agreement"'
         )
     taken: list[Foldable] = []
     for place in track(ordered, "folding within the budget"):
-        found = score(gated(model, [*taken, place], values), images)
-        if original.accuracy - found.accuracy <= budget + 1e-9:  # from 60 to 57 may be more than 3, in binary
+        found = variants.score([*taken, place], going_on=True)
+        if keeps(found, variants.original, budget):
             taken.append(place)
+            variants.keep(taken)
     return taken
+
+
+def keeps(found: Score, original: Score, budget: float) -> bool:
+    """Whether a network has lost no more than a budget."""
+    return original.accuracy - found.accuracy <= budget + 1e-9  # from 60 to 57 may be more than 3, in binary
 
 
 def fast_enough(table: pd.DataFrame, target_speed: float, most: int) -> int:

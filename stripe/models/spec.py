@@ -6,7 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from stripe.data import ImageSize, parse_size, sides, write_size
+from stripe.data.size import ImageSize, parse_size, sides, write_size
 from stripe.errors import StripeError
 
 __all__ = ["AsrSpec", "Mode", "ModelSpec", "NoiseSpec", "fits", "in_words", "refuse_damage"]

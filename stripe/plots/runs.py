@@ -8,9 +8,11 @@ from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
+from stripe.errors import StripeError
 from stripe.names import run_name
+from stripe.tasks.scoring import Scoring
 
-__all__ = ["RunLike", "by_network", "selected_by"]
+__all__ = ["RunLike", "by_network", "common_scoring", "scoring_of", "selected_by"]
 
 
 class RunLike(Protocol):
@@ -30,7 +32,7 @@ class RunLike(Protocol):
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row an epoch."""
+        """One row per epoch."""
 
 
 Kind = TypeVar("Kind", bound=RunLike)
@@ -60,6 +62,34 @@ def by_network(runs: Sequence[Kind]) -> dict[str, list[Kind]]:
 def selected_by(run: RunLike) -> str:
     """How the best epoch of a run was chosen, ``val`` or ``test``."""
     return str(run.settings.get("select", "test"))
+
+
+def scoring_of(run: RunLike) -> Scoring:
+    """What the task of a run measures; classification, where the run does not say.
+
+    Raises:
+        StripeError: The settings of the run are damaged.
+    """
+    try:
+        return Scoring.read(run.settings.get("task"))
+    except StripeError as error:
+        raise StripeError(f"{run.path}: {error}") from error
+
+
+def common_scoring(runs: Sequence[RunLike]) -> Scoring:
+    """What the task of all these runs measures.
+
+    Args:
+        runs: At least one.
+
+    Raises:
+        StripeError: They are runs of different tasks.
+    """
+    each = [scoring_of(run) for run in runs]
+    if len({(scoring.best, scoring.losses) for scoring in each}) > 1:
+        names = " and by ".join(dict.fromkeys(scoring.best for scoring in each))
+        raise StripeError(f"These runs are scored by {names}: they are of different tasks, and no comparison.")
+    return each[0]
 
 
 def _folder(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""How trainings went: loss and accuracy over the epochs, several runs in one picture."""
+"""How trainings went: loss and score over the epochs, several runs in one picture."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ from stripe.names import data_name
 from stripe.plots.diff import learning_rate_drops
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
-from stripe.plots.runs import RunLike, by_network, selected_by
+from stripe.plots.runs import RunLike, by_network, common_scoring, selected_by
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import styled
+from stripe.tasks.scoring import Scoring
 
 __all__ = ["training"]
 
-_PANELS = {"loss": "cross-entropy", "accuracy": "accuracy (%)"}
 _SPLITS: dict[str, dict[str, Any]] = {
     "train": {"linestyle": "--", "linewidth": 0.7},
     "test": {"linestyle": "-", "linewidth": 1.0},
@@ -30,11 +30,12 @@ _MOST = 6  # as many colours as a style has
 
 @kind("runs", "loss and accuracy over the epochs", place=7)
 def training(runs: Sequence[RunLike], *, style: str = "paper") -> StripeFigure:
-    """Curves over the epochs: left the loss, right the accuracy; a colour a network, dashed on the training images.
+    """Curves over the epochs: left the loss, right the score; one colour per network, dashed on the training images.
 
     Runs that differ in nothing but the seed are one network: the line is their mean, the shade reaches from the lowest
-    to the highest. The legend says the test accuracies after the last and after the best epoch, mean ± standard
-    deviation over the seeds. Dotted lines mark where the learning rate drops.
+    to the highest. The legend says the test scores after the last and after the best epoch, mean ± standard deviation
+    over the seeds. Dotted lines mark where the learning rate drops. The score of classification is the accuracy; the
+    runs of another task say what theirs is, and its losses by name are drawn where there is one network.
 
     Args:
         runs: `stripe.training.Run`, finished or not.
@@ -42,7 +43,7 @@ def training(runs: Sequence[RunLike], *, style: str = "paper") -> StripeFigure:
 
     Raises:
         NothingToDrawError: A run has not finished an epoch.
-        StripeError: There is no run, or more networks than can be told apart.
+        StripeError: There is no run, there are more networks than can be told apart, or runs of different tasks.
 
     Example:
         >>> from stripe import plots
@@ -52,29 +53,34 @@ def training(runs: Sequence[RunLike], *, style: str = "paper") -> StripeFigure:
     groups = by_network(runs)
     if not 1 <= len(groups) <= _MOST:
         raise StripeError(f"{len(groups)} networks in one picture: draw 1 to {_MOST}, which can be told apart.")
+    scoring = common_scoring(runs)
     tables = {name: [_metrics(run) for run in group] for name, group in groups.items()}
     with styled(style) as settings:
         drawn = {"kind": "training", "runs": {name: [str(run.path) for run in group] for name, group in groups.items()}}
         figure = StripeFigure(settings, 6.9, 2.7 + 0.16 * len(groups), drawn)
-        panels = dict(zip(_PANELS, figure.subplots(1, 2), strict=True))
-        for (quantity, unit), axes in zip(_PANELS.items(), panels.values(), strict=True):
+        quantities = tuple(dict.fromkeys(("loss", scoring.best)))
+        panels = dict(zip(quantities, figure.subplots(1, len(quantities), squeeze=False)[0], strict=True))
+        for quantity, axes in panels.items():
             for number, group in enumerate(tables.values()):
                 for split, line in _SPLITS.items():
                     values = pd.concat([table[f"{split}_{quantity}"] for table in group], axis=1)
                     _curve(axes, values, f"C{number}", line)
             for drop in _drops(tables):
                 axes.axvline(drop, color="0.5", linewidth=0.6, linestyle=":", zorder=0)
-            axes.set(xlabel="epoch", ylabel=unit, title=quantity)
+            title = "loss" if quantity == "loss" else scoring.label(quantity)
+            axes.set(xlabel="epoch", ylabel=scoring.axis(quantity), title=title)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.spines[["top", "right"]].set_visible(False)
         splits = [Line2D([], [], color="0.5", label=split, **line) for split, line in _SPLITS.items()]
-        panels["loss"].legend(handles=splits)
+        parts = _losses_by_name(panels["loss"], *tables.values(), names=scoring.losses) if len(groups) == 1 else []
+        panels["loss"].legend(handles=[*splits, *parts])
         panels["loss"].set_ylim(0, _top_loss(tables))
         networks = [
-            Line2D([], [], color=f"C{number}", label=f"{name}:  {_accuracies(groups[name], group)}")
+            Line2D([], [], color=f"C{number}", label=f"{name}:  {_scores(groups[name], group, scoring)}")
             for number, (name, group) in enumerate(tables.items())
         ]
-        heading: dict[str, Any] = {"title": "test accuracy after the last and the best epoch", "alignment": "left"}
+        title = f"test {scoring.label(scoring.best)} after the last and the best epoch"
+        heading: dict[str, Any] = {"title": title, "alignment": "left"}
         figure.legend(handles=networks, loc="outside upper left", **heading)
         figure.caption(_caption(runs, len(runs) > len(groups), bool(_drops(tables))))
         return figure
@@ -109,19 +115,40 @@ def _drops(tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[float]:
     return sorted(found)
 
 
-def _accuracies(runs: Sequence[RunLike], tables: Sequence[pd.DataFrame]) -> str:
+def _losses_by_name(axes: Axes, tables: Sequence[pd.DataFrame], *, names: Sequence[str]) -> list[Line2D]:
+    """Draw the parts of the test loss of a network; the lines for a legend."""
+    handles = []
+    for number, name in enumerate(names, 1):
+        values = pd.concat([table[f"test_{name}"] for table in tables], axis=1)
+        _curve(axes, values, f"C{number}", {"linewidth": 0.7})
+        handles.append(Line2D([], [], color=f"C{number}", linewidth=0.7, label=name.replace("_", " ")))
+    return handles
+
+
+def _scores(runs: Sequence[RunLike], tables: Sequence[pd.DataFrame], scoring: Scoring) -> str:
     """``73.54 %, best 74.10 %``, over the seeds."""
-    last = [float(table["test_accuracy"].iloc[-1]) for table in tables]
+    column = f"test_{scoring.best}"
+    last = [float(table[column].iloc[-1]) for table in tables]
     best = [
-        float(table["test_accuracy"].iloc[int(table[f"{selected_by(run)}_accuracy"].to_numpy().argmax())])
+        float(table[column].iloc[_best(table[f"{selected_by(run)}_{scoring.best}"], scoring)])
         for run, table in zip(runs, tables, strict=True)
     ]
-    return f"{_spread(last)} %, best {_spread(best)} %"
+    return f"{_spread(last, scoring)}, best {_spread(best, scoring)}"
 
 
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{statistics.fmean(values):.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+def _best(values: pd.Series, scoring: Scoring) -> int:
+    """The place of the best epoch, the first where there are several."""
+    best = 0
+    for place, value in enumerate(values):
+        best = place if scoring.is_better(float(value), float(values.iloc[best])) else best
+    return best
+
+
+def _spread(values: Sequence[float], scoring: Scoring) -> str:
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return scoring.text(mean)
+    return f"{scoring.number(mean)} ± {scoring.text(statistics.stdev(values))}"
 
 
 def _caption(runs: Sequence[RunLike], seeds: bool, drops: bool) -> str:

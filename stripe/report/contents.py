@@ -59,7 +59,7 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
         "notes": source.notes,
         "results": results(source.runs),
         "settings": settings_rows(source.runs),
-        "curves": bool(data["curves"]),
+        "curves": _curve_titles(data["curves"]),
         "tolerance": f"{TOLERANCE:g}",
     }
     if capture is None or source.metrics is None:
@@ -88,6 +88,15 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
         "thinning": thinning_note(shown, len(epochs)),
     }
     return data, fields
+
+
+def _curve_titles(curves: list[dict[str, Any]]) -> dict[str, str] | None:
+    """Titles of the charts of trainings; None where there are none."""
+    if not curves:
+        return None
+    score, axes = curves[0]["score"], curves[0]["axes"]
+    loss = "Loss" if axes["loss"] == "loss" else f"Loss ({axes['loss']})"
+    return {"loss": loss, "score": "" if score == "loss" else axes[score][:1].upper() + axes[score][1:]}
 
 
 def _site_records(

@@ -412,10 +412,10 @@
 
   // ---- trainings ----------------------------------------------------------------------------------------------------
 
-  function drawCurves(quantity, unit) {
+  function drawCurves(chart, quantity, label) {
     const splits = { train: "dash", val: "dot", test: "solid" };
     const tones = ["first", "second", "third", "fourth", "fifth", "sixth"];
-    return draw(`${quantity}-chart`, (colour) => ({
+    return draw(`${chart}-chart`, (colour) => ({
       data: data.curves.flatMap((run, i) =>
         Object.entries(splits)
           .filter(([split]) => run[`${split}_${quantity}`]?.some((value) => value !== null))
@@ -426,12 +426,12 @@
             x: run.epoch,
             y: run[`${split}_${quantity}`],
             line: { dash, width: 2, color: colour(tones[i % tones.length]) },
-            hovertemplate: `%{y:.4g}${unit}`,
+            hovertemplate: label.endsWith("(%)") ? "%{y:.4g} %" : "%{y:.4g}",
           })),
       ),
       layout: {
         xaxis: axis("epoch"),
-        yaxis: axis(unit.trim() || "cross-entropy (nat)"),
+        yaxis: axis(label),
         hovermode: "x unified",
         showlegend: true,
         legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
@@ -512,8 +512,10 @@
     );
   });
   if (data.curves.length) {
-    drawCurves("loss", "");
-    drawCurves("accuracy", " %");
+    // Runs of one task, mostly; of several, what the first is scored by.
+    const { score, axes } = data.curves[0];
+    drawCurves("loss", "loss", axes.loss);
+    if (score !== "loss") drawCurves("score", score, axes[score]);
   }
   for (const chart of document.querySelectorAll(".chart")) chart.addEventListener("keydown", keys);
 

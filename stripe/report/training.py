@@ -9,9 +9,10 @@ import pandas as pd
 
 from stripe.names import data_name
 from stripe.plots.diff import learning_rate_drops
-from stripe.plots.runs import selected_by
-from stripe.training import EpochMetrics, Run
-from stripe.training.run import best_of
+from stripe.plots.runs import scoring_of, selected_by
+from stripe.tasks.scoring import Scoring
+from stripe.training.epochs import best_of, row_of
+from stripe.training.run import Run
 
 __all__ = ["curves", "results", "settings_rows"]
 
@@ -31,19 +32,23 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The metrics of runs, ready for JSON; those that have not finished an epoch are left out.
 
     Returns:
-        A record a run: ``name``; every column of `EpochMetrics`, null where a number is missing; ``drops``, between
-        which epochs the learning rate drops.
+        One record per run: ``name``; every column of `Run.metrics`, null where a number is missing; ``drops``, between
+        which epochs the learning rate drops; ``score``, the measure by which epochs are compared, and ``axes``, what
+        the loss and that measure are called at an axis.
     """
     records = []
     for run in runs:
         table = _metrics(run)
         if len(table):
+            scoring = scoring_of(run)
             rates = table["learning_rate"].to_numpy()
             drops = learning_rate_drops(rates).tolist() if len(rates) > 1 else []
             records.append(
                 {
                     "name": run.path.absolute().name,
                     **{str(name): [_number(value) for value in column] for name, column in table.items()},
+                    "score": scoring.best,
+                    "axes": {name: scoring.axis(name) for name in ("loss", scoring.best)},
                     "drops": [float(table["epoch"].iloc[drop]) - 0.5 for drop in drops],
                 }
             )
@@ -51,8 +56,9 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def results(runs: Sequence[Run]) -> list[str]:
-    """How the trainings ended, a sentence each: how far they are, and the test accuracy of the best and last epoch."""
-    sentences, best, last = [], [], []
+    """How the trainings ended, one sentence each: how far they are, and the test scores of the best and last epoch."""
+    sentences: list[str] = []
+    finished: dict[Scoring, list[tuple[float, float]]] = {}
     for run in runs:
         name = f"{run.path.absolute().name}: " if len(runs) > 1 else ""
         table, planned = _metrics(run), _planned(run)
@@ -61,29 +67,34 @@ def results(runs: Sequence[Run]) -> list[str]:
             sentences.append(f"{name}No epoch has finished yet.")
             continue
         chosen = "the held-out training images" if selected_by(run) == "val" else "the test split itself"
-        history = [EpochMetrics(*row) for row in table.itertuples(index=False)]
-        top, end = best_of(history, selected_by(run)), history[-1]
+        scoring = scoring_of(run)
+        row, column = row_of(scoring), f"test_{scoring.best}"
+        history = [row(*values) for values in table.itertuples(index=False)]
+        top, end = best_of(history, selected_by(run), scoring), history[-1]
+        at_top, at_end = getattr(top, column), getattr(end, column)
         unfinished = planned is not None and done < planned
         if not unfinished:
-            best.append(top.test_accuracy)
-            last.append(end.test_accuracy)
+            finished.setdefault(scoring, []).append((at_top, at_end))
         state = f"Unfinished, {done} of {planned} epochs. " if unfinished else ""
+        named = f"{name}{state}Test {scoring.label(scoring.best)}"
         sentences.append(
-            f"{name}{state}Test accuracy {top.test_accuracy:.2f} % at the best epoch ({top.epoch:g}, chosen by "
-            f"{chosen}) and {end.test_accuracy:.2f} % after the last ({end.epoch:g})."
+            f"{named} {scoring.text(at_top)} at the best epoch ({top.epoch:g}, chosen by "
+            f"{chosen}) and {scoring.text(at_end)} after the last ({end.epoch:g})."
         )
         if not all(math.isfinite(loss) for loss in table["train_loss"]):
             sentences.append(f"{name}Beware: the training loss became NaN or infinite.")
-    if len(best) > 1:
-        sentences.append(
-            f"Over {len(best)} finished seeds, mean ± standard deviation: {_spread(best)} % at the best epoch, "
-            f"{_spread(last)} % after the last."
-        )
+    for scoring, scores in finished.items():
+        if len(scores) > 1:
+            best, last = (_spread(values, scoring) for values in zip(*scores, strict=True))
+            sentences.append(
+                f"Over {len(scores)} finished seeds, mean ± standard deviation: {best} at the best epoch, "
+                f"{last} after the last."
+            )
     return sentences
 
 
 def settings_rows(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """What determines the result, a name and a value each; several runs are listed where they differ."""
+    """What determines the result, one name and one value per row; several runs are listed where they differ."""
     flat = [_flat(run.settings) for run in runs]
     names = dict.fromkeys(name for settings in flat for name in settings)
     return [(name, ", ".join(dict.fromkeys(settings.get(name, "–") for settings in flat))) for name in names]
@@ -132,5 +143,5 @@ def _number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
+def _spread(values: Sequence[float], scoring: Scoring) -> str:
+    return f"{scoring.number(statistics.fmean(values))} ± {scoring.text(statistics.stdev(values))}"

@@ -3,7 +3,36 @@
 `Classification` is the task of the paper. Another one is a subclass of `Task`, also one outside this package.
 """
 
-from stripe.tasks.base import OfRecipe, Scored, Scoring, Task, count_of, select
-from stripe.tasks.classification import CLASSES, Classification, Score
+from typing import TYPE_CHECKING
 
-__all__ = ["CLASSES", "Classification", "OfRecipe", "Score", "Scored", "Scoring", "Task", "count_of", "select"]
+from stripe.lazy import names_of
+
+if TYPE_CHECKING:
+    from stripe.tasks.base import OfRecipe, Scored, Task, count_of, select
+    from stripe.tasks.classification import CLASSES, Classification, Score
+    from stripe.tasks.registry import recorded, register, tasks
+    from stripe.tasks.scoring import ACCURACY, Scoring
+
+__all__ = [
+    "ACCURACY",
+    "CLASSES",
+    "Classification",
+    "OfRecipe",
+    "Score",
+    "Scored",
+    "Scoring",
+    "Task",
+    "count_of",
+    "recorded",
+    "register",
+    "select",
+    "tasks",
+]
+
+__getattr__ = names_of(
+    __name__,
+    base=("OfRecipe", "Scored", "Task", "count_of", "select"),
+    classification=("CLASSES", "Classification", "Score"),
+    registry=("recorded", "register", "tasks"),
+    scoring=("ACCURACY", "Scoring"),
+)

@@ -1,18 +1,17 @@
 """What every task is."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, call, explained
-from stripe.errors import StripeError
+from stripe.data import Data
+from stripe.tasks.scoring import Scoring
 
-__all__ = ["OfRecipe", "Scored", "Scoring", "Task", "count_of", "select"]
+__all__ = ["OfRecipe", "Scored", "Task", "count_of", "select"]
 
 
 class Scored(Protocol):
@@ -30,58 +29,6 @@ class OfRecipe(Protocol):
     def optimizers(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> list[torch.optim.Optimizer]:
         """The optimisers of parameters with names, as ``named_parameters()`` gives them."""
         ...
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What a task measures, and which epoch it calls the best.
-
-    Attributes:
-        measures: Fields of its scores that every epoch records, ``loss`` among them. Columns of ``metrics.csv`` are
-            these with ``train_``, ``test_`` and ``val_`` before them.
-        best: The one that epochs are compared by.
-        higher_is_better: Whether the best epoch has the highest or the lowest.
-
-    Raises:
-        StripeError: The names are no names, or ``loss`` or ``best`` is not among them.
-    """
-
-    measures: tuple[str, ...] = ("loss", "accuracy")
-    best: str = "accuracy"
-    higher_is_better: bool = True
-
-    def __post_init__(self) -> None:
-        names = self.measures
-        if not names or not all(isinstance(name, str) and name.isidentifier() for name in names):
-            raise StripeError(f"a task measures {names!r}; names are wanted, such as ('loss', 'error')")
-        if len(set(names)) < len(names) or not {"loss", self.best} <= set(names):
-            raise StripeError(
-                f"a task measures {', '.join(names)} and compares epochs by {self.best}: each name is wanted once, "
-                "loss and that one among them"
-            )
-
-    @classmethod
-    def read(cls, settings: Any) -> "Scoring":
-        """That of the settings of a run, as `Task.settings` gave them; None is classification.
-
-        Raises:
-            StripeError: They are damaged.
-        """
-        if settings is None:
-            return cls()
-        try:
-            scoring = cls(tuple(settings["measures"]), settings["best"], settings["higher_is_better"])
-        except (KeyError, TypeError) as error:
-            raise StripeError(f"the task of this run is not described as one: {error}") from error
-        if not isinstance(scoring.higher_is_better, bool):
-            raise StripeError(f"higher_is_better is {scoring.higher_is_better!r}; true or false is wanted")
-        return scoring
-
-    def is_better(self, value: float, than: float) -> bool:
-        """Whether a network with one measure is better than one with another; NaN is the worst."""
-        if math.isnan(value) or math.isnan(than):
-            return math.isnan(than) and not math.isnan(value)
-        return value > than if self.higher_is_better else value < than
 
 
 class Task(ABC):
@@ -128,6 +75,15 @@ class Task(ABC):
     name: ClassVar[str]
     scoring: ClassVar[Scoring]
 
+    @classmethod
+    def of_data(cls, data: Data) -> Self:
+        """The task on some data; where a task is made by its name, this makes it.
+
+        Args:
+            data: What is trained or scored on. Classification takes the number of its classes from it.
+        """
+        return cls()
+
     def collate(self, images: Any, labels: Any) -> tuple[Any, Any]:
         """Make images and targets of what the data gives; as they are, where a task does not say otherwise.
 
@@ -159,7 +115,10 @@ class Task(ABC):
 
     @abstractmethod
     def losses(self, output: Any, targets: Any) -> Mapping[str, Tensor]:
-        """What is minimised: the sum of these, each a mean over the images of the batch, with names for the reader."""
+        """What is minimised: the sum of these, each a mean over the images of the batch, with names for the reader.
+
+        Those that ``scoring.losses`` names are recorded by themselves, too.
+        """
 
     @abstractmethod
     def sums(self, output: Any, targets: Any, *, training: bool) -> Tensor:
@@ -180,7 +139,8 @@ class Task(ABC):
 
         Args:
             loss: Mean of the sum of the losses.
-            sums: K numbers: `sums` over all batches and processes.
+            sums: First the mean of each loss that ``scoring.losses`` names, in that order; then K numbers, `sums` over
+                all batches and processes.
             images: How many images there were.
 
         Returns:
@@ -195,18 +155,12 @@ class Task(ABC):
         return recipe.optimizers(model.named_parameters())
 
     def text(self, value: float) -> str:
-        """The measure that epochs are compared by, for a progress bar."""
-        return f"{value:.4g}"
+        """The measure by which epochs are compared, for a progress bar."""
+        return self.scoring.text(value)
 
     def settings(self) -> dict[str, Any] | None:
         """What the settings of a run say of its task, ready for JSON; None for classification."""
-        scoring = self.scoring
-        return {
-            "name": self.name,
-            "measures": list(scoring.measures),
-            "best": scoring.best,
-            "higher_is_better": scoring.higher_is_better,
-        }
+        return {"name": self.name, **self.scoring.settings()}
 
 
 def count_of(targets: Any) -> int:

@@ -1,16 +1,19 @@
-"""One class an image: cross-entropy, accuracy."""
+"""One class for each image: cross-entropy and accuracy."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, class_scores
+from stripe.data import Data
 from stripe.errors import StripeError
-from stripe.tasks.base import Scoring, Task
+from stripe.tasks.base import Task
+from stripe.tasks.registry import register
+from stripe.tasks.scoring import ACCURACY, Scoring
 
 __all__ = ["CLASSES", "Classification", "Score"]
 
@@ -29,6 +32,7 @@ class Score(NamedTuple):
     top5: float = math.nan
 
 
+@register
 class Classification(Task):
     """Tell which of several classes an image is of, by the mean cross-entropy.
 
@@ -37,10 +41,20 @@ class Classification(Task):
     """
 
     name: ClassVar[str] = "classification"
-    scoring: ClassVar[Scoring] = Scoring()
+    scoring: ClassVar[Scoring] = ACCURACY
 
     def __init__(self, classes: int | None = None) -> None:
         self.classes = classes
+
+    @classmethod
+    def of_data(cls, data: Data) -> Self:
+        """The task of telling the classes of the data apart.
+
+        Raises:
+            StripeError: The data has no classes.
+        """
+        data.require_classes()
+        return cls(len(data.classes))
 
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Tensor:
         """Logits (N, classes), float32; of a network that gives one, those of no and of yes."""
@@ -54,7 +68,7 @@ class Classification(Task):
         return {"cross_entropy": F.cross_entropy(output, targets)}
 
     def sums(self, output: Tensor, targets: Tensor, *, training: bool) -> Tensor:
-        """Hits, and out of training also how often the class is among the five with the highest logits."""
+        """The hits and, outside of training, also how often the class is among the five with the highest logits."""
         logits = output.detach()
         hits = (logits.argmax(1) == targets).sum()
         if training:

@@ -17,6 +17,7 @@ from stripe.data.augment import mix
 from stripe.errors import StripeError
 from stripe.models import input_channels
 from stripe.provenance import provenance
+from stripe.tasks import Classification, Task
 from stripe.training import holdout, network
 from stripe.training.compute import Compute
 from stripe.training.config import RunConfig
@@ -41,6 +42,7 @@ def train(
     device: str | None = None,
     workers: int | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
+    task: Task | None = None,
     **settings: Any,
 ) -> Run:
     """Train a network, or go on with a training that was interrupted.
@@ -57,6 +59,8 @@ def train(
         device: Where to compute; default a GPU where there is one.
         workers: Processes that decode images that are not held in memory.
         on_epoch: Called after each epoch.
+        task: What the network is trained for; default the classification of the data. A task of your own is recorded
+            in the run by its name and its measures; give the same again to go on.
         **settings: Fields of [RunConfig][stripe.training.RunConfig], instead of those of ``config``.
 
     Returns:
@@ -84,7 +88,12 @@ def train(
             )
         raise StripeError(f"{config.model} without attention has none to capture: give attention='se', or capture=0.")
 
-    data.require_classes()
+    task = task or Classification.of_data(data)
+    if config.num_classes is None and not data.classes:
+        raise StripeError(
+            f"num_classes is None, and {data.spec} has no classes: say how many outputs the network has, as "
+            "num_classes=1."
+        )
     validation = None
     if config.select == "val":
         kept, validation = holdout.hold_out(data.train)
@@ -102,6 +111,8 @@ def train(
         "classes": list(data.classes),
         "seed": seed,
     }
+    if (of_task := task.settings()) is not None:
+        described["task"] = of_task
     held_out = None if validation is None else {"images": len(validation), "seed": holdout.SEED}
     settings = {**described, **config.training(), "held_out": held_out}
 
@@ -158,6 +169,7 @@ def train(
             compute=compute,
             seed=seed,
             meta={**described, "scale": scale, "select": config.select},
+            task=task,
             validation=validation,
             images_per_epoch=config.images_per_epoch,
             accumulate=config.accumulate,

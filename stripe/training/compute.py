@@ -2,17 +2,16 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from stripe.data import Data
 from stripe.devices import pick_device
+from stripe.training.recipe import Precision
 
 __all__ = ["Compute", "Precision", "default_precision"]
-
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
-from stripe.data import ImageSize
+from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 from stripe.models.spec import AsrSpec, Mode, ModelSpec, NoiseSpec, fits, in_words
 from stripe.names import data_name, run_name
-from stripe.training.compute import Precision
-from stripe.training.recipe import RESNET, Recipe
+from stripe.training.recipe import RESNET, Precision, Recipe
 
 __all__ = ["RunConfig"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from stripe.errors import StripeError
-from stripe.tasks import Scored, Scoring
+from stripe.tasks import ACCURACY, Scored, Scoring
 
 __all__ = ["EpochMetrics", "best_of", "measured", "row_of"]
 
@@ -52,7 +52,7 @@ def row_of(scoring: Scoring) -> type[EpochMetrics]:
         >>> row_of(Scoring(("loss",), best="loss", higher_is_better=False))._fields
         ('epoch', 'learning_rate', 'train_loss', 'test_loss', 'seconds', 'images_per_second', 'val_loss')
     """
-    if scoring.measures == Scoring().measures:
+    if scoring.measures == ACCURACY.measures:
         return EpochMetrics
     train, test, val = ([f"{split}_{name}" for name in scoring.measures] for split in ("train", "test", "val"))
     columns = ["epoch", "learning_rate", *train, *test, "seconds", "images_per_second", *val]
@@ -86,7 +86,7 @@ def best_of(history: Sequence[EpochMetrics], select: str, scoring: Scoring | Non
         select: By which images: ``val`` or ``test``.
         scoring: What the task measures; default classification.
     """
-    scoring = scoring or Scoring()
+    scoring = scoring or ACCURACY
     column = f"{select}_{scoring.best}"
     best = history[0]
     for metrics in history[1:]:

@@ -1,11 +1,9 @@
 """The optimisers of a training and the schedule of their rates."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR
 
 from stripe.training.recipe import Recipe
 
@@ -24,8 +22,8 @@ class Optimizers:
         self.members = list(members)
         self.recipe = recipe
         self._shares = [[group["lr"] / recipe.lr for group in member.param_groups] for member in self.members]
-        self._schedules: list[LambdaLR] = []
-        self._moved = False
+        self._epoch = self._steps = 1
+        self._done = 0
 
     def begin(self, epoch: int, steps: int) -> None:
         """Set the rates of the first step of an epoch.
@@ -34,24 +32,21 @@ class Optimizers:
             epoch: Which, from 1.
             steps: How many steps every epoch has.
         """
-        self._moved = False
-        self._schedules = []
-        for member, shares in zip(self.members, self._shares, strict=True):
-            for group in member.param_groups:
-                group["initial_lr"] = 1.0  # what the factors below are multiplied by
-            factors: list[Callable[[int], float]] = [partial(self._rate, steps=steps, share=share) for share in shares]
-            self._schedules.append(LambdaLR(member, factors, last_epoch=(epoch - 1) * steps - 1))
+        self._epoch, self._steps, self._done = epoch, steps, 0
+        self._set_rates()
 
-    def _rate(self, done: int, *, steps: int, share: float) -> float:
-        """After so many steps of the training."""
-        return self.recipe.rate(done // steps + 1, done % steps, steps) * share
+    def _set_rates(self) -> None:
+        """Those of the next step; a torch schedule would cost a small network some per cent of a step."""
+        rate = self.recipe.rate(self._epoch, self._done, self._steps)
+        for member, shares in zip(self.members, self._shares, strict=True):
+            for group, share in zip(member.param_groups, shares, strict=True):
+                group["lr"] = rate * share
 
     def step(self) -> None:
         """Move all parameters; of a step that is not the epoch's first, the rates are set before."""
-        if self._moved:
-            for schedule in self._schedules:
-                schedule.step()
-        self._moved = True
+        if self._done:
+            self._set_rates()
+        self._done += 1
         for member in self.members:
             member.step()
 

@@ -7,16 +7,19 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any, Literal, Self, get_args
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from stripe.errors import StripeError
 
-__all__ = ["RESNET", "Algorithm", "Group", "Recipe", "Schedule"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["RESNET", "Algorithm", "Group", "Precision", "Recipe", "Schedule"]
 
 Schedule = Literal["step", "cosine"]
 Algorithm = Literal["sgd", "adamw"]
+Precision = Literal["float32", "bfloat16"]
+"""Of convolutions and matrix products."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class Recipe:
         rising = self.warmup_steps or self.warmup * steps
         return rate * min(1.0, ((epoch - 1) * steps + step + 1) / rising) if rising else rate
 
-    def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def optimizer(self, parameters: "Iterable[torch.nn.Parameter]") -> "torch.optim.Optimizer":
         """The optimiser that this recipe says, without its groups; the rate is set anew at every step.
 
         Raises:
@@ -168,7 +171,7 @@ class Recipe:
         (only,) = replace(self, groups=()).optimizers(("", parameter) for parameter in parameters)
         return only
 
-    def optimizers(self, parameters: Iterable[tuple[str, torch.nn.Parameter]]) -> list[torch.optim.Optimizer]:
+    def optimizers(self, parameters: "Iterable[tuple[str, torch.nn.Parameter]]") -> "list[torch.optim.Optimizer]":
         """The optimisers that this recipe says, one for each algorithm, its own first.
 
         Args:
@@ -177,6 +180,8 @@ class Recipe:
         Raises:
             StripeError: If nothing can be trained, or a group is of no parameter.
         """
+        import torch  # here, so that a recipe can be read without it
+
         trainable = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
         if not trainable:
             raise StripeError("this model has no parameter that can be trained")
@@ -203,7 +208,7 @@ class Recipe:
                 found.append(kind(own, fused=fused))
         return found
 
-    def _options(self, group: Group, parameters: list[torch.nn.Parameter]) -> dict[str, Any]:
+    def _options(self, group: Group, parameters: "list[torch.nn.Parameter]") -> dict[str, Any]:
         """A group as torch's optimisers take it."""
         momentum = self.momentum if group.momentum is None else group.momentum
         return {

@@ -24,7 +24,7 @@ import pandas as pd
 
 from stripe.errors import StripeError
 from stripe.files import UNSUPPORTED, write_whole
-from stripe.tasks import Scoring
+from stripe.tasks import ACCURACY, Scoring
 from stripe.training.epochs import EpochMetrics, best_of, row_of
 
 __all__ = ["EpochMetrics", "Run", "best_of"]
@@ -124,7 +124,7 @@ class Run:
         """
         path = self.path / "run.json"
         if not path.exists():
-            return Scoring()
+            return ACCURACY
         try:
             return Scoring.read(self._read()["settings"].get("task"))
         except StripeError as error:

@@ -70,15 +70,17 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
 
     Returns:
         Ready for JSON: ``scale``; ``select``, what each best epoch is chosen by; ``runs``, for each its seed, the best
-        epoch, and the test accuracies in per cent at the ``best`` and the ``last`` epoch; ``best`` and ``last``, the
-        ``mean`` and ``std`` of those, the standard deviation that of the sample (None of a single run).
+        epoch, and the test scores (of classification accuracies in per cent) at the ``best`` and the ``last`` epoch;
+        ``best`` and ``last``, the ``mean`` and ``std`` of those, the standard deviation that of the sample (None of a
+        single run).
     """
+    column = f"test_{runs[0].scoring.best}"
     rows = [
         {
             "seed": run.settings["seed"],
             "best_epoch": run.best.epoch,
-            "best": run.best.test_accuracy,
-            "last": run.history[-1].test_accuracy,
+            "best": getattr(run.best, column),
+            "last": getattr(run.history[-1], column),
         }
         for run in runs
     ]

@@ -101,8 +101,6 @@ def _check_optimizer(optimizer: torch.optim.Optimizer | Optimizers, settings: li
     torch compares neither.
     """
     for group, before in zip(optimizer.param_groups, settings, strict=True):
-        if "initial_lr" in before:  # which states of the first release do not hold
-            group.setdefault("initial_lr", before["initial_lr"])
         if missing := set(before) - set(group):
             raise ValueError(f"its optimiser lacks {sorted(missing)[0]}")
     for parameter, remembered in optimizer.state.items():

@@ -3,6 +3,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from stripe import asr, checkpoint, models
 from stripe.asr.noise import add_noise
 from stripe.data import load
+from stripe.tasks import Scoring, Task, registry
 from tests.asr import official_code
 
 SHAPES = "shapes:train=20,test=30"
@@ -147,3 +149,38 @@ def test_what_is_wrong_is_said(run) -> None:
     assert "Name the data" in error("foreign.pth", "--model", "resnet11")
     assert "does not fit" in error("foreign.pth", "--model", "resnet11", "--data", SHAPES)
     assert "broken.safetensors is nan" in error("broken.safetensors")
+
+
+class Spread(NamedTuple):
+    loss: float
+    spread: float
+
+
+class Spreads(Task):
+    """How far the outputs of an image lie apart; there are no labels to be right about."""
+
+    name = "spreads"
+    scoring = Scoring(("loss", "spread"), best="spread", higher_is_better=False, units={"spread": "px"})
+
+    def losses(self, output, targets):
+        return {"square": output.square().mean()}
+
+    def sums(self, output, targets, *, training):
+        return (output.amax(1) - output.amin(1)).sum()[None]
+
+    def score(self, loss, sums, images):
+        return Spread(loss, sums[0] / images)
+
+
+def test_a_network_of_another_task(run, monkeypatch) -> None:
+    model = save("spread.safetensors", models.build("resnet11"), task=Spreads().settings())
+    refused = run("evaluate", "--ckpt", "spread.safetensors", code=1)
+    assert "'spreads' is none of stripe's" in refused.stderr
+    monkeypatch.setitem(registry._known, "spreads", Spreads)
+    found = json.loads(run("evaluate", "--ckpt", "spread.safetensors", "--format", "json").stdout)
+    images, _ = next(iter((data := load(SHAPES, image_size=16)).test.loader(30)))
+    with torch.inference_mode():
+        logits = model(data.normalize(images))
+    assert found["spread"] == pytest.approx(float((logits.amax(1) - logits.amin(1)).mean()), rel=1e-4)
+    assert found["loss"] == pytest.approx(float(logits.square().mean()), rel=1e-4)
+    assert " px (30 test images" in run("evaluate", "--ckpt", "spread.safetensors").stdout

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stripe.data import Data, load, register
-from stripe.data.load import _known, names
+from stripe.data.registry import _known, names
 from stripe.errors import StripeError
 from stripe.names import registered
 

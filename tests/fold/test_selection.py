@@ -1,5 +1,7 @@
 """Means, effects and the choice of sites, against numpy and by hand."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,11 +11,12 @@ from torch import Tensor, nn
 
 from stripe.capture import Site, discover
 from stripe.errors import StripeError
-from stripe.fold import fold, selection
+from stripe.fold import fold
 from stripe.fold.batches import Batches, Score, score
 from stripe.fold.calibration import calibrate
 from stripe.fold.selection import Effect, fast_enough, in_order, within
 from stripe.fold.sites import Foldable
+from stripe.fold.variants import Variants
 from tests.conftest import Net, SqueezeExcite
 
 
@@ -107,7 +110,7 @@ def test_uncertainty_by_numpy() -> None:
 
 def place(name: str) -> Foldable:
     site = Site(name, "channel", "SE", ("channel",), (4,), (4, 8, 8), True, name, 0, 0, 1, 1)
-    return Foldable(site, name, -3)
+    return Foldable(site, name, -3, (4,))
 
 
 def test_greedy_by_error_per_time() -> None:
@@ -136,26 +139,34 @@ def test_a_speed_that_is_not_reached() -> None:
     ("budget", "expected"),
     [(0, ["a"]), (2, ["a", "c"]), (3, ["a", "c"]), (3.9, ["a", "c"]), (4, ["a", "b"]), (6, ["a", "b", "c"])],
 )
-def test_sites_that_a_budget_allows(budget: float, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sites_that_a_budget_allows(budget: float, expected: list[str]) -> None:
     """Folding b costs 4 points, c 2; b is passed over where that is too much, and c is tried."""
     cost = {"a": 0, "b": 4, "c": 2}
-    monkeypatch.setattr(selection, "gated", lambda model, places, values: places)
-    monkeypatch.setattr(
-        selection, "score", lambda places, images: at(60 - sum(cost[place.site.name] for place in places))
-    )
-    allowed = within(nn.Identity(), [place(name) for name in "abc"], {}, [], at(60), budget)
+    variants = Costs(lambda places: 60 - sum(cost[place.site.name] for place in places))
+    allowed = within(variants, [place(name) for name in "abc"], budget)
     assert [place.site.name for place in allowed] == expected
+
+
+class Costs(Variants):
+    """Networks whose accuracy a function says."""
+
+    def __init__(self, accuracy: Callable[[Sequence[Foldable]], float]) -> None:
+        self.accuracy, self.original = accuracy, at(60)
+
+    def score(self, folded: Sequence[Foldable], *, going_on: bool = False) -> Score:
+        return at(self.accuracy(folded))
+
+    def keep(self, folded: Sequence[Foldable]) -> None:
+        pass
 
 
 def at(accuracy: float) -> Score:
     return Score(accuracy, 0, torch.zeros(1), torch.zeros(1))
 
 
-def test_a_budget_in_binary(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_in_binary() -> None:
     """From 60 to 57 % is 3 points, though 100 · .57 is a little less than 57."""
-    monkeypatch.setattr(selection, "gated", lambda model, places, values: places)
-    monkeypatch.setattr(selection, "score", lambda places, images: at(100 * 0.57))
-    assert within(nn.Identity(), [place("a")], {}, [], at(60), 3)
+    assert within(Costs(lambda places: 100 * 0.57), [place("a")], 3)
 
 
 def test_a_budget_needs_labels(net: Two) -> None:

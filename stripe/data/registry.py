@@ -1,12 +1,13 @@
-"""From a name to a data set."""
+"""From a name to a data set, and the names that there are."""
 
 import importlib
 import inspect
 import os
 import pkgutil
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from stripe.data.splits import MEMORY_LIMIT
 from stripe.errors import StripeError
 from stripe.names import LAST, did_you_mean
 
-__all__ = ["find", "load", "names", "register"]
+__all__ = ["load", "names", "register"]
 
 Loader = TypeVar("Loader", bound=Callable[..., Data])
 
@@ -92,18 +93,16 @@ def register(usage: str, *, place: int = LAST) -> Callable[[Loader], Loader]:
     return decorate
 
 
-def find(folders: Iterable[str]) -> None:
-    """Import every file of this package, so that the data sets in them make themselves known.
-
-    Args:
-        folders: Where the files of ``stripe.data`` lie.
-    """
-    for module in pkgutil.iter_modules(folders):
+@cache
+def _find() -> None:
+    """Import every file of this package, so that the data sets in them make themselves known."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"stripe.data.{module.name}")
 
 
 def names() -> list[str]:
     """The data sets as people write their names, as ``folder:PATH``."""
+    _find()
     return [known.usage for known in sorted(_known.values(), key=lambda known: (known.place, known.usage))]
 
 
@@ -154,6 +153,7 @@ def load(
     """
     size = None if image_size is None else parse_size(image_size)
     name, colon, rest = spec.partition(":")
+    _find()
     known = _known.get(name)
     if known is None or not known.fits(colon, rest):
         hint = did_you_mean(name, _known) if known is None else ""

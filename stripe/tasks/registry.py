@@ -1,0 +1,69 @@
+"""Tasks by name: a new one is one file in this folder with a class in it that `register` decorates."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+from stripe.data import Data
+from stripe.errors import StripeError
+from stripe.tasks.base import Task
+
+__all__ = ["recorded", "register", "tasks"]
+
+Kind = TypeVar("Kind", bound=type[Task])
+
+_known: dict[str, type[Task]] = {}
+
+
+def register(task: Kind) -> Kind:
+    """Make a task known by its name, so that commands can make it again from the settings of a run.
+
+    Args:
+        task: The class.
+
+    Raises:
+        StripeError: Another class has that name.
+    """
+    other = _known.setdefault(task.name, task)
+    if (other.__module__, other.__qualname__) != (task.__module__, task.__qualname__):
+        raise StripeError(f"there is a task {task.name!r} already, {other.__module__}.{other.__qualname__}")
+    _known[task.name] = task
+    return task
+
+
+def tasks() -> dict[str, type[Task]]:
+    """Name → class of every task that is known, sorted by name."""
+    _import_all()
+    return dict(sorted(_known.items()))
+
+
+@cache
+def _import_all() -> None:
+    """Import the files of this folder, each of which registers what is in it."""
+    package = importlib.import_module("stripe.tasks")
+    for found in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"stripe.tasks.{found.name}")
+
+
+def recorded(settings: Mapping[str, Any] | None, data: Data) -> Task:
+    """The task that a run or a checkpoint records, made again for some data.
+
+    Args:
+        settings: What `Task.settings` gave; None is classification.
+        data: What it is trained or scored on.
+
+    Raises:
+        StripeError: The settings are damaged, no task of that name is known here, or it needs other data.
+    """
+    if settings is not None and not isinstance(settings, Mapping):
+        raise StripeError(f"the task is {settings!r}; a table of its name and measures is wanted")
+    name = "classification" if settings is None else settings.get("name")
+    known = tasks().get(name) if isinstance(name, str) else None
+    if known is None:
+        raise StripeError(
+            f"the task {name!r} is none of stripe's ({', '.join(tasks())}). If it is your own, score the network from "
+            "Python, with your task: stripe.training.evaluate(model, batches, data, compute, task=...)"
+        )
+    return known.of_data(data)
