@@ -16,6 +16,7 @@ from stripe.adapter import Batch, batch_of, class_scores, run, tensors_of
 from stripe.data import Batches as DataBatches
 from stripe.data import Data, Split, train_batches
 from stripe.errors import StripeError
+from stripe.fold.selections import Undecided
 from stripe.modes import evaluating
 from stripe.training import Compute
 
@@ -197,13 +198,15 @@ def score(model: nn.Module, batches: Batches, call: Callable[[nn.Module, Batch],
     outputs, hits, losses, widths = [], [], [], set()
     with evaluating(model), torch.no_grad():
         for batch, labels, item in batches.with_items():
-            returned = call(model, batch)
+            with Undecided() as undecided:
+                returned = call(model, batch)
             if batches.metric is not None:
                 hits.append(_values(batches.metric, returned, item, len(batch)))
             whatever = batches.metric is not None or batches.measure == "outputs"
             found = None if whatever else _classes(returned, batch, labels, batches)
             if found is None:
-                parts = flat(returned, len(batch), optional=batches.metric is not None)
+                compared = undecided.of(returned, len(batch)) or returned
+                parts = flat(compared, len(batch), optional=batches.metric is not None)
                 widths.add(tuple(part.shape[1] for part in parts))
                 outputs.append(torch.cat(parts, 1) if parts else torch.zeros(len(batch), 0))
                 continue
