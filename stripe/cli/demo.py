@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stripe.cli.options import option_of
+from stripe.training import RunConfig
+
 if TYPE_CHECKING:
     from stripe.data import Data
     from stripe.training import Run
@@ -28,7 +31,7 @@ CAPTURED = 100
     show_default=True,
     help="Folder for the runs and the pictures.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides everything that is random.")
+@option_of(RunConfig, "seed")
 def command(out: Path, seed: int) -> None:
     """Train a small network with SE attention, watch its attention, say whether it is a constant.
 
