@@ -12,6 +12,7 @@ from stripe.analysis.constant_error import constant_error, output_error, stripes
 from stripe.analysis.epoch_diff import epoch_diff, settled_fraction, settling_epoch
 from stripe.analysis.evidence import evidence
 from stripe.analysis.metrics import metrics
+from stripe.analysis.networks import compare, overview
 from stripe.analysis.spatial import map_correlation, spatial_std
 from stripe.analysis.stripe_index import stripe_index
 from stripe.analysis.table import save_table
@@ -23,12 +24,14 @@ __all__ = [
     "center_bias",
     "channel_std",
     "class_share",
+    "compare",
     "constant_error",
     "epoch_diff",
     "evidence",
     "map_correlation",
     "metrics",
     "output_error",
+    "overview",
     "save_table",
     "settled_fraction",
     "settling_epoch",

@@ -21,6 +21,7 @@ COMMANDS = {
     "capture": "Record attention values of checkpoints over a fixed set of images.",
     "gradcam": "Average Grad-CAM over images: where does a network look?",
     "analyze": "Measure how constant the attention in a capture is.",
+    "compare": "Compare how constant the attention of several networks is.",
     "plot": "Draw the paper's figures from a capture.",
     "report": "Write one HTML page about a run or a capture, to zoom into and to hand on.",
     "train": "Train a network and record its attention at every epoch.",

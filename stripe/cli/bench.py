@@ -91,11 +91,11 @@ def command(
         table = bench.add_accuracy(table, trained)
     about = table.attrs
     title = f"{about['processor']} · {about['precision']} · {about['batch_size']} × {about['image_size']} px"
-    if output_format == "json":
-        print_records([{**record, **about} for record in table.to_dict("records")], "json")  # type: ignore[dict-item]
+    if output_format in ("json", "csv"):
+        print_records([{**record, **about} for record in table.to_dict("records")], output_format)  # type: ignore[dict-item]
     else:
-        print_records(_rows(table), "table", title=title)
-        if trained:
+        print_records(_rows(table), output_format, title=title)
+        if trained and output_format == "table":
             click.echo(" · ".join(about["accuracy_of"]))
     for path in outputs:
         if path in pictures:

@@ -92,7 +92,13 @@ def command(
     else:
         found = {name: float(getattr(score, name)) for name in task.scoring.measures}
         said = ", ".join(f"{task.scoring.label(name)} {task.scoring.text(found[name], name)}" for name in found)
+    about = {"images": len(images), "data": resolved.data.spec, "split": split}
     if output_format == "json":
-        click.echo(json.dumps({**found, "images": len(images), "data": resolved.data.spec, "split": split}, indent=2))
+        click.echo(json.dumps({**found, **about}, indent=2))
+        return
+    if output_format in ("csv", "tex"):
+        from stripe.cli.tables import print_records
+
+        print_records([{"checkpoint": checkpoint, **found, **about}], output_format)
         return
     click.echo(f"{checkpoint}: {said} ({len(images):,} {split} images of {resolved.data.spec})")

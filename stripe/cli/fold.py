@@ -322,6 +322,9 @@ def _print(result: Any, output_format: str) -> None:
     if output_format == "json":
         click.echo(json.dumps({name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}))
         return
+    if output_format == "csv":
+        print_records(tables["sites"].to_dict("records"), output_format)  # type: ignore[arg-type]
+        return
     sites = tables["sites"]
     sites = sites.assign(into=sites["into"].where(sites["into"] != "", sites["reason"]))
     tables["sites"] = sites.drop(columns=["kind", "loss_change", "reason"])  # what a terminal is wide enough for

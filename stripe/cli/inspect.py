@@ -48,7 +48,7 @@ def command(
         raise click.UsageError("Give either a capture file or --model.")
     if capture is not None:
         held = _of_capture(capture)
-        if held or output_format == "json":
+        if held or output_format != "table":
             print_records(held, output_format, title=str(capture))
         else:
             click.echo(f"{capture} holds no attention, but Grad-CAM maps: stripe plot --kind gradcam {capture}")
@@ -56,7 +56,7 @@ def command(
     assert model_spec is not None
     found = _of_model(model_spec, image_size, channels, **model)
     sites = [site.describe() for site in found]
-    if sites or output_format == "json":
+    if sites or output_format != "table":
         print_records(sites, output_format, title=model_spec)
     if not any(site.is_attention for site in found):
         from stripe.capture import no_attention

@@ -258,8 +258,8 @@ def format_option(function: Command) -> Command:
     return click.option(
         "--format",
         "output_format",
-        type=click.Choice(["table", "json"]),
+        type=click.Choice(["table", "json", "csv", "tex"]),
         default="table",
         show_default=True,
-        help="How to print the table.",
+        help="How to print the table; tex: for LaTeX, with booktabs.",
     )(function)

@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from stripe.cli.flags import in_flags
-from stripe.cli.runs import open_runs
+from stripe.cli.runs import captures_of, open_runs
 
 if TYPE_CHECKING:
     from stripe.plots.kinds import Data
@@ -137,7 +137,7 @@ def _data(kind: str, paths: Sequence[Path]) -> Any:
         case "capture":
             return _capture(kind, paths)
         case "captures":
-            return _captures(paths)
+            return captures_of(paths)
         case "runs":
             return open_runs(paths)
         case "speeds":
@@ -155,16 +155,7 @@ def _data(kind: str, paths: Sequence[Path]) -> Any:
 def _capture(kind: str, paths: Sequence[Path]) -> Path:
     from stripe.errors import StripeError
 
-    capture, *more = _captures(paths)
+    capture, *more = captures_of(paths)
     if more:
         raise StripeError(f"--kind {kind} draws one capture, and here are {len(more) + 1}; name {capture}, for example")
     return capture
-
-
-def _captures(paths: Sequence[Path]) -> list[Path]:
-    """Paths of captures, in which each run is replaced by its capture."""
-    return [
-        capture
-        for path in paths
-        for capture in ([run.capture_file for run in open_runs([path])] if path.is_dir() else [path])
-    ]

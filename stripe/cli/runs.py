@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stripe.training import Run
 
-__all__ = ["open_runs"]
+__all__ = ["captures_of", "open_runs"]
 
 
 def open_runs(paths: Sequence[Path]) -> "list[Run]":
@@ -28,6 +28,29 @@ def open_runs(paths: Sequence[Path]) -> "list[Run]":
     for run in runs:
         _ = run.scale  # raises where it is no run
     return runs
+
+
+def captures_of(paths: Sequence[Path]) -> list[Path]:
+    """Paths of captures, in which each run is replaced by its capture.
+
+    Args:
+        paths: Captures, or directories as ``open_runs`` takes them.
+
+    Raises:
+        StripeError: A directory is not one of a run, or a file is a checkpoint.
+    """
+    from stripe.errors import StripeError
+
+    for path in paths:
+        if path.suffix in (".safetensors", ".pth", ".pt", ".ckpt", ".tar"):
+            raise StripeError(
+                f"{path} is a checkpoint, which holds no attention values; record them with stripe capture --ckpt {path}"
+            )
+    return [
+        capture
+        for path in paths
+        for capture in ([run.capture_file for run in open_runs([path])] if path.is_dir() else [path])
+    ]
 
 
 def _seed(folder: Path) -> int:

@@ -1,6 +1,9 @@
 """Tables on standard output, for people or for programs."""
 
+import csv
+import io
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +19,21 @@ _LEAST = 4  # least width in characters of a column that has to break its words
 
 
 def print_records(records: Sequence[dict[str, Any]], output_format: str, title: str | None = None) -> None:
-    """Print records as a table or as a JSON list of objects.
+    """Print records as a table, as a JSON list of objects, as CSV, or as a table of LaTeX.
 
     Args:
         records: One dictionary per row, all with the same keys in the order of the columns.
-        output_format: ``"table"`` or ``"json"``.
-        title: Line above the table.
+        output_format: ``"table"``, ``"json"``, ``"csv"`` or ``"tex"`` (with the rules of the package booktabs).
+        title: Line above the table; JSON and CSV have none.
     """
     if output_format == "json":
         click.echo(json.dumps([{k: _plain(v) for k, v in record.items()} for record in records], indent=2))
+        return
+    if output_format == "csv":
+        click.echo(_csv(records), nl=False)
+        return
+    if output_format == "tex":
+        click.echo(_tex(records, title))
         return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -32,11 +41,10 @@ def print_records(records: Sequence[dict[str, Any]], output_format: str, title: 
 
     table = Table(title=title, title_justify="left", header_style="bold")
     for key, value in (records[0] if records else {}).items():
-        right = isinstance(value, int | float) and not isinstance(value, bool)
-        table.add_column(key.replace("_", " "), justify="right" if right else "left", overflow="fold")
+        table.add_column(key.replace("_", " "), justify="right" if _is_number(value) else "left", overflow="fold")
     for record in records:
         table.add_row(*(_text(value) for value in record.values()))
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names may hold brackets and colons
     if not console.is_terminal:
         console.width = 120  # in a file or a pipe nobody's window limits it
     if _width(table, console) > console.width:
@@ -44,6 +52,53 @@ def print_records(records: Sequence[dict[str, Any]], output_format: str, title: 
     if _width(table, console) > console.width:
         _keep_whole(table, console.width)
     console.print(table)
+
+
+def _csv(records: Sequence[dict[str, Any]]) -> str:
+    """Records as comma-separated values in full precision; an empty cell is a number that is undefined or unknown."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(records[0] if records else [])
+    for record in records:
+        cells = [_plain(value) for value in record.values()]
+        writer.writerow(["×".join(map(str, cell)) if isinstance(cell, list) else cell for cell in cells])
+    return text.getvalue()
+
+
+_TEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{
+        "<": "$<$",
+        ">": "$>$",
+        "η²": r"$\eta^2$",
+        "×": r"$\times$",
+        "±": r"$\pm$",
+        "–": "--",
+        "−": "$-$",
+        "≤": r"$\le$",
+    },
+}
+_TEX_PART = re.compile("|".join(map(re.escape, _TEX)))
+
+
+def _tex(records: Sequence[dict[str, Any]], title: str | None) -> str:
+    """Records as a ``tabular`` of LaTeX, ready to be put into a document that loads booktabs."""
+
+    def escaped(text: str) -> str:
+        return _TEX_PART.sub(lambda match: _TEX[match[0]], text)
+
+    first = records[0] if records else {}
+    sides = "".join("r" if _is_number(value) else "l" for value in first.values())
+    rows = [" & ".join(escaped(_text(value)) for value in record.values()) + r" \\" for record in records]
+    heading = " & ".join(escaped(key.replace("_", " ")) for key in first) + r" \\"
+    comment = "% " + " ".join(title.split()) if title else "% needs \\usepackage{booktabs}"
+    begin, end = rf"\begin{{tabular}}{{@{{}}{sides}@{{}}}}", r"\end{tabular}"
+    return "\n".join([comment, begin, r"\toprule", heading, r"\midrule", *rows, r"\bottomrule", end])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _width(table: "Table", console: "Console") -> int:

@@ -15,24 +15,26 @@ __all__ = ["print_verdicts"]
 def print_verdicts(table: "pd.DataFrame", evidence: "pd.DataFrame", output_format: str, title: str) -> None:
     """Print what the numbers of a capture mean: one row for each site, and how many sites are of which category.
 
-    A table shows what fits a terminal; JSON has every number with its interval, and the sentences.
+    A table shows what fits a terminal; JSON and CSV have every number with its interval, and the sentences.
 
     Args:
         table: What ``stripe.analysis.metrics`` returns.
         evidence: What ``stripe.analysis.evidence`` returns, of the same sites at the last epoch.
-        output_format: ``table``, or ``json`` for the rows of ``stripe.analysis.verdicts``.
+        output_format: ``table`` or ``tex``; ``json`` or ``csv`` for the rows of ``stripe.analysis.verdicts``.
         title: A line above the table.
     """
     from stripe.analysis import verdicts
 
     found = verdicts(table, evidence)
     rows: list[dict[str, Any]] = found.to_dict("records")  # type: ignore[assignment]
-    if output_format == "json":
+    if output_format in ("json", "csv"):
         print_records(rows, output_format)
         return
     channels = dict(zip(evidence["site"], evidence["channels"], strict=True))
     has_output = bool(found["output_error"].notna().any())
     print_records([_shown(row, channels[row["site"]], has_output) for row in rows], output_format, title=title)
+    if output_format == "tex":
+        return
     for kind, of_kind in found.groupby("kind", sort=False):
         counts = ", ".join(f"{count} {category}" for category, count in of_kind["category"].value_counts().items())
         click.echo(f"{len(of_kind)} {kind} sites: {counts}")

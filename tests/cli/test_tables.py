@@ -73,3 +73,29 @@ def test_sentences_break_before_names(capsys, window) -> None:
     window(40)
     print_records([{"name": "a_rather_long_name", "shows": "what it shows in " + 9 * "many words "}], "table")
     assert "a_rather_long_name what it shows in" in capsys.readouterr().out
+
+
+def test_csv_keeps_the_digits_and_leaves_what_is_unknown_empty(capsys) -> None:
+    print_records(RECORDS, "csv", title="run.h5")
+    assert capsys.readouterr().out == "name,shape,constant_error,last\nlayer1.0,4×8×8,0.123456,\n"
+
+
+def test_latex(capsys) -> None:
+    print_records([{"a_b": "50 % of x_1 & y", "η²": ">0.999", "n": 3}], "tex", title="run.h5")
+    assert capsys.readouterr().out.splitlines() == [
+        "% run.h5",
+        r"\begin{tabular}{@{}llr@{}}",
+        r"\toprule",
+        r"a b & $\eta^2$ & n \\",
+        r"\midrule",
+        r"50 \% of x\_1 \& y & $>$0.999 & 3 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_brackets_are_no_markup(capsys) -> None:
+    print_records([{"name": "[least, greatest]"}], "table", title="a [bold] run")
+    out = capsys.readouterr().out
+    assert "[least, greatest]" in out
+    assert "[bold]" in out

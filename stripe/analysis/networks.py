@@ -1,0 +1,128 @@
+"""Several networks side by side: the numbers of their sites in one table, and those of each network as a whole."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stripe.analysis.comparison import compare as compare_sites
+from stripe.analysis.evidence import evidence
+from stripe.analysis.metrics import metrics
+from stripe.analysis.verdict import CATEGORIES, verdicts
+from stripe.capture import Capture, CaptureLike, as_capture
+from stripe.errors import StripeError
+
+__all__ = ["compare", "network_names", "overview"]
+
+_SUMMED = ("stripe_index", "channel_share", "image_share", "interaction_share", "output_error", "constant_error")
+
+
+def compare(
+    captures: Mapping[str, CaptureLike] | Sequence[CaptureLike], sites: str = "*", *, resamples: int = 1000
+) -> pd.DataFrame:
+    """Measure the sites of several captures at their last epochs, and put them side by side.
+
+    The networks may be the same one at two times, or two that have nothing in common. Sites of two networks are each
+    other's counterparts where they have the same name; ``attrs["matched"]`` lists those that every network has.
+
+    Args:
+        captures: Two or more captures, their trees or paths; or a dictionary from the name that a network shall have
+            to its capture.
+        sites: Shell pattern of the sites to compare, such as ``"layer3.*"``.
+        resamples: How often the images are drawn anew for the intervals.
+
+    Returns:
+        One row for each network and site: ``network``, then the columns of ``verdicts`` with ``evidence``, and
+        ``against``, which says how the site compares with the one of the same name in the first network: ``equal``,
+        ``nearer`` or ``further`` (to or from a constant), ``unknown`` where an interval is missing, and ``""`` in the
+        first network and where it has no such site. ``attrs["networks"]`` lists the networks,
+        ``attrs["random"]`` those that were never trained, and ``attrs["same_images"]`` says whether all captures are of
+        the same images. ``overview`` sums the table up.
+
+    Raises:
+        StripeError: There are fewer than two captures, or one has no site that matches.
+
+    Example:
+        >>> from stripe.analysis import compare
+        >>> compare({"trained": "run/capture.h5", "untrained": "init.h5"})  # doctest: +SKIP
+    """
+    if isinstance(captures, Mapping):
+        opened = {name: as_capture(capture) for name, capture in captures.items()}
+    else:
+        each = [as_capture(capture) for capture in captures]
+        opened = dict(zip(network_names(each), each, strict=True))
+    if len(opened) < 2:
+        raise StripeError(f"A comparison needs two captures or more, and here is {len(opened)}.")
+    tables: list[pd.DataFrame] = []
+    for name, capture in opened.items():
+        numbers = evidence(capture, sites, resamples=resamples)
+        found = verdicts(metrics(capture, sites), numbers)
+        found.insert(0, "network", name)
+        tables.append(found)
+    first = {row["site"]: row for row in tables[0].to_dict("records")}
+    for number, found in enumerate(tables):
+        rows = found.to_dict("records") if number else []
+        against = [compare_sites(row, first[row["site"]]) if row["site"] in first else "" for row in rows]  # type: ignore[arg-type]
+        found["against"] = against or ""
+    table = pd.concat(tables, ignore_index=True)
+    common = set.intersection(*(set(found["site"]) for found in tables))
+    table.attrs = {
+        "networks": list(opened),
+        "matched": [name for name in tables[0]["site"] if name in common],
+        "random": [name for name, capture in opened.items() if capture.has_random_weights],
+        "same_images": _same_images(list(opened.values())),
+    }
+    return table
+
+
+def overview(table: pd.DataFrame) -> pd.DataFrame:
+    """Sum up a comparison: one row for each network and kind of site.
+
+    Args:
+        table: What ``compare`` returns.
+
+    Returns:
+        ``network``, ``kind``, ``sites`` (their number), the median over the sites of ``stripe_index``, the variance
+        shares, ``output_error`` and ``constant_error``, with the least and greatest site of each as ``_min`` and
+        ``_max``; and the number of sites of each category of ``verdicts``, in columns of that name.
+    """
+    rows = []
+    for (network, kind), part in table.groupby(["network", "kind"], sort=False):
+        row: dict[str, object] = {"network": network, "kind": kind, "sites": len(part)}
+        for name in _SUMMED:
+            middle, low, high = part[name].median(), part[name].min(), part[name].max()
+            row |= {name: middle, f"{name}_min": low, f"{name}_max": high}
+        counts = Counter(part["category"])
+        rows.append(row | {category: counts[category] for category in CATEGORIES})
+    return pd.DataFrame(rows)
+
+
+def network_names(captures: Sequence[Capture]) -> list[str]:
+    """A name for each capture that tells it from the others: its network, with its file's name where that is needed."""
+    names = [" + ".join(capture.network) or "network" for capture in captures]
+    random = [capture.has_random_weights for capture in captures]
+    if not all(random):
+        names = [
+            name + " (random weights)" if is_random else name for name, is_random in zip(names, random, strict=True)
+        ]
+    paths = [Path(capture.path) for capture in captures]
+    own = [path.parent.name if path.stem == "capture" and path.parent.name else path.stem for path in paths]
+    told = [
+        name if names.count(name) == 1 else f"{name}, {file}" if file else name
+        for name, file in zip(names, own, strict=True)
+    ]
+    return [name if told.count(name) == 1 else f"{name}, {number}" for number, name in enumerate(told, 1)]
+
+
+def _same_images(captures: Sequence[Capture]) -> bool:
+    """Whether all captures are of the same images: the same data and, one by one, the same paths or numbers."""
+
+    def identity(capture: Capture) -> tuple[str, list[object], list[object]]:
+        root = capture.tree.dataset
+        paths = np.asarray(root["path"]).tolist() if "path" in root else []
+        return capture.data, paths, capture.images.tolist()
+
+    first, *others = map(identity, captures)
+    return all(other == first for other in others)
