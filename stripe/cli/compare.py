@@ -55,20 +55,19 @@ def command(paths: tuple[Path, ...], sites: str, output: str | None, output_form
     summed_rows = [_network(row, has_output) for row in summed]  # type: ignore[arg-type]
     print_records(summed_rows, output_format, title="Networks: median over the sites [least, greatest]")
     if attrs["matched"]:
-        rows = [row for _, row in _in_order(table)]
         title = f"Site by site; against: {attrs['networks'][0]}"
-        print_records([_site(row, has_output) for row in rows], output_format, title=title)
+        print_records([_site(row, has_output) for row in _in_order(table)], output_format, title=title)
     if output_format == "tex":
         return
     for line in _notes(table, has_output):
         click.echo(line)
 
 
-def _in_order(table: "pd.DataFrame") -> list[tuple[int, dict[str, Any]]]:
+def _in_order(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """Rows of the matched sites, those of one site together."""
-    place = {name: number for number, name in enumerate(table.attrs["matched"])}
-    rows = [(place[row["site"]], row) for row in table.to_dict("records") if row["site"] in place]
-    return sorted(rows, key=lambda row: row[0])  # type: ignore[return-value]
+    matched = table.attrs["matched"]
+    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    return sorted((row for row in rows if row["site"] in matched), key=lambda row: matched.index(row["site"]))
 
 
 def _network(row: dict[str, Any], has_output: bool) -> dict[str, Any]:

@@ -323,7 +323,7 @@ def _print(result: Any, output_format: str) -> None:
         click.echo(json.dumps({name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}))
         return
     if output_format == "csv":
-        print_records(tables["sites"].to_dict("records"), output_format)  # type: ignore[arg-type]
+        print_records(tables["sites"].to_dict("records"), output_format)
         return
     sites = tables["sites"]
     sites = sites.assign(into=sites["into"].where(sites["into"] != "", sites["reason"]))

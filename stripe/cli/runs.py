@@ -44,7 +44,8 @@ def captures_of(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if path.suffix in (".safetensors", ".pth", ".pt", ".ckpt", ".tar"):
             raise StripeError(
-                f"{path} is a checkpoint, which holds no attention values; record them with stripe capture --ckpt {path}"
+                f"{path} is a checkpoint, which holds no attention values; record them with "
+                f"stripe capture --ckpt {path}"
             )
     return [
         capture

@@ -67,17 +67,17 @@ def _csv(records: Sequence[dict[str, Any]]) -> str:
 
 _TEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{
-        "<": "$<$",
-        ">": "$>$",
-        "η²": r"$\eta^2$",
-        "×": r"$\times$",
-        "±": r"$\pm$",
-        "–": "--",
-        "−": "$-$",
-        "≤": r"$\le$",
-    },
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "η²": r"$\eta^2$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+    "≤": r"$\le$",
 }
 _TEX_PART = re.compile("|".join(map(re.escape, _TEX)))
 
