@@ -3,12 +3,12 @@
 import numpy as np
 import xarray as xr
 
-from stripe.analysis.dims import require
+from stripe.analysis.dims import Values, labelled, require
 
 __all__ = ["channel_moments", "channel_std"]
 
 
-def channel_std(values: xr.DataArray, relative: bool = False) -> xr.DataArray:
+def channel_std(values: Values, relative: bool = False) -> xr.DataArray:
     r"""Population standard deviation over the images, for every channel by itself.
 
     .. math:: \sigma_c = \sqrt{\tfrac1N \sum_i (v_{ic} - \bar v_c)^2}
@@ -39,7 +39,7 @@ def channel_std(values: xr.DataArray, relative: bool = False) -> xr.DataArray:
         >>> channel_std(v, relative=True).round(12).values.tolist()
         [0.5, 0.0]
     """
-    mean, variance = channel_moments(values)
+    mean, variance = channel_moments(labelled(values))
     std = variance**0.5
     if relative:
         std = std / abs(mean).where(mean != 0)

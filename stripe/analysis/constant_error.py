@@ -3,12 +3,12 @@
 import numpy as np
 import xarray as xr
 
-from stripe.analysis.dims import feature_dims, require
+from stripe.analysis.dims import Values, feature_dims, labelled, require
 
 __all__ = ["constant_error", "output_error", "stripes_carry"]
 
 
-def constant_error(attention: xr.DataArray) -> xr.DataArray:
+def constant_error(attention: Values) -> xr.DataArray:
     r"""How far attention is from its mean over the images, relative to its own size.
 
     .. math:: \sqrt{\frac{N}{N-1}}\ \frac{\mathrm{RMS}_{i,c}(v_{ic} - \bar v_c)}{\mathrm{RMS}_{i,c}(v_{ic})}
@@ -32,6 +32,7 @@ def constant_error(attention: xr.DataArray) -> xr.DataArray:
         >>> round(float(constant_error(v)) ** 2, 4)  # of variances 1 and 0 and squares 50 / 3 and 25
         0.024
     """
+    attention = labelled(attention)
     require(attention, ["image"], "The error of a constant")
     ones = xr.ones_like(attention, dtype="float64")
     error = _relative(attention, ones, attention.mean("image", dtype="float64", skipna=False), corrected=True)
@@ -39,7 +40,7 @@ def constant_error(attention: xr.DataArray) -> xr.DataArray:
     return error.where(~nothing | (attention.sizes["image"] < 2), 0.0).rename("constant_error")
 
 
-def output_error(attention: xr.DataArray, input_rms: xr.DataArray, residual: bool = False) -> xr.DataArray:
+def output_error(attention: Values, input_rms: Values, residual: bool = False) -> xr.DataArray:
     r"""How far the output x ⊙ v moves where attention is replaced by its mean over the images, relative to its size.
 
     .. math:: \sqrt{\frac{N}{N-1}}\ \frac{\lVert x \odot (v - \bar v)\rVert}{\lVert x \odot v\rVert}
@@ -60,6 +61,7 @@ def output_error(attention: xr.DataArray, input_rms: xr.DataArray, residual: boo
     Raises:
         StripeError: There is no dimension ``image``.
     """
+    attention, input_rms = labelled(attention), labelled(input_rms)
     require(attention, ["image"], "The output error")
     require(input_rms, ["image"], "The output error")
     gate = attention.astype("float64") + float(residual)
@@ -67,7 +69,7 @@ def output_error(attention: xr.DataArray, input_rms: xr.DataArray, residual: boo
     return _relative(gate, input_rms.astype("float64") ** 2, mean, corrected=True).rename("output_error")
 
 
-def stripes_carry(attention: xr.DataArray, input_rms: xr.DataArray | None = None, residual: bool = False) -> xr.Dataset:
+def stripes_carry(attention: Values, input_rms: Values | None = None, residual: bool = False) -> xr.Dataset:
     """Whether the vector of constants matters: its error beside that of one constant for the whole site.
 
     Where the two are alike any single number would do as well as the stripes; where the vector's error is much the
@@ -86,6 +88,8 @@ def stripes_carry(attention: xr.DataArray, input_rms: xr.DataArray | None = None
     Raises:
         StripeError: There is no dimension ``image``.
     """
+    attention = labelled(attention)
+    input_rms = None if input_rms is None else labelled(input_rms)
     require(attention, ["image"], "The errors of constants")
     if input_rms is None:
         vector, gate, weight = constant_error(attention), attention, xr.ones_like(attention, dtype="float64")

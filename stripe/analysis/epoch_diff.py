@@ -2,13 +2,13 @@
 
 import xarray as xr
 
-from stripe.analysis.dims import require
+from stripe.analysis.dims import Values, labelled, require
 from stripe.errors import StripeError
 
 __all__ = ["epoch_diff", "settled_fraction", "settling_epoch"]
 
 
-def epoch_diff(attention: xr.DataArray) -> xr.DataArray:
+def epoch_diff(attention: Values) -> xr.DataArray:
     r"""Absolute first-order difference over the epochs, |v[t+1] − v[t]|.
 
     .. math:: \Delta^{t+1} = |v^{t+1} - v^t|
@@ -32,6 +32,7 @@ def epoch_diff(attention: xr.DataArray) -> xr.DataArray:
         >>> epoch_diff(v).to_series().to_dict()
         {2: 0.25, 5: 0.0}
     """
+    attention = labelled(attention, epochs=True)
     _require_epochs(attention)
     if attention.dtype == "float16":
         attention = attention.astype("float32")
@@ -47,7 +48,7 @@ def _require_epochs(attention: xr.DataArray) -> None:
         raise StripeError("The epoch difference needs ascending epochs. Sort the array with .sortby('epoch').")
 
 
-def settling_epoch(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray:
+def settling_epoch(attention: Values, tol: float = 0.01) -> xr.DataArray:
     r"""The first epoch from which on a value stays within the tolerance of its last one, for every value by itself.
 
     .. math:: e^* = \min\{t : |v^T - v^s| \le \mathrm{tol}\ \ \forall s \ge t\}
@@ -78,6 +79,7 @@ def settling_epoch(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray:
         >>> float(settling_epoch(v))
         2.0
     """
+    attention = labelled(attention, epochs=True)
     _require_epochs(attention)
     if attention.dtype == "float16":
         attention = attention.astype("float32")
@@ -89,7 +91,7 @@ def settling_epoch(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray:
     return last_move.where(~moved.isel(epoch=-1, drop=True)).rename("settling_epoch")
 
 
-def settled_fraction(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray:
+def settled_fraction(attention: Values, tol: float = 0.01) -> xr.DataArray:
     """The share of all values that have settled by each epoch, see ``settling_epoch``.
 
     It never falls, and at the last epoch is what it was one before: a value that moved there has not settled.
@@ -104,5 +106,6 @@ def settled_fraction(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray
     Raises:
         StripeError: As ``epoch_diff``.
     """
+    attention = labelled(attention, epochs=True)
     settling = settling_epoch(attention, tol)
     return (settling <= attention["epoch"]).mean(settling.dims).rename("settled_fraction")

@@ -4,13 +4,13 @@ import numpy as np
 import xarray as xr
 
 from stripe.analysis.channel_std import channel_std
-from stripe.analysis.dims import map_dims, require
+from stripe.analysis.dims import Values, labelled, map_dims, require
 from stripe.errors import StripeError
 
 __all__ = ["map_correlation", "spatial_std"]
 
 
-def spatial_std(attention: xr.DataArray) -> xr.DataArray:
+def spatial_std(attention: Values) -> xr.DataArray:
     """Population standard deviation over the images, for every position of an attention map.
 
     The same statistic as `channel_std`, asked of maps: large where different images are attended to differently.
@@ -24,11 +24,12 @@ def spatial_std(attention: xr.DataArray) -> xr.DataArray:
     Raises:
         StripeError: There is no dimension ``image``, or none of ``height``, ``width``, ``token``.
     """
+    attention = labelled(attention, maps=True)
     _require_map(attention, "The spatial std")
     return channel_std(attention).rename("spatial_std")
 
 
-def map_correlation(attention: xr.DataArray) -> xr.DataArray:
+def map_correlation(attention: Values) -> xr.DataArray:
     r"""Mean Pearson correlation between the attention maps of two different images, over all pairs of images.
 
     .. math:: \bar r = \frac{\left\|\sum_i z_i\right\|^2 - N}{N(N-1)}
@@ -55,6 +56,7 @@ def map_correlation(attention: xr.DataArray) -> xr.DataArray:
         >>> round(float(map_correlation(maps)), 12)
         1.0
     """
+    attention = labelled(attention, maps=True)
     positions = _require_map(attention, "The map correlation")
     maps = attention.astype("float64")
     maps = maps.where(np.isfinite(maps))

@@ -5,12 +5,12 @@ import math
 import xarray as xr
 
 from stripe.analysis.channel_std import channel_moments
-from stripe.analysis.dims import feature_dims
+from stripe.analysis.dims import Values, feature_dims, labelled
 
 __all__ = ["stripe_index"]
 
 
-def stripe_index(attention: xr.DataArray) -> xr.DataArray:
+def stripe_index(attention: Values) -> xr.DataArray:
     r"""Share of the variance over images and channels that lies between the channels (η², the correlation ratio).
 
     .. math:: \eta^2 = \frac{\mathrm{Var}_c(\bar v_c)}{\mathrm{Var}_{i,c}(v_{ic})},
@@ -39,6 +39,7 @@ def stripe_index(attention: xr.DataArray) -> xr.DataArray:
         >>> float(stripe_index(stripes))
         1.0
     """
+    attention = labelled(attention)
     mean, variance = channel_moments(attention)
     features = feature_dims(attention)
     first = mean.isel(dict.fromkeys(features, 0), drop=True)

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import xarray as xr
 
-from stripe.analysis.dims import feature_dims, require
+from stripe.analysis.dims import Values, feature_dims, labelled, require
 
 __all__ = ["class_share", "variance_components", "variance_shares"]
 
 
-def variance_components(attention: xr.DataArray) -> xr.Dataset:
+def variance_components(attention: Values) -> xr.Dataset:
     r"""Unbiased variance components of a two-way table, image × channel, with one value in each cell.
 
     The model is :math:`v_{ic} = \mu + \alpha_c + \beta_i + \varepsilon_{ic}`. With the mean squares of the two-way
@@ -35,6 +35,7 @@ def variance_components(attention: xr.DataArray) -> xr.Dataset:
     Raises:
         StripeError: There is no dimension ``image``.
     """
+    attention = labelled(attention)
     require(attention, ["image"], "The variance of attention")
     features = feature_dims(attention)
     images, channels = attention.sizes["image"], math.prod(attention.sizes[dim] for dim in features)
@@ -50,7 +51,7 @@ def variance_components(attention: xr.DataArray) -> xr.Dataset:
     return xr.Dataset({"channel": channel, "image": image, "interaction": interaction})
 
 
-def variance_shares(attention: xr.DataArray) -> xr.Dataset:
+def variance_shares(attention: Values) -> xr.Dataset:
     """The variance components of ``variance_components`` as shares of their sum.
 
     Attention that is a constant vector has a channel share of 1. Pure noise has one of 0, where the stripe index η² is
@@ -82,7 +83,7 @@ def variance_shares(attention: xr.DataArray) -> xr.Dataset:
     return shares.assign(clipped=clipped)
 
 
-def class_share(attention: xr.DataArray, labels: xr.DataArray) -> xr.DataArray:
+def class_share(attention: Values, labels: Values) -> xr.DataArray:
     r"""Share of the variance between images that the class of the image explains (ε², the adjusted R²).
 
     What of attention is not a matter of the channel may be noise, or knowledge of the class. With the sums of squares
@@ -104,9 +105,10 @@ def class_share(attention: xr.DataArray, labels: xr.DataArray) -> xr.DataArray:
     Raises:
         StripeError: There is no dimension ``image``.
     """
+    attention = labelled(attention)
     require(attention, ["image"], "The share of the classes")
     features = feature_dims(attention)
-    names, members = np.unique(labels.to_numpy(), return_inverse=True)
+    names, members = np.unique(labelled(labels).to_numpy(), return_inverse=True)
     images, classes = len(members), len(names)
     values = attention.astype("float64")
     values = values.where(np.isfinite(values))
