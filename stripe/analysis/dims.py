@@ -51,10 +51,7 @@ def labelled(values: Values, *, epochs: bool = False, maps: bool = False) -> xr.
     """
     if isinstance(values, xr.DataArray):
         return values
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = (values.float() if "bfloat16" in str(values.dtype) else values).numpy()
-    array = np.asarray(values)
+    array = np.asarray(values if not hasattr(values, "detach") else _of_torch(values))
     if array.dtype.kind not in "biuf":
         raise StripeError(f"Attention values are an array of numbers, and not a {type(values).__name__}.")
     names = (MAP_NAMES if maps else NAMES).get(array.ndim - epochs)
@@ -66,6 +63,12 @@ def labelled(values: Values, *, epochs: bool = False, maps: bool = False) -> xr.
             "xarray.DataArray(values, dims=('epoch', 'image', 'channel'))."
         )
     return xr.DataArray(array, dims=("epoch", *names) if epochs else names)
+
+
+def _of_torch(values: Tensor) -> Any:
+    """A tensor as a NumPy array, which has no bfloat16."""
+    tensor = values.detach().cpu()
+    return (tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy()
 
 
 def feature_dims(values: xr.DataArray) -> list[str]:

@@ -82,6 +82,20 @@ class CountOrList(click.ParamType[int | list[int]]):
             self.fail(f"{value!r} is neither a number nor a list such as 3,17,42", param, ctx)
 
 
+class WidthType(click.ParamType[float | str]):
+    """``column``, ``page`` or inches."""
+
+    name = "column|page|INCHES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        if value in ("column", "page") or not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither column nor page nor a number of inches", param, ctx)
+
+
 @click.command(cls=PlotCommand)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
@@ -107,6 +121,8 @@ class CountOrList(click.ParamType[int | list[int]]):
 @click.option("--epoch", type=int, help="Default: the last.")
 @click.option("--seed", type=click.IntRange(0), help="Of the sample of images and channels. Default: 0.")
 @click.option("--over-image", is_flag=True, default=None, help="gradcam: lay the map over the mean of the images.")
+@click.option("--width", type=WidthType(), help="column (3.3 inches), page (7) or inches. Default: as needed.")
+@click.option("--cmap", metavar="NAME", help="A colour map of matplotlib.")
 @click.option("--style", default="paper", show_default=True, help="paper, notebook, dark or any matplotlib style.")
 def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple[str, ...], **options: Any) -> None:
     """Draw the paper's figures."""

@@ -30,7 +30,7 @@ from stripe.plots.select import (
     choose,
     choose_sites,
 )
-from stripe.plots.style import DIFFERENCE_MAP, styled
+from stripe.plots.style import DIFFERENCE_MAP, Width, is_narrow, styled
 
 __all__ = ["diff", "learning_rate_drops"]
 
@@ -46,6 +46,8 @@ def diff(
     channels: Choice = 20,
     seed: int = 0,
     style: str = "paper",
+    width: Width | None = None,
+    cmap: str | None = None,
 ) -> StripeFigure:
     """Draw heatmaps, channels × epochs, of |v[t+1] − v[t]|: one panel per image, black where attention has settled.
 
@@ -59,6 +61,8 @@ def diff(
         channels: Number of channels (a sample), or a list of channels.
         seed: Seed of the samples.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+        cmap: Name of a colour map of matplotlib.
 
     Raises:
         NothingToDrawError: The capture holds one epoch only, or no attention of a kind that this plot shows.
@@ -96,9 +100,9 @@ def diff(
         range=[0.0, top],
     )
 
-    with styled(style) as settings:
-        across, down = _layout(len(sites), len(rows))
-        figure = StripeFigure(settings, max(6.9, 1.7 * across), 2.15 * down + 0.6, drawn)
+    with styled(style, cmap) as settings:
+        across, down = _layout(len(sites), len(rows), most=2 if is_narrow(width) else None)
+        figure = StripeFigure(settings, max(6.9, 1.7 * across), 2.15 * down + 0.6, drawn, printed=width)
         grid = figure.subplots(down, across, squeeze=False)
         panels = [(name, row) for name in sites for row in range(len(rows))]
         for axes in grid.flat[len(panels) :]:
@@ -106,7 +110,7 @@ def diff(
         drops = learning_rate_drops(opened.learning_rate)
         names, ending = _row_names(figure, list(sites))
         for number, (axes, (name, row)) in enumerate(zip(grid.flat, panels, strict=False)):
-            image = heatmap(axes, matrices[name][row], limits=(0.0, top), colormap=DIFFERENCE_MAP)
+            image = heatmap(axes, matrices[name][row], limits=(0.0, top), colormap=cmap or DIFFERENCE_MAP)
             position = int(rows[row])
             add_thumbnail_title(axes, image_name(opened, position).replace(" · ", "\n"), opened.thumbnail(position))
             _mark(axes, drops)
@@ -115,7 +119,7 @@ def diff(
             if number % across == 0:
                 _label_channels(axes, chosen[name], names[name] + column_name(sites[name]))
             if number + across >= len(panels):
-                label_epochs(axes, epochs[1:], room=32 // across)
+                label_epochs(axes, epochs[1:], room=(12 if is_narrow(width) else 32) // across)
                 axes.set_xlabel("epoch t+1")
         beyond = any((matrix > top).any() for matrix in matrices.values())
         colorbar(
@@ -154,9 +158,10 @@ def learning_rate_drops(learning_rate: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return np.flatnonzero(after <= 0.75 * before) + 1
 
 
-def _layout(sites: int, images: int) -> tuple[int, int]:
-    """Number of columns and rows of panels: one row per site, or about a square for one site."""
+def _layout(sites: int, images: int, most: int | None = None) -> tuple[int, int]:
+    """Number of columns and rows of panels: one row per site, or for one site about a square, at most ``most`` wide."""
     across = images if sites > 1 or images <= 3 else math.ceil(math.sqrt(images))
+    across = across if most is None or sites > 1 else min(across, most)
     return across, math.ceil(sites * images / across)
 
 

@@ -1,20 +1,52 @@
 """The figure that every kind of plot returns."""
 
 import io
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
 
 from stripe.errors import StripeError
-from stripe.plots.style import applied, inches
+from stripe.plots.style import Width, applied, inches, printed_width
 
-__all__ = ["StripeFigure"]
+__all__ = ["StripeFigure", "wrapped"]
 
 _LONGEST = 2**16  # pixels
+
+
+def wrapped(text: str, room: float, size: float) -> str:
+    """Break a text into lines that fit, at blanks and, in a word that is wider than a line, anywhere.
+
+    Args:
+        text: Text without formulas.
+        room: Width of a line in points.
+        size: Size of the text in points, in the font of the current style.
+    """
+    font, measure = FontProperties(size=size), TextToPath()
+    measured = {letter: _letter(measure, letter, font) for letter in set(text) | {" "}}
+    lines, line, used = [], "", 0.0
+    for word in text.split(" "):
+        width = sum(measured[letter] for letter in word)
+        if line and used + measured[" "] + width > room:
+            lines.append(line)
+            line, used = "", 0.0
+        elif line:
+            line, used = line + " ", used + measured[" "]
+        for letter in word:
+            if line and used + measured[letter] > room:
+                lines.append(line)
+                line, used = "", 0.0
+            line, used = line + letter, used + measured[letter]
+    return "\n".join([*lines, line])
+
+
+def _letter(measure: TextToPath, letter: str, font: FontProperties) -> float:
+    """Width of a letter in points."""
+    return float(measure.get_text_width_height_descent(letter, font, ismath=False)[0])
 
 
 class StripeFigure(Figure):
@@ -28,7 +60,15 @@ class StripeFigure(Figure):
             ``stripe.plots.save`` writes it into the file.
     """
 
-    def __init__(self, settings: Mapping[str, Any], width: float, height: float, drawn: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        width: float,
+        height: float,
+        drawn: dict[str, Any],
+        *,
+        printed: Width | None = None,
+    ) -> None:
         """Make an empty figure.
 
         Args:
@@ -36,11 +76,13 @@ class StripeFigure(Figure):
             width: Width in inches at 8 pt text.
             height: Height in inches at 8 pt text.
             drawn: Content of the picture, in JSON types.
+            printed: Width that the figure shall have instead, whatever its text size.
 
         Raises:
             StripeError: The picture would be longer than matplotlib can draw.
         """
         size = inches(width, height)
+        size = (printed_width(printed) or size[0], size[1])
         dpi = settings["savefig.dpi"]
         if max(size) * (settings["figure.dpi"] if dpi == "figure" else dpi) >= _LONGEST:
             raise StripeError(
@@ -53,9 +95,11 @@ class StripeFigure(Figure):
     def caption(self, text: str) -> None:
         """Add a grey line at the foot of the figure, wrapped to its width."""
         size = 0.75 * mpl.rcParams["font.size"]
-        columns = int(self.get_figwidth() * 72 / (0.52 * size))
-        # The layout reserves space for a supxlabel, and for no other text of a figure.
-        self.supxlabel(textwrap.fill(text, columns), x=0.01, ha="left", fontsize=size, color="0.5")
+        # The layout reserves space for a supxlabel, and for no other text of a figure. Letters are drawn at whole pixels,
+        # which makes lines a few per cent wider.
+        self.supxlabel(
+            wrapped(text, 0.93 * 72 * self.get_figwidth(), size), x=0.01, ha="left", fontsize=size, color="0.5"
+        )
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw the figure as matplotlib does, in its own style."""

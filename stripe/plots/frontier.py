@@ -5,13 +5,15 @@ import pandas as pd
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.select import NothingToDrawError
-from stripe.plots.style import styled
+from stripe.plots.style import Width, styled
 
 __all__ = ["frontier"]
 
 
 @kind("frontier", "accuracy against speed, site by site", place=10)
-def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
+def frontier(
+    table: pd.DataFrame, *, style: str = "paper", width: Width | None = None, cmap: str | None = None
+) -> StripeFigure:
     """Draw the accuracy against the relative speed, with 0, 1, 2 … sites folded, the cheapest first.
 
     The number beside a point is the number of folded sites; its colour is the relative error of the logits against
@@ -23,6 +25,8 @@ def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
             ``accuracy`` (or ``agreement``; per cent; or a metric by its name), ``uncertainty`` (points), ``error``
             (relative) and ``relative_speed``.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+        cmap: Name of a colour map of matplotlib.
 
     Raises:
         NothingToDrawError: The table has no accuracies.
@@ -32,13 +36,13 @@ def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
         raise NothingToDrawError("The table has no accuracies: the images that it was made with had no labels.")
     about = table.attrs
     record = {"kind": "frontier", "table": table.to_dict("list"), **{str(key): value for key, value in about.items()}}
-    with styled(style) as settings:
-        figure = StripeFigure(settings, 4.6, 3.2, record)
+    with styled(style, cmap) as settings:
+        figure = StripeFigure(settings, 4.6, 3.2, record, printed=width)
         axes = figure.subplots()
         axes.axhline(table[measure].iloc[0], color="0.6", linewidth=0.8, linestyle="--", zorder=1)
         speed, accuracy, uncertainty = table[["relative_speed", measure, "uncertainty"]].to_numpy(float).T
         axes.errorbar(speed, accuracy, uncertainty, color="0.7", linewidth=0.8, zorder=1)
-        points = axes.scatter(speed, accuracy, c=100 * table["error"], cmap="viridis", s=22, zorder=2)
+        points = axes.scatter(speed, accuracy, c=100 * table["error"], s=22, zorder=2)
         step = max(1, len(table) // 8)  # more numbers would overlap
         for number in [*range(0, len(table) - 1, step), len(table) - 1]:
             side, aligned = (4, "left") if number % 2 else (-4, "right")

@@ -18,18 +18,22 @@ from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
 from stripe.plots.kinds import kind
 from stripe.plots.select import NothingToDrawError
-from stripe.plots.style import styled
+from stripe.plots.style import Width, is_narrow, printed_width, styled
 
 __all__ = ["gradcam"]
 
 _ACROSS = 4  # panels per row, as in the paper
-_WIDTH = 30  # characters of a title
 _GREY = (0.299, 0.587, 0.114)  # perceived brightness of red, green and blue
 
 
 @kind("captures", "mean Grad-CAM; of several captures side by side", paper="fig. 6", place=6)
 def gradcam(
-    captures: CaptureLike | Sequence[CaptureLike], *, over_image: bool = False, style: str = "paper"
+    captures: CaptureLike | Sequence[CaptureLike],
+    *,
+    over_image: bool = False,
+    style: str = "paper",
+    width: Width | None = None,
+    cmap: str | None = None,
 ) -> StripeFigure:
     """Draw mean Grad-CAM maps, one panel per network and layer, all with the same colours.
 
@@ -40,6 +44,8 @@ def gradcam(
         captures: One or several captures, their trees or paths, as ``stripe gradcam`` writes them.
         over_image: Whether the map is drawn over the mean of the images.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+        cmap: Name of a colour map of matplotlib.
 
     Raises:
         NothingToDrawError: A capture holds no Grad-CAM maps.
@@ -52,11 +58,15 @@ def gradcam(
     panels = [(opened, *layer) for opened in map(as_capture, several) for layer in _layers(opened)]
     low = min(float(maps["mean"].min()) for _, _, maps in panels)
     high = max(float(maps["mean"].max()) for _, _, maps in panels)
-    with styled(style) as settings:
-        across = min(len(panels), _ACROSS)
+    with styled(style, cmap) as settings:
+        across = min(len(panels), 2 if is_narrow(width) else _ACROSS)
         down = -(-len(panels) // across)
         drawn: dict[str, Any] = {"kind": "gradcam", "range": [low, high], "over_image": over_image, "panels": []}
-        figure = StripeFigure(settings, max(1.9 * across + 0.7, 3.2), 2.65 * down + 0.6, drawn)
+        wide = printed_width(width)
+        side = (wide - 0.9) / across if wide else 1.9
+        lines = 30 if side >= 1.9 else max(12, int(16 * side))  # characters of a title
+        height = (side + 0.75) * down + 0.6
+        figure = StripeFigure(settings, max(1.9 * across + 0.7, 3.2), height, drawn, printed=width)
         figure.set_layout_engine("compressed")  # square panels, close together
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.flat[len(panels) :]:
@@ -65,12 +75,18 @@ def gradcam(
             image = _draw(axes, maps, (low, high), over_image)
             bias = center_bias(maps)
             interval = [bias.low, bias.high]
-            axes.set_title(_name(opened, facts), loc="center", fontsize="small")
+            axes.set_title(_name(opened, facts, lines), loc="center", fontsize="small")
             text = f"centre bias {bias.value:.2f} [{bias.low:.2f}, {bias.high:.2f}]" if bias.images else "all zeros"
-            axes.set_xlabel(f"{_shown(facts)}\n{text}", fontsize="x-small")
+            axes.set_xlabel(
+                f"{_shown(facts)}\n{text}" if side > 1.5 else f"{_shown(facts)}\n{text}".replace(" [", "\n["),
+                fontsize="x-small",
+            )
             about = {name: value for name, value in asdict(facts).items() if value not in (None, "")}
             drawn["panels"].append(describe(opened, "gradcam", **about, center_bias=bias.value, interval=interval))
-        colorbar(image, list(grid.flat[: len(panels)]), "mean Grad-CAM", pad=0.02, aspect=18 * down)
+        for last in range(across - 1, len(panels), across):  # of full rows
+            # Inside the panel's own frame of reference a bar is as tall as the panel, whatever the layout makes of it.
+            bar = grid.flat[last].inset_axes((1.05, 0, 0.05, 1))
+            colorbar(image, None, "mean Grad-CAM", cax=bar)
         figure.caption(_notes(drawn["panels"]))
         return figure
 
@@ -99,12 +115,12 @@ def _draw(axes: Axes, layer: xr.Dataset, limits: tuple[float, float], over_image
     return image
 
 
-def _name(capture: Capture, facts: LayerFacts) -> str:
+def _name(capture: Capture, facts: LayerFacts, width: int) -> str:
     """Network and data set as two lines; the weights are those of the maps, not those of the attention."""
     model = " + ".join(capture.network) + (", random weights" if facts.has_random_weights else "")
     # A panel has little room, so that a long description of data is broken at its commas.
     data = ", ".join(part.strip() for part in data_name(capture.data).split(","))
-    return "\n".join([*textwrap.wrap(model, _WIDTH), *textwrap.wrap(data, _WIDTH)])
+    return "\n".join([*textwrap.wrap(model, width), *textwrap.wrap(data, width)])
 
 
 def _shown(facts: LayerFacts) -> str:

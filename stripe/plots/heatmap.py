@@ -2,19 +2,20 @@
 
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.image import AxesImage
 
-from stripe.plots.style import MISSING, VALUE_MAP
+from stripe.plots.style import MISSING
 
-__all__ = ["colorbar", "heatmap", "robust_limits"]
+__all__ = ["colorbar", "heatmap", "readable_limits", "robust_limits"]
 
 
 def heatmap(
-    axes: Axes, values: npt.ArrayLike, *, limits: tuple[float, float], colormap: str = VALUE_MAP, **kwargs: Any
+    axes: Axes, values: npt.ArrayLike, *, limits: tuple[float, float], colormap: str | None = None, **kwargs: Any
 ) -> AxesImage:
     """Draw a matrix as one image (``imshow``), not as a mesh of patches, which takes ten times as long.
 
@@ -24,7 +25,7 @@ def heatmap(
         axes: Axes to draw into.
         values: Matrix (rows, columns) of any real type; row 0 is at the top.
         limits: Values of the first and of the last colour.
-        colormap: Name of a matplotlib colour map.
+        colormap: Name of a matplotlib colour map; by default that of the style.
         **kwargs: Further arguments of ``imshow``.
 
     Example:
@@ -39,7 +40,13 @@ def heatmap(
     image = axes.imshow(
         np.ma.masked_invalid(array),
         # Stage "data": where cells are smaller than pixels their values are averaged, not their colours.
-        **{"aspect": "auto", "cmap": colormap, "vmin": limits[0], "vmax": limits[1], **kwargs},
+        **{
+            "aspect": "auto",
+            "cmap": colormap or mpl.rcParams["image.cmap"],
+            "vmin": limits[0],
+            "vmax": limits[1],
+            **kwargs,
+        },
         interpolation_stage="data",
     )
     image.set_cmap(image.get_cmap().with_extremes(bad=MISSING))
@@ -67,6 +74,26 @@ def robust_limits(values: npt.ArrayLike, low: float = 0.01, high: float = 0.99) 
         margin = max(abs(bottom), 1.0) * 1e-3
         return bottom - margin, top + margin
     return bottom, top
+
+
+def readable_limits(values: npt.ArrayLike) -> tuple[tuple[float, float], float]:
+    """Colour limits as ``robust_limits``, but wide enough that a range of 10⁻⁴ is not stretched over all colours.
+
+    Args:
+        values: Array of any shape.
+
+    Returns:
+        The limits, and the range of the values where it is less than a thousandth of their size, else 0: then the
+        limits are a hundredth of their size apart, which is to be said.
+    """
+    low, high = robust_limits(values)
+    array = np.asarray(values, dtype=np.float64)
+    finite = array[np.isfinite(array)]
+    size, span = max(abs(low), abs(high)), high - low
+    if not finite.size or span >= 1e-3 * size or not np.ptp(finite):
+        return (low, high), 0.0
+    middle = (low + high) / 2
+    return (middle - 0.005 * size, middle + 0.005 * size), float(np.ptp(finite))
 
 
 def colorbar(image: AxesImage, axes: Any, label: str, **kwargs: Any) -> Colorbar:

@@ -12,7 +12,7 @@ from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
 from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_sites
-from stripe.plots.style import MISSING, styled
+from stripe.plots.style import MISSING, Width, is_narrow, styled
 
 __all__ = ["index"]
 
@@ -21,7 +21,14 @@ _NUMBERED = 14  # largest number of epochs at which a cell has room for its numb
 
 
 @kind("capture", "stripe index of every site over the epochs", place=5)
-def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") -> StripeFigure:
+def index(
+    capture: CaptureLike,
+    *,
+    site: Patterns = None,
+    style: str = "paper",
+    width: Width | None = None,
+    cmap: str | None = None,
+) -> StripeFigure:
     """Draw a heatmap, sites × epochs, of the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v) of all images.
 
     The index is 1 (bright) if attention is the same vector for every image, and 0 (dark) if all channels have the same
@@ -34,6 +41,8 @@ def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") 
         capture: A capture, its tree or its path.
         site: Names of sites or globs; by default all sites.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+        cmap: Name of a colour map of matplotlib.
 
     Returns:
         A figure with the sites from top to bottom, in the order of the forward pass.
@@ -47,7 +56,7 @@ def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") 
         >>> plots.index("run/capture.h5")  # doctest: +SKIP
     """
     opened = as_capture(capture)
-    with styled(style) as settings:
+    with styled(style, cmap) as settings:
         sites = choose_sites(opened, site, [*CHANNEL_KINDS, "spatial"])
         names, ending = short_names(list(sites))
         kinds = [opened.facts[name].kind for name in sites]
@@ -59,22 +68,26 @@ def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") 
 
         pitch = 0.24 if len(sites) <= 20 else 0.15
         labels = 0.055 * max(map(len, names))
-        beside = 1.5
-        width = 6.9 - beside if len(epochs) > _NUMBERED else max(3.4, 1.3 + labels + 0.3 * len(epochs))
-        figure = StripeFigure(settings, width + beside, 1.1 + pitch * max(len(sites), 4), drawn)
-        axes, errors = figure.subplots(1, 2, sharey=True, width_ratios=(max(width - labels, 1.5), beside))
+        beside = 1.1 if is_narrow(width) else 1.5
+        own = 6.9 - beside if len(epochs) > _NUMBERED else max(3.4, 1.3 + labels + 0.3 * len(epochs))
+        figure = StripeFigure(settings, own + beside, 1.1 + pitch * max(len(sites), 4), drawn, printed=width)
+        own = own if width is None else figure.get_figwidth() - beside
+        axes, errors = figure.subplots(1, 2, sharey=True, width_ratios=(max(own - labels, 1.0), beside))
         image = heatmap(axes, matrix, limits=(0.0, 1.0))
         axes.set_yticks(range(len(names)), names)
-        label_epochs(axes, epochs, room=_NUMBERED)
-        axes.set(xlabel="epoch", ylabel="site", title="stripe index η²  (1: a constant)")
+        label_epochs(axes, epochs, room=max(2, int(3 * (own - labels))) if width else _NUMBERED)
+        axes.set(xlabel="epoch", ylabel="site")
+        axes.set_title("stripe index η²" + ("" if is_narrow(width) else "  (1: a constant)"))
         colorbar(image, axes, "", pad=0.02, aspect=25)
         _write_errors(errors, opened, list(sites))
+        if is_narrow(width):
+            errors.set_xlabel("%")
         if len(epochs) <= _NUMBERED:
             _write_numbers(axes, matrix)
         if np.isnan(matrix).any():
             patch = Patch(facecolor=MISSING, label="undefined: v does not vary, one channel, or NaN")
             figure.legend(handles=[patch], loc="outside upper right")
-        note = f"right: what a constant is off at epoch {epochs[-1]}"
+        note = f"right: what a constant is off at epoch {epochs[-1]}, with its 95 % interval"
         figure.caption(caption(opened, f"{len(opened.images)} images", note, ending_note(ending)))
         return figure
 

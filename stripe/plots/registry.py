@@ -62,7 +62,7 @@ def draw(kind: str, data: Any, **options: Any) -> StripeFigure:
         raise StripeError(f"There is no plot of kind {kind!r}. There are {', '.join(known)}.")
     given = {name: value for name, value in options.items() if value is not None}
     if unknown := given.keys() - set(known[kind].options):
-        takes = ", ".join(sorted(known[kind].options))
+        takes = ", ".join(known[kind].options)
         raise StripeError(f"A plot of kind {kind!r} has no {' or '.join(sorted(unknown))} to choose; it takes {takes}.")
     return known[kind].draw(data, **given)
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 from stripe.capture import CaptureLike, as_capture
 from stripe.plots.common import caption, describe, ending_note, image_name, short_names
 from stripe.plots.figure import StripeFigure
-from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.heatmap import colorbar, heatmap, readable_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import (
     Choice,
@@ -22,7 +22,7 @@ from stripe.plots.select import (
     choose_epoch,
     choose_sites,
 )
-from stripe.plots.style import styled
+from stripe.plots.style import Width, printed_width, styled
 
 __all__ = ["as_maps", "spatial"]
 
@@ -38,6 +38,8 @@ def spatial(
     epoch: int | None = None,
     seed: int = 0,
     style: str = "paper",
+    width: Width | None = None,
+    cmap: str | None = None,
 ) -> StripeFigure:
     """Draw maps of spatial attention: one row per image, one column per site, and the image itself at the left.
 
@@ -51,6 +53,8 @@ def spatial(
         epoch: Epoch to draw; by default the last.
         seed: Seed of the sample.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+        cmap: Name of a colour map of matplotlib.
 
     Raises:
         NothingToDrawError: The capture has no spatial attention.
@@ -61,7 +65,7 @@ def spatial(
         >>> plots.spatial("cbam.h5", images=[3, 14, 15])  # doctest: +SKIP
     """
     opened = as_capture(capture)
-    with styled(style) as settings:
+    with styled(style, cmap) as settings:
         epoch = choose_epoch(opened, epoch)
         sites = choose_sites(opened, site, ["spatial"], _SITES)
         names, ending = short_names(list(sites))
@@ -70,27 +74,37 @@ def spatial(
         drawn = describe(opened, "spatial", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
 
         first, data = next(iter(sites.items()))
-        height, width = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows[:1]), first).shape[1:]
-        across, down = max(len(sites) + 1.6, 3.6), 0.95 * min(max(height / width, 0.5), 2) * len(rows) + 0.85
-        figure = StripeFigure(settings, across, down, drawn)
+        rise, run = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows[:1]), first).shape[1:]
+        across, down = max(len(sites) + 1.6, 3.6), 0.95 * min(max(rise / run, 0.5), 2) * len(rows) + 0.85
+        if printed := printed_width(width):
+            down = (down - 0.85) * min(1.0, printed / across) + 0.85
+        figure = StripeFigure(settings, across, down, drawn, printed=width)
         figure.set_layout_engine("compressed")  # panels with the proportions of the maps, close together
         grid = figure.subplots(len(rows) + 1, len(sites) + 1, squeeze=False, height_ratios=[*[1.0] * len(rows), 0.07])
         for axes, position in zip(grid[:, 0], rows, strict=False):
             _picture(axes, opened.thumbnail(int(position)), image_name(opened, int(position)))
         grid[0, 0].set_title("input", loc="center", fontsize="small")
         grid[-1, 0].remove()
+        flat: list[float] = []
         for (*panels, bar), short, (name, data) in zip(grid[:, 1:].T, names, sites.items(), strict=True):
             maps = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows), name)
-            limits = robust_limits(maps)
+            limits, span = readable_limits(maps)
+            flat += [span] if span else []
             ends = FuncFormatter(partial(_end, limits[1] - limits[0]))
             for axes, values in zip(panels, maps, strict=True):
                 image = heatmap(axes, values, limits=limits, aspect="equal")
                 axes.set(xticks=[], yticks=[])
             panels[0].set_title(f"{short}\n{maps.shape[1]} × {maps.shape[2]}", loc="center", fontsize="small")
             beyond = "both" if maps.min() < limits[0] and maps.max() > limits[1] else "neither"
-            colorbar(image, None, "", cax=bar, orientation="horizontal", ticks=limits, format=ends, extend=beyond)
+            scale = colorbar(
+                image, None, "", cax=bar, orientation="horizontal", ticks=limits, format=ends, extend=beyond
+            )
+            for label, aligned in zip(scale.ax.get_xticklabels(), ("left", "right"), strict=True):
+                label.set_horizontalalignment(aligned)  # not into the next column
             drawn["sites"][name] = {"range": limits}
         notes = ["colours of a column: 1–99 % quantiles of its maps", f"sampled with seed {seed}"]
+        if flat:
+            notes.append(f"nearly one value (a range of {max(flat):.0e} or less), drawn with wider colours")
         figure.caption(caption(opened, f"epoch {epoch}", *notes, ending_note(ending)))
         return figure
 

@@ -1,5 +1,7 @@
 """Cost of attention: throughput, parameters and FLOPs of networks side by side."""
 
+from typing import Any
+
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,13 +9,13 @@ from matplotlib.axes import Axes
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.measured import caption_of, is_unfused, module_colors, record_of, role_of
-from stripe.plots.style import styled
+from stripe.plots.style import Width, is_narrow, styled
 
 __all__ = ["speed"]
 
 
 @kind("speeds", "throughput, parameters and FLOPs", paper="table 1", place=9)
-def speed(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
+def speed(table: pd.DataFrame, *, style: str = "paper", width: Width | None = None) -> StripeFigure:
     """Draw bars of images per second, parameters and FLOPs, one row per network in the order of the table.
 
     Each attention module has its colour; a lightly filled bar is a network with ASR that is not fused. Whiskers are
@@ -22,14 +24,19 @@ def speed(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
     Args:
         table: Table from ``stripe.bench.measure``.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
 
     Example:
         >>> from stripe import bench, plots
         >>> plots.speed(bench.measure(["resnet83", "resnet83+se"]))  # doctest: +SKIP
     """
     with styled(style) as settings:
-        figure = StripeFigure(settings, 6.9, 0.9 + 0.24 * max(len(table), 3), record_of(table, "speed"))
-        rate, parameters, flops = figure.subplots(1, 3, sharey=True, width_ratios=[2, 1, 1])
+        bars = 0.24 * max(len(table), 3)
+        narrow = is_narrow(width)
+        height = 1.7 + 3 * bars if narrow else 0.9 + bars
+        figure = StripeFigure(settings, 6.9, height, record_of(table, "speed"), printed=width)
+        shape: dict[str, Any] = {"nrows": 3} if narrow else {"ncols": 3, "width_ratios": [2, 1, 1]}
+        rate, parameters, flops = figure.subplots(**shape, sharey=True)
         _bars(rate, table, table["images_per_second"])
         _bars(parameters, table, table["parameters"] / 1e6)
         _bars(flops, table, table["flops"] / 1e9)
@@ -42,7 +49,8 @@ def speed(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
                 f"× {relative:.2f}", (end, row), (4, 0), textcoords="offset points", va="center", fontsize="x-small"
             )
         rate.set_xlim(right=1.14 * table["upper_quartile"].max())
-        rate.set_yticks(rows, table["model"])
+        for axes in (rate, parameters, flops) if narrow else (rate,):
+            axes.set_yticks(rows, table["model"])
         rate.invert_yaxis()
         rate.set_title("images a second (× the first)")
         parameters.set_title("parameters (million)")

@@ -15,7 +15,7 @@ from stripe.plots.common import caption, columns, describe, ending_note, short_n
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_epoch, choose_sites
-from stripe.plots.style import styled
+from stripe.plots.style import Width, is_narrow, styled
 
 __all__ = ["std"]
 
@@ -26,7 +26,14 @@ _SIDES = {"input": ("before attention (GAP of the map)", "C1"), "attention": ("a
 
 
 @kind("capture", "how far channels differ between images, by site", paper="fig. 1b", place=2)
-def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None, style: str = "paper") -> StripeFigure:
+def std(
+    capture: CaptureLike,
+    *,
+    site: Patterns = None,
+    epoch: int | None = None,
+    style: str = "paper",
+    width: Width | None = None,
+) -> StripeFigure:
     """Draw the distribution over the channels of the standard deviation over the images, for every site.
 
     The left panel shows σ_c = std_i(v_ic) in the units of the values, the right panel σ_c / |mean_i v_ic|, which has
@@ -41,6 +48,7 @@ def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None
         site: Names of sites or globs; by default all sites.
         epoch: Epoch to draw; by default the last.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
 
     Returns:
         A figure with the sites from top to bottom, in the order of the forward pass.
@@ -61,8 +69,10 @@ def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None
         drawn = describe(opened, "std", epoch=epoch, sites=list(sites), images=opened.images.tolist())
 
         pitch = 0.26 if len(sites) <= 20 else 0.16
-        figure = StripeFigure(settings, 6.9, 1.15 + pitch * max(len(sites), 3), drawn)
-        absolute, relative = figure.subplots(1, 2, sharey=True)
+        narrow = is_narrow(width)
+        rows = pitch * max(len(sites), 3)
+        figure = StripeFigure(settings, 6.9, 2.2 + 2 * rows if narrow else 1.15 + rows, drawn, printed=width)
+        absolute, relative = figure.subplots(*((2, 1) if narrow else (1, 2)), sharey=True)
         sides = sides_of(sites)
         for axes, is_relative in ((absolute, False), (relative, True)):
             for side, offset in zip(sides, (-0.17, 0.17) if len(sides) > 1 else (0.0,), strict=True):
@@ -73,9 +83,13 @@ def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None
         relative.set(title="relative to the mean of the channel", xlabel="σ / |mean| of a channel (log scale)")
         absolute.set_yticks(range(len(names)), names)
         absolute.set_ylim(len(names) - 0.4, -0.6)
+        if narrow:
+            relative.set_yticks(range(len(names)), names)
         _write_errors(relative, opened, epoch, list(sites))
         handles, labels = absolute.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=2)
+        figure.legend(
+            handles, labels, loc="outside upper left" if narrow else "outside upper right", ncols=1 if narrow else 2
+        )
         notes = "dot: median channel, thick: middle 50 %, thin: 90 % of the channels, in brackets: 95 % interval"
         figure.caption(caption(opened, f"epoch {epoch}", f"{len(opened.images)} images", notes, ending_note(ending)))
         return figure

@@ -1,14 +1,16 @@
 """Images × channels, before and after attention: the picture that gave the Stripe Observation its name."""
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 
 from stripe.analysis import stripe_index
 from stripe.capture import CaptureLike, as_capture
 from stripe.plots.common import caption, column_name, columns, describe, sides_of
 from stripe.plots.figure import StripeFigure
-from stripe.plots.heatmap import colorbar, heatmap, robust_limits
+from stripe.plots.heatmap import colorbar, heatmap, readable_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import (
     CHANNEL_KINDS,
@@ -18,13 +20,13 @@ from stripe.plots.select import (
     choose_epoch,
     choose_sites,
 )
-from stripe.plots.style import styled
+from stripe.plots.style import Width, is_narrow, styled
 
 __all__ = ["stripe"]
 
 _SITES = 3  # drawn by default: the first, middle and last, as late stages may differ from early ones
 _TITLES = {"input": "before attention", "attention": "after attention"}
-_QUANTITIES = {"input": "mean of the map (GAP)", "attention": "attention value v"}
+_QUANTITIES = {"input": "GAP", "attention": "v"}
 
 
 @kind("capture", "images × channels, before and after attention", paper="fig. 1a, 23–29", place=1)
@@ -37,6 +39,8 @@ def stripe(
     epoch: int | None = None,
     seed: int = 0,
     style: str = "paper",
+    width: Width | None = None,
+    cmap: str | None = None,
 ) -> StripeFigure:
     """Draw heatmaps, images × channels, of the map's global average (before) and of the attention values (after).
 
@@ -54,6 +58,8 @@ def stripe(
         epoch: Epoch to draw; by default the last.
         seed: Seed of the samples.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+        cmap: Name of a colour map of matplotlib.
 
     Returns:
         A figure with one row of panels per site. The left panel is missing if ``input`` was not recorded.
@@ -67,7 +73,7 @@ def stripe(
         >>> plots.stripe("capture.h5", site="layer3.*", channels=64)  # doctest: +SKIP
     """
     opened = as_capture(capture)
-    with styled(style) as settings:
+    with styled(style, cmap) as settings:
         epoch = choose_epoch(opened, epoch)
         sites = choose_sites(opened, site, CHANNEL_KINDS, _SITES)
         ids = opened.images
@@ -75,38 +81,60 @@ def stripe(
         drawn = describe(opened, "stripe", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
         sides = sides_of(sites)
 
-        height = 1.75 * len(sites) + 0.45
-        figure = StripeFigure(settings, 3.6 * len(sides) if len(sides) > 1 else 4.4, height, drawn)
-        grid = figure.subplots(len(sites), len(sides), squeeze=False)
+        narrow = is_narrow(width)  # panels above each other
+        height = (1.4 * len(sides) if narrow else 1.75) * len(sites) + 0.45
+        default = 3.6 * len(sides) if len(sides) > 1 else 4.4
+        figure = StripeFigure(settings, default, height, drawn, printed=width)
+        shape = (len(sites) * len(sides), 1) if narrow else (len(sites), len(sides))
+        grid = figure.subplots(*shape, squeeze=False).reshape(len(sites), len(sides))
+        flat = []
         for panels, (name, data) in zip(grid, sites.items(), strict=True):
-            width = int(np.prod(data["attention"].shape[2:]))
-            chosen = choose(channels, np.arange(width), what="channel", seed=seed)
+            held = int(np.prod(data["attention"].shape[2:]))
+            chosen = choose(channels, np.arange(held), what="channel", seed=seed)
             drawn["sites"][name] = {"channels": chosen.tolist()}
             for side, axes in zip(sides, panels, strict=True):
                 values = columns(data[side].sel(epoch=epoch))
                 first = side == sides[0]
-                limits = _panel(axes, values, rows, chosen, f"{name}\n" if first else "\n", side)
+                heading = f"{name}\n" if first else "" if narrow else "\n"
+                limits, span = _panel(axes, values, rows, chosen, heading, side)
+                flat += [span] if span else []
                 drawn["sites"][name][f"{side}_range"] = limits
-                axes.set_xlabel(_axis(column_name(data), len(chosen), width))
-                if first:
+                _number(axes.xaxis, chosen, 8)
+                if first or narrow:
+                    _number(axes.yaxis, ids[rows], 4)
                     axes.set_ylabel(_axis("image", len(rows), len(ids)))
-        figure.caption(caption(opened, f"epoch {epoch}", f"sampled with seed {seed}"))
+                if side == sides[-1] or not narrow:
+                    axes.set_xlabel(_axis(column_name(data), len(chosen), held))
+        notes = ["GAP: mean of the map", "v: attention value"] if len(sides) > 1 else ["v: attention value"]
+        notes.append("colours: 1–99 % quantiles of the drawn values")
+        if flat:
+            notes.append(f"nearly one value (a range of {max(flat):.0e} or less), drawn with wider colours")
+        figure.caption(caption(opened, f"epoch {epoch}", *notes, f"sampled with seed {seed}"))
         return figure
 
 
 def _panel(
     axes: Axes, values: xr.DataArray, rows: np.ndarray, chosen: np.ndarray, heading: str, side: str
-) -> tuple[float, float]:
-    """Draw one heatmap, with its title, index and colour bar; return its colour limits."""
+) -> tuple[tuple[float, float], float]:
+    """Draw one heatmap, with its title, index and colour bar; return its colour limits, and its range if it is flat."""
     matrix = values.isel(image=rows, channel=chosen).values
-    limits = robust_limits(matrix)
+    limits, span = readable_limits(matrix)
     image = heatmap(axes, matrix, limits=limits)
     axes.set_title(heading + _TITLES[side])
     index = float(stripe_index(values))
     axes.set_title(_index_text(index), loc="right")
     axes.set(xticks=[], yticks=[])
-    colorbar(image, axes, f"{_QUANTITIES[side]}\n(1–99 % quantiles)", aspect=14, pad=0.02)
-    return limits
+    bar = colorbar(image, axes, "", aspect=14, pad=0.02)
+    bar.ax.set_xlabel(
+        _QUANTITIES[side], fontsize="small", labelpad=7
+    )  # below the bar: beside it, it would be the next panel's
+    return limits, span
+
+
+def _number(axis: Axis, chosen: npt.NDArray[np.int64], room: int) -> None:
+    """Write the numbers of some of the drawn images or channels, as they are in the capture."""
+    places = np.unique(np.linspace(0, len(chosen) - 1, min(room, len(chosen))).round().astype(int))
+    axis.set_ticks(places, [str(number) for number in chosen[places]], fontsize="x-small")
 
 
 def _axis(what: str, drawn: int, available: int) -> str:

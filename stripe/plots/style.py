@@ -1,18 +1,38 @@
 """Styles of the pictures: three of our own, and any that matplotlib knows."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import matplotlib as mpl
 import matplotlib.style
 from cycler import cycler
 
 from stripe.errors import StripeError
+from stripe.names import did_you_mean
 
-__all__ = ["DIFFERENCE_MAP", "MISSING", "STYLES", "VALUE_MAP", "applied", "inches", "parameters", "styled"]
+__all__ = [
+    "DIFFERENCE_MAP",
+    "MISSING",
+    "STYLES",
+    "VALUE_MAP",
+    "Width",
+    "applied",
+    "inches",
+    "is_narrow",
+    "parameters",
+    "printed_width",
+    "styled",
+]
+
+Width = float | Literal["column", "page"]
+"""Width of a figure: that of a column of a paper (3.3 inches), of its page (7 inches), or inches."""
+
+_WIDTHS = {"column": 3.3, "page": 7.0}
+_NARROW = 5.0  # inches at 8 pt text: below, panels stand above each other instead of side by side
 
 # Perceptually uniform and readable without colour vision. Differences need one that starts at black (fig 1c).
 VALUE_MAP = "viridis"
@@ -38,6 +58,7 @@ _BASE: dict[str, Any] = {
     "legend.frameon": False,
     "figure.dpi": 150,
     "savefig.dpi": 300,
+    "image.cmap": VALUE_MAP,
     "pdf.fonttype": 42,  # fonts that keep text searchable and that publishers accept
 }
 
@@ -59,23 +80,55 @@ def parameters(style: str) -> dict[str, Any]:
 
     Args:
         style: ``"paper"`` (8 pt, 300 dpi), ``"notebook"`` (10 pt), ``"dark"``, the name of a matplotlib style, or
-            the path of an ``.mplstyle`` file. The last two only override settings of ``"paper"``.
+            the path of an ``.mplstyle`` file. The last two only override settings of ``"paper"``; so do those that the
+            user has made by ``matplotlibrc`` or ``plt.style.use``, unless the style says otherwise.
 
     Raises:
         StripeError: There is no such style, or it cannot be read.
     """
+    base = {**_BASE, **_own()}
     if style in STYLES:
-        return {**_BASE, **STYLES[style]}
+        return {**base, **STYLES[style]}
     if style in mpl.style.library:
-        return {**_BASE, **cast(Any, mpl.style.library[style])}
+        return {**base, **cast(Any, mpl.style.library[style])}
     if Path(style).suffix == ".mplstyle" and Path(style).is_file():
         try:
-            return {**_BASE, **cast(Any, mpl.rc_params_from_file(style, use_default_template=False))}
+            return {**base, **cast(Any, mpl.rc_params_from_file(style, use_default_template=False))}
         except (OSError, UnicodeError) as error:
             raise StripeError(f"{style} cannot be read as a matplotlib style: {error}.") from error
     names = [*STYLES, *mpl.style.available]
     close = difflib.get_close_matches(style, names, n=3) or list(STYLES)
     raise StripeError(f"There is no style {style!r}. Did you mean {', '.join(close)}?")
+
+
+def _own() -> dict[str, Any]:
+    """Settings of the look of figures that are not matplotlib's own, because the user has changed them."""
+    look = re.compile(
+        r"(axes|axes3d|boxplot|contour|errorbar|figure|font|grid|hatch|image|legend|lines|markers|mathtext|patch|pdf|ps"
+        r"|path|polaraxes|savefig|scatter|svg|text|xaxis|xtick|yaxis|ytick)\."
+    )
+    defaults = mpl.rcParamsDefault
+    return {key: value for key, value in mpl.rcParams.items() if look.match(key) and value != defaults[key]}
+
+
+def printed_width(width: Width | None) -> float | None:
+    """Return a width in inches, None for the width that a kind of plot has by itself.
+
+    Raises:
+        StripeError: The width is neither a known name nor a number of inches from 1 to 100.
+    """
+    if width is None:
+        return None
+    inch = _WIDTHS.get(width) if isinstance(width, str) else width
+    if not isinstance(inch, int | float) or not 1 <= inch <= 100:
+        raise StripeError(f"width= is 'column', 'page' or a number of inches from 1 to 100, not {width!r}.")
+    return float(inch)
+
+
+def is_narrow(width: Width | None) -> bool:
+    """Whether two panels with their labels have no room side by side, in the text size of the current style."""
+    inch = printed_width(width)
+    return inch is not None and inch < _NARROW * mpl.rcParams["font.size"] / _PRINT_SIZE
 
 
 def applied(settings: dict[str, Any]) -> AbstractContextManager[None]:
@@ -84,13 +137,24 @@ def applied(settings: dict[str, Any]) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def styled(style: str) -> Iterator[dict[str, Any]]:
+def styled(style: str, cmap: str | None = None) -> Iterator[dict[str, Any]]:
     """A context in which matplotlib draws in a style.
+
+    Args:
+        style: Name of a style, as in ``parameters``.
+        cmap: Name of a colour map of matplotlib; by default that of the style.
 
     Yields:
         The settings of the style, which ``stripe.plots.figure.StripeFigure`` keeps.
+
+    Raises:
+        StripeError: There is no such style or colour map.
     """
     settings = parameters(style)
+    if cmap is not None:
+        if cmap not in mpl.colormaps:
+            raise StripeError(f"matplotlib has no colour map {cmap!r}{did_you_mean(cmap, mpl.colormaps)}")
+        settings["image.cmap"] = cmap
     with applied(settings):
         yield settings
 

@@ -11,7 +11,7 @@ from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.measured import ROLES, caption_of, is_unfused, module_colors, record_of, role_of
 from stripe.plots.select import NothingToDrawError
-from stripe.plots.style import styled
+from stripe.plots.style import Width, is_narrow, styled
 
 __all__ = ["tradeoff"]
 
@@ -19,7 +19,7 @@ _MARKERS = {"none": ("D", 4.5), "attention": ("o", 5.5), "asr": ("*", 9.0), "bot
 
 
 @kind("speeds", "accuracy against speed and parameters", paper="fig. 3", place=8)
-def tradeoff(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
+def tradeoff(table: pd.DataFrame, *, style: str = "paper", width: Width | None = None) -> StripeFigure:
     """Accuracy against images a second (left) and against parameters (right), a point a network. Paper: fig. 3.
 
     A colour is an attention module, a marker what it is used for; a hollow marker is ASR that was not fused. An arrow
@@ -29,7 +29,8 @@ def tradeoff(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
     Args:
         table: From `stripe.bench.measure`, with what `stripe.bench.add_accuracy` adds. Networks without an accuracy
             are left out.
-        style: As in [parameters][stripe.plots.style.parameters].
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
 
     Returns:
         A row of panels a backbone.
@@ -51,8 +52,13 @@ def tradeoff(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
     colors = module_colors(table)
     backbones = list(dict.fromkeys(table["backbone"]))
     with styled(style) as settings:
-        figure = StripeFigure(settings, 6.9, 1.1 + 2.2 * len(backbones), record_of(table, "tradeoff"))
-        grid = figure.subplots(len(backbones), 2, sharey="row", sharex="col", squeeze=False)
+        narrow = is_narrow(width)
+        height = (2 if narrow else 1) * 2.2 * len(backbones) + (1.6 if narrow else 1.1)
+        figure = StripeFigure(settings, 6.9, height, record_of(table, "tradeoff"), printed=width)
+        if narrow:
+            grid = figure.subplots(2 * len(backbones), 1, squeeze=False).reshape(len(backbones), 2)
+        else:
+            grid = figure.subplots(len(backbones), 2, sharey="row", sharex="col", squeeze=False)
         for (speed, size), backbone in zip(grid, backbones, strict=True):
             rows = list(table[table["backbone"] == backbone].itertuples())
             speed.hlines(**_whiskers(rows), color="0.6", linewidth=0.8, zorder=1)
@@ -60,9 +66,12 @@ def tradeoff(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
             _arrows(speed, rows, colors)
             _points(size, rows, lambda row: row.parameters / 1e6, colors)
             speed.set(ylabel="accuracy (%)", title=backbone)
-        speed.set_xlabel("images a second")
-        size.set_xlabel("parameters (million)")
-        figure.legend(handles=_legend(table, colors), loc="outside upper left", ncols=5)
+            if narrow:
+                size.set_ylabel("accuracy (%)")
+        for speed, size in grid if narrow else grid[-1:]:
+            speed.set_xlabel("images a second")
+            size.set_xlabel("parameters (million)")
+        figure.legend(handles=_legend(table, colors), loc="outside upper left", ncols=2 if narrow else 4)
         notes = [*map(str, table.attrs.get("accuracy_of", ()))]
         notes += [f"without an accuracy: {', '.join(left_out)}"] if left_out else []
         figure.caption(caption_of(table, *notes))
@@ -109,11 +118,23 @@ def _whiskers(rows: Sequence[Any]) -> dict[str, list[float]]:
 
 
 def _legend(table: pd.DataFrame, colors: Mapping[str, str]) -> list[Line2D]:
-    """What the markers mean, then what the colours mean."""
-    roles = {role_of(row)[0] for row in table.itertuples()}
+    """What the markers mean, what the colours mean, and the other marks."""
+    rows = list(table.itertuples())
+    roles = {role_of(row)[0] for row in rows}
     shapes = [(_MARKERS[role], label, colors["none"]) for role, label in ROLES.items() if role in roles]
     patches = [(("s", 6.0), name.upper(), color) for name, color in colors.items() if name != "none"]
-    return [
+    handles = [
         Line2D([], [], linestyle="", marker=marker, markersize=size, color=color, label=label)
         for (marker, size), label, color in [*shapes, *patches]
     ]
+    if any(map(is_unfused, rows)):
+        hollow: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": colors["none"], "markersize": 9}
+        handles.append(Line2D([], [], linestyle="", marker="*", label="hollow: not fused", **hollow))
+    if {role_of(row)[1] for row in rows if role_of(row)[0] == "attention"} & {
+        role_of(row)[1] for row in rows if role_of(row)[0] == "asr"
+    }:
+        arrow: dict[str, Any] = {"linestyle": "", "marker": r"$\rightarrow$", "markersize": 9, "color": colors["none"]}
+        handles.append(Line2D([], [], label="attention to its ASR", **arrow))
+    spread = ", std over seeds" if table["accuracy_std"].notna().any() else ""
+    handles.append(Line2D([], [], color="0.6", linewidth=0.8, label=f"quartiles of the speed{spread}"))
+    return handles

@@ -16,7 +16,7 @@ from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.runs import RunLike, by_network, common_scoring, selected_by
 from stripe.plots.select import NothingToDrawError
-from stripe.plots.style import styled
+from stripe.plots.style import Width, is_narrow, styled
 from stripe.tasks.scoring import Scoring
 
 __all__ = ["training"]
@@ -29,7 +29,7 @@ _MOST = 6  # as many colours as a style has
 
 
 @kind("runs", "loss and accuracy over the epochs", place=7)
-def training(runs: Sequence[RunLike], *, style: str = "paper") -> StripeFigure:
+def training(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None = None) -> StripeFigure:
     """Curves over the epochs: left the loss, right the score; one colour per network, dashed on the training images.
 
     Runs that differ in nothing but the seed are one network: the line is their mean, the shade reaches from the lowest
@@ -39,7 +39,8 @@ def training(runs: Sequence[RunLike], *, style: str = "paper") -> StripeFigure:
 
     Args:
         runs: `stripe.training.Run`, finished or not.
-        style: As in [parameters][stripe.plots.style.parameters].
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
 
     Raises:
         NothingToDrawError: A run has not finished an epoch.
@@ -57,9 +58,10 @@ def training(runs: Sequence[RunLike], *, style: str = "paper") -> StripeFigure:
     tables = {name: [_metrics(run) for run in group] for name, group in groups.items()}
     with styled(style) as settings:
         drawn = {"kind": "training", "runs": {name: [str(run.path) for run in group] for name, group in groups.items()}}
-        figure = StripeFigure(settings, 6.9, 2.7 + 0.16 * len(groups), drawn)
         quantities = tuple(dict.fromkeys(("loss", scoring.best)))
-        panels = dict(zip(quantities, figure.subplots(1, len(quantities), squeeze=False)[0], strict=True))
+        shape = (len(quantities), 1) if is_narrow(width) else (1, len(quantities))
+        figure = StripeFigure(settings, 6.9, 0.6 + 2.1 * shape[0] + 0.16 * len(groups), drawn, printed=width)
+        panels = dict(zip(quantities, figure.subplots(*shape, squeeze=False).flat, strict=True))
         for quantity, axes in panels.items():
             for number, group in enumerate(tables.values()):
                 for split, line in _SPLITS.items():

@@ -61,8 +61,10 @@ def test_by_default_three_sites_one_a_row(capture):
     figure = plots.stripe(capture)
     assert [t.split("\n")[0] for t in titles(figure, "left")[::2]] == list(figure.drawn["sites"])
     assert len(figure.drawn["sites"]) == 3
-    bars = [axes.get_ylabel() for axes in figure.axes if not axes.images]
-    assert bars[:2] == ["mean of the map (GAP)\n(1–99 % quantiles)", "attention value v\n(1–99 % quantiles)"]
+    bars = [axes for axes in figure.axes if not axes.images]
+    assert [axes.get_xlabel() for axes in bars[:2]] == ["GAP", "v"]  # below, where no neighbour's axis is
+    assert not any(axes.get_ylabel() for axes in bars)
+    assert "1–99 % quantiles" in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_samples_are_repeatable_and_differ_by_seed(capture):
@@ -116,3 +118,26 @@ def test_lazy_captures_are_drawn(capture):
     lazy = capture.chunk({"image": 7})
     for first, second in zip(arrays(plots.stripe(capture)), arrays(plots.stripe(lazy)), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_ticks_are_the_numbers_of_the_images_and_channels(striped):
+    axes = plots.stripe(striped, images=[3, 1], channels=[2, 0]).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["3", "1"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["2", "0"]
+
+
+def test_a_tiny_range_is_said_and_not_stretched(make_tree, make_site):
+    values = 0.5 + 1e-4 * np.linspace(0, 1, 40).reshape(1, 10, 4)
+    figure = plots.stripe(make_tree({"se": make_site(values)}, [0], 10))
+    low, high = figure.axes[0].images[0].get_clim()
+    assert high - low == pytest.approx(0.005, rel=1e-3)
+    assert "a range of 1e-04 or less" in figure.get_supxlabel().replace("\n", " ")
+
+
+def test_a_column_has_its_panels_above_each_other(striped):
+    figure = plots.stripe(striped, width="column", cmap="magma")
+    assert figure.get_figwidth() == pytest.approx(3.3)
+    before, after = [axes for axes in figure.axes if axes.images]
+    figure.draw_without_rendering()
+    assert before.get_position().y0 > after.get_position().y1
+    assert before.images[0].get_cmap().name == "magma"

@@ -6,8 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from stripe.errors import StripeError
-from stripe.plots.figure import StripeFigure
-from stripe.plots.style import inches, parameters, styled
+from stripe.plots.figure import StripeFigure, wrapped
+from stripe.plots.style import inches, is_narrow, parameters, printed_width, styled
 
 
 def test_settings_are_as_before_afterwards():
@@ -66,3 +66,39 @@ def test_jupyter_finds_the_picture():
 def test_importing_the_plots_starts_no_pyplot_and_no_torch():
     code = "import sys, stripe.plots; sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_settings_of_the_user_count_unless_the_style_says_otherwise():
+    with mpl.rc_context({"font.family": ["serif"], "font.size": 12}):
+        assert parameters("paper")["font.family"] == ["serif"]
+        assert parameters("paper")["font.size"] == 12
+        assert parameters("notebook")["font.size"] == 10
+    assert parameters("paper")["font.size"] == 8
+
+
+@pytest.mark.parametrize(("width", "inch"), [("column", 3.3), ("page", 7.0), (5, 5.0), (None, None)])
+def test_widths(width, inch):
+    assert printed_width(width) == inch
+    with styled("paper"):
+        assert is_narrow(width) == (width == "column")
+
+
+@pytest.mark.parametrize("width", ["wide", 0.2, 1000, float("nan")])
+def test_widths_that_are_none(width):
+    with pytest.raises(StripeError, match="'column', 'page' or a number"):
+        printed_width(width)
+
+
+def test_an_unknown_colour_map():
+    with pytest.raises(StripeError, match="no colour map 'virdis'; did you mean viridis"), styled("paper", "virdis"):
+        pass
+
+
+def test_captions_fit_whatever_their_letters():
+    with styled("paper") as settings:
+        figure = StripeFigure(settings, 3.3, 1, {})
+        figure.caption("MWMW WWWWW " * 12 + "a_path_without_blanks" * 10)
+    figure.draw_without_rendering()
+    box = figure._supxlabel.get_window_extent()
+    assert box.x1 <= figure.bbox.x1
+    assert wrapped("a b", 1000, 6) == "a b"
