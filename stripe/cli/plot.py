@@ -17,7 +17,10 @@ __all__ = ["command"]
 
 # Headings in the help, by the data of the kinds of plot.
 HEADINGS: "dict[str, tuple[Data, ...]]" = {
-    "From a capture, or the directory of a run that has one:": ("capture", "captures"),
+    "From a capture, or the directory of a run that has one (stripe, std and index: several side by side):": (
+        "capture",
+        "captures",
+    ),
     "From the directories of runs, one or several:": ("runs",),
     "From a table of `stripe bench -o`, and runs for the accuracy where the table has none:": ("speeds",),
     "From a table of `stripe fold --frontier`:": ("frontier",),
@@ -143,6 +146,13 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple
         return
     target = Path(output or f"{paths[0].stem}-{kind}.png")
     check_format(target)
+    captures = captures_of(paths) if kind in plots.BESIDE else []
+    if len(captures) > 1:
+        given = {name: value for name, value in options.items() if value is not None}
+        if given.pop("over_image", None):
+            raise StripeError("--over-image is for --kind gradcam alone")
+        click.echo(plots.save(plots.beside(kind, captures, **given), target))
+        return
     click.echo(plots.save(plots.draw(kind, _data(kind, paths), **options), target))
 
 

@@ -8,6 +8,7 @@ Example:
     >>> plots.save(figure, "diff.pdf")  # doctest: +SKIP
 """
 
+from stripe.plots.beside import BESIDE, beside
 from stripe.plots.diff import diff
 from stripe.plots.figure import StripeFigure
 from stripe.plots.frontier import frontier
@@ -24,11 +25,13 @@ from stripe.plots.tradeoff import tradeoff
 from stripe.plots.training import training
 
 __all__ = [
+    "BESIDE",
     "KINDS",
     "RUN_KINDS",
     "TABLE_KINDS",
     "NothingToDrawError",
     "StripeFigure",
+    "beside",
     "diff",
     "draw",
     "draw_all",

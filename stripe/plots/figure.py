@@ -95,8 +95,8 @@ class StripeFigure(Figure):
     def caption(self, text: str) -> None:
         """Add a grey line at the foot of the figure, wrapped to its width."""
         size = 0.75 * mpl.rcParams["font.size"]
-        # The layout reserves space for a supxlabel, and for no other text of a figure. Letters are drawn at whole pixels,
-        # which makes lines a few per cent wider.
+        # The layout reserves space for a supxlabel, and for no other text of a figure. Letters are drawn at whole
+        # pixels, which makes lines a few per cent wider.
         self.supxlabel(
             wrapped(text, 0.93 * 72 * self.get_figwidth(), size), x=0.01, ha="left", fontsize=size, color="0.5"
         )

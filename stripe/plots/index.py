@@ -14,7 +14,7 @@ from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_sites
 from stripe.plots.style import MISSING, Width, is_narrow, styled
 
-__all__ = ["index"]
+__all__ = ["index", "write_numbers"]
 
 _RESAMPLES = 300  # of the intervals: enough for the resolution of a picture
 _NUMBERED = 14  # largest number of epochs at which a cell has room for its number
@@ -83,7 +83,7 @@ def index(
         if is_narrow(width):
             errors.set_xlabel("%")
         if len(epochs) <= _NUMBERED:
-            _write_numbers(axes, matrix)
+            write_numbers(axes, matrix)
         if np.isnan(matrix).any():
             patch = Patch(facecolor=MISSING, label="undefined: v does not vary, one channel, or NaN")
             figure.legend(handles=[patch], loc="outside upper right")
@@ -108,7 +108,7 @@ def _write_errors(axes: Axes, capture: Capture, sites: list[str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _write_numbers(axes: Axes, matrix: npt.NDArray[np.float64]) -> None:
+def write_numbers(axes: Axes, matrix: npt.NDArray[np.float64]) -> None:
     """Write each cell's number into it, dark on bright colours and bright on dark ones."""
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):

@@ -99,8 +99,9 @@ def spatial(
             scale = colorbar(
                 image, None, "", cax=bar, orientation="horizontal", ticks=limits, format=ends, extend=beyond
             )
-            for label, aligned in zip(scale.ax.get_xticklabels(), ("left", "right"), strict=True):
-                label.set_horizontalalignment(aligned)  # not into the next column
+            first_end, last_end = scale.ax.get_xticklabels()
+            first_end.set_horizontalalignment("left")  # not into the next column
+            last_end.set_horizontalalignment("right")
             drawn["sites"][name] = {"range": limits}
         notes = ["colours of a column: 1–99 % quantiles of its maps", f"sampled with seed {seed}"]
         if flat:

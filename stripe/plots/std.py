@@ -17,7 +17,7 @@ from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_epoch, choose_sites
 from stripe.plots.style import Width, is_narrow, styled
 
-__all__ = ["std"]
+__all__ = ["finish", "quantiles", "spread_bars", "std"]
 
 _RESAMPLES = 300  # of the intervals: enough for the digits that are shown
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -76,9 +76,9 @@ def std(
         sides = sides_of(sites)
         for axes, is_relative in ((absolute, False), (relative, True)):
             for side, offset in zip(sides, (-0.17, 0.17) if len(sides) > 1 else (0.0,), strict=True):
-                spread = [_quantiles(data, side, epoch, is_relative) for data in sites.values()]
-                _bars(axes, np.array(spread), side, offset)
-            _finish(axes)
+                spread = [quantiles(data, side, epoch, is_relative) for data in sites.values()]
+                spread_bars(axes, np.array(spread), side, offset)
+            finish(axes)
         absolute.set(title="standard deviation over images", xlabel="σ of a channel (log scale)")
         relative.set(title="relative to the mean of the channel", xlabel="σ / |mean| of a channel (log scale)")
         absolute.set_yticks(range(len(names)), names)
@@ -104,14 +104,14 @@ def _write_errors(axes: Axes, capture: Capture, epoch: int, sites: list[str]) ->
         axes.annotate(text, (1.03, row), xycoords=("axes fraction", "data"), va="center", fontsize="x-small")
 
 
-def _quantiles(data: xr.Dataset, side: str, epoch: int, relative: bool) -> npt.NDArray[np.float64]:
+def quantiles(data: xr.Dataset, side: str, epoch: int, relative: bool) -> npt.NDArray[np.float64]:
     """Five quantiles over the channels as an array (5,); NaN if there is nothing to show."""
     spread = channel_std(columns(data[side].sel(epoch=epoch)), relative=relative).values
     finite = spread[np.isfinite(spread)]
     return np.quantile(finite, _QUANTILES) if finite.size else np.full(len(_QUANTILES), np.nan)
 
 
-def _bars(axes: Axes, spread: npt.NDArray[np.float64], side: str, offset: float) -> None:
+def spread_bars(axes: Axes, spread: npt.NDArray[np.float64], side: str, offset: float) -> None:
     """Draw the quantiles (sites, 5) as thin lines, thick lines and dots."""
     label, color = _SIDES[side]
     rows = np.arange(len(spread)) + offset
@@ -124,7 +124,7 @@ def _bars(axes: Axes, spread: npt.NDArray[np.float64], side: str, offset: float)
     )
 
 
-def _finish(axes: Axes) -> None:
+def finish(axes: Axes) -> None:
     """Give the axes a logarithmic scale with faint guides."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()

@@ -22,7 +22,7 @@ from stripe.plots.select import (
 )
 from stripe.plots.style import Width, is_narrow, styled
 
-__all__ = ["stripe"]
+__all__ = ["index_text", "number_axis", "stripe"]
 
 _SITES = 3  # drawn by default: the first, middle and last, as late stages may differ from early ones
 _TITLES = {"input": "before attention", "attention": "after attention"}
@@ -99,9 +99,9 @@ def stripe(
                 limits, span = _panel(axes, values, rows, chosen, heading, side)
                 flat += [span] if span else []
                 drawn["sites"][name][f"{side}_range"] = limits
-                _number(axes.xaxis, chosen, 8)
+                number_axis(axes.xaxis, chosen, 8)
                 if first or narrow:
-                    _number(axes.yaxis, ids[rows], 4)
+                    number_axis(axes.yaxis, ids[rows], 4)
                     axes.set_ylabel(_axis("image", len(rows), len(ids)))
                 if side == sides[-1] or not narrow:
                     axes.set_xlabel(_axis(column_name(data), len(chosen), held))
@@ -122,7 +122,7 @@ def _panel(
     image = heatmap(axes, matrix, limits=limits)
     axes.set_title(heading + _TITLES[side])
     index = float(stripe_index(values))
-    axes.set_title(_index_text(index), loc="right")
+    axes.set_title(index_text(index), loc="right")
     axes.set(xticks=[], yticks=[])
     bar = colorbar(image, axes, "", aspect=14, pad=0.02)
     bar.ax.set_xlabel(
@@ -131,7 +131,7 @@ def _panel(
     return limits, span
 
 
-def _number(axis: Axis, chosen: npt.NDArray[np.int64], room: int) -> None:
+def number_axis(axis: Axis, chosen: npt.NDArray[np.int64], room: int) -> None:
     """Write the numbers of some of the drawn images or channels, as they are in the capture."""
     places = np.unique(np.linspace(0, len(chosen) - 1, min(room, len(chosen))).round().astype(int))
     axis.set_ticks(places, [str(number) for number in chosen[places]], fontsize="x-small")
@@ -142,7 +142,7 @@ def _axis(what: str, drawn: int, available: int) -> str:
     return f"{what} ({drawn} of {available})" if drawn < available else f"{what} ({available})"
 
 
-def _index_text(index: float) -> str:
+def index_text(index: float) -> str:
     """Format an index with three digits; an index below 1 is never rounded to 1."""
     if np.isnan(index):
         return "η² undefined"

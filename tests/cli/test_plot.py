@@ -126,3 +126,15 @@ def test_the_help_lists_every_kind(run, data):
 
 def test_a_kind_that_there_is_not(run, capture):
     assert "'pie' is not one of 'stripe', 'std'" in run(capture, "--kind", "pie").stderr
+
+
+def test_several_captures_side_by_side(run, capture, tmp_path):
+    other = tmp_path / "other.h5"
+    shutil.copy(capture, other)
+    result = run("--kind", "index", capture, other, "--width", "column", "--cmap", "magma", "-o", "both.png")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "both.png") as image:
+        assert image.width == pytest.approx(3.3 * 300, abs=1)
+        assert len(json.loads(image.text["Description"])["drawn"]["captures"]) == 2
+    assert run("--kind", "index", capture, "--width", "broad").exit_code == 2
+    assert "no colour map" in run("--kind", "index", capture, "--cmap", "broad").output

@@ -64,7 +64,7 @@ def test_tradeoff(table) -> None:
     assert (arrow.xyann, arrow.xy) == ((150, 71), (198, 73))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         *("backbone", "with attention", "with ASR"),
-        *("SE", "hollow: not fused", "attention to its ASR", "quartiles of the speed"),
+        *("SE", "hollow: not fused", "attention to its ASR", "quartiles of the speed, std over seeds"),
     ]
     assert figure.get_supxlabel().replace("\n", " ").endswith("cifar10 · 3 epochs · without an accuracy: e")
 

@@ -1,0 +1,210 @@
+"""Several captures side by side, drawn as one kind of plot draws a single capture, with the same scale for all."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from stripe.analysis import stripe_index
+from stripe.analysis.networks import network_names
+from stripe.capture import Capture, CaptureLike, as_capture
+from stripe.errors import StripeError
+from stripe.names import data_name
+from stripe.plots.common import columns, describe, ending_note, label_epochs, short_names, sides_of
+from stripe.plots.figure import StripeFigure, wrapped
+from stripe.plots.heatmap import colorbar, heatmap, readable_limits
+from stripe.plots.index import write_numbers
+from stripe.plots.select import CHANNEL_KINDS, Choice, Patterns, choose, choose_epoch, choose_sites
+from stripe.plots.std import finish, quantiles, spread_bars
+from stripe.plots.stripe import index_text, number_axis
+from stripe.plots.style import Width, is_narrow, styled
+
+__all__ = ["BESIDE", "beside"]
+
+BESIDE = ("stripe", "std", "index")
+"""Kinds of plot that draw several captures side by side."""
+
+Sites = dict[str, xr.Dataset]
+
+
+def beside(
+    kind: str,
+    captures: Sequence[CaptureLike],
+    *,
+    site: Patterns = None,
+    images: Choice = 100,
+    channels: Choice = 128,
+    epoch: int | None = None,
+    seed: int = 0,
+    style: str = "paper",
+    width: Width | None = None,
+    cmap: str | None = None,
+) -> StripeFigure:
+    """Draw several captures side by side, one panel (or column of panels) for each, all with the same scale.
+
+    ``index`` draws sites × epochs of the stripe index; ``std`` the standard deviation over images of the channels of
+    each site, before and after attention; ``stripe`` images × channels of attention at sites that all captures have,
+    or, where no name matches, at the first, middle and last site of each.
+
+    Args:
+        kind: ``"index"``, ``"std"`` or ``"stripe"``.
+        captures: Two or more captures, their trees or paths.
+        site: Names of sites or globs; by default all sites, and three of them for ``stripe``.
+        images: Number of images (a sample), or a list of images, for ``stripe``.
+        channels: Number of channels (a sample), or a list of channels, for ``stripe``.
+        epoch: Epoch to draw, for ``std`` and ``stripe``; by default the last of each capture.
+        seed: Seed of the samples.
+        style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+        cmap: Name of a colour map of matplotlib.
+
+    Raises:
+        NothingToDrawError: A capture has no attention of a kind that this plot shows.
+        StripeError: There is no such kind, or a capture has no such site, image, channel or epoch.
+
+    Example:
+        >>> from stripe import plots
+        >>> plots.beside("index", ["se.h5", "srm.h5"])  # doctest: +SKIP
+    """
+    if kind not in BESIDE:
+        raise StripeError(f"A plot of kind {kind!r} is of one capture; {', '.join(BESIDE)} draw several side by side.")
+    opened = [as_capture(capture) for capture in captures]
+    with styled(style, cmap) as settings:
+        drawn: dict[str, Any] = {
+            "kind": kind,
+            "captures": [describe(capture, kind) for capture in opened],
+            "seed": seed,
+        }
+        narrow = is_narrow(width)
+        if kind == "stripe":
+            figure, notes = _stripes(opened, site, images, channels, epoch, seed, settings, drawn, width)
+        else:
+            kinds = [*CHANNEL_KINDS, "spatial"] if kind == "index" else CHANNEL_KINDS
+            sites = [choose_sites(capture, site, kinds) for capture in opened]
+            rows = [0.26 * max(len(part), 3) for part in sites]
+            shape = (len(opened), 1) if narrow else (1, len(opened))
+            height = (sum(rows) + 0.75 * len(rows) if narrow else max(rows) + 0.9) + 0.7
+            figure = StripeFigure(settings, max(6.9, 2.6 * len(opened)), height, drawn, printed=width)
+            ratios = {"height_ratios": rows} if narrow else {}
+            grid = figure.subplots(*shape, squeeze=False, sharex=kind == "std", **ratios)  # type: ignore[call-overload]
+            endings = []
+            for axes, part in zip(grid.flat, sites, strict=True):
+                names, ending = short_names(list(part))
+                axes.set_yticks(range(len(names)), names)
+                endings.append(ending)
+            draw = _indices if kind == "index" else _spreads
+            notes = draw(figure, list(grid.flat), opened, sites, epoch)
+            notes += [ending_note(endings[0])] if len(set(endings)) == 1 else []
+            for axes, name in zip(grid.flat, network_names(opened), strict=True):
+                room = 72 * figure.get_figwidth() / (1.3 * shape[1])
+                axes.set_title(wrapped(name, room, axes.title.get_fontsize()))
+        data = dict.fromkeys(data_name(capture.data) for capture in opened)
+        random = [capture.has_random_weights for capture in opened]
+        weights = "random weights" if all(random) else ""
+        figure.caption(" · ".join(part for part in [", ".join(data), weights, *notes] if part))
+        return figure
+
+
+def _indices(
+    figure: StripeFigure, panels: list[Axes], captures: list[Capture], sites: list[Sites], epoch: int | None
+) -> list[str]:
+    """Draw stripe indices, sites × epochs, with one colour bar for all."""
+    if epoch is not None:
+        raise StripeError("A plot of kind 'index' has no epoch to choose; it shows all.")
+    for axes, capture, part in zip(panels, captures, sites, strict=True):
+        matrix = np.stack([stripe_index(data["attention"]).values for data in part.values()])
+        image = heatmap(axes, matrix, limits=(0.0, 1.0))
+        label_epochs(axes, capture.epochs, room=6)
+        axes.set_xlabel("epoch")
+        if len(capture.epochs) <= 6:
+            write_numbers(axes, matrix)
+    colorbar(image, panels, "stripe index η²", pad=0.02, aspect=25)
+    return ["η² is 1 where attention is a constant"]
+
+
+def _spreads(
+    figure: StripeFigure, panels: list[Axes], captures: list[Capture], sites: list[Sites], epoch: int | None
+) -> list[str]:
+    """Draw the spread of channels over the images, before and after attention."""
+    for axes, capture, part in zip(panels, captures, sites, strict=True):
+        own, sides = choose_epoch(capture, epoch), sides_of(part)
+        for side, offset in zip(sides, (-0.17, 0.17) if len(sides) > 1 else (0.0,), strict=True):
+            spread = [quantiles(data, side, own, relative=False) for data in part.values()]
+            spread_bars(axes, np.array(spread), side, offset)
+        axes.set_ylim(len(part) - 0.4, -0.6)
+    for axes in panels:  # the scale is that of all
+        finish(axes)
+        spec = axes.get_subplotspec()
+        if spec is None or spec.is_last_row():
+            axes.set_xlabel("σ of a channel (log scale)")
+    entries = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+    figure.legend(entries.values(), entries.keys(), loc="outside upper left")
+    return ["dot: median channel, thick: middle 50 %, thin: 90 % of the channels"]
+
+
+def _stripes(
+    captures: list[Capture],
+    site: Patterns,
+    images: Choice,
+    channels: Choice,
+    epoch: int | None,
+    seed: int,
+    settings: Mapping[str, Any],
+    drawn: dict[str, Any],
+    width: Width | None,
+) -> tuple[StripeFigure, list[str]]:
+    """Draw attention, images × channels: one row of panels for each site, one column for each capture."""
+    all_sites = [choose_sites(capture, site, CHANNEL_KINDS) for capture in captures]
+    common = [name for name in all_sites[0] if all(name in part for part in all_sites)]
+    if common:
+        some = common if site is not None else [common[i] for i in sorted({0, len(common) // 2, len(common) - 1})]
+        chosen = [some for _ in captures]
+    else:
+        chosen = [list(choose_sites(capture, None, CHANNEL_KINDS, 3)) for capture in captures]
+    down = max(map(len, chosen))
+    short = dict(zip(chosen[0], short_names(chosen[0])[0], strict=True)) if common else {}
+    figure = StripeFigure(settings, max(6.9, 2.4 * len(captures)), 1.6 * down + 0.6, drawn, printed=width)
+    grid = figure.subplots(down, len(captures), squeeze=False)
+    for row in range(down):
+        matrices, flat = [], 0.0
+        for axes, capture, part, names in zip(grid[row], captures, all_sites, chosen, strict=True):
+            if row >= len(names):
+                axes.remove()
+                continue
+            values = columns(part[names[row]]["attention"].sel(epoch=choose_epoch(capture, epoch)))
+            rows = choose(images, capture.images, what="image", seed=seed, classes=capture.labels)
+            ids = np.arange(values.sizes["channel"])
+            kept = choose(channels, ids, what="channel", seed=seed)
+            matrices.append((axes, names[row], values, values.isel(image=rows, channel=kept).values))
+            number_axis(axes.xaxis, ids[kept], 3)
+            number_axis(axes.yaxis, capture.images[rows], 4)
+        limits, flat = readable_limits(np.concatenate([matrix.ravel() for *_, matrix in matrices]))
+        for axes, name, values, matrix in matrices:
+            image = heatmap(axes, matrix, limits=limits)
+            room = 72 * figure.get_figwidth() / (1.6 * len(captures))
+            shown = wrapped(
+                f"{short.get(name, name)}  {index_text(float(stripe_index(values)))}", room, 0.8 * settings["font.size"]
+            )
+            axes.set_title(shown, fontsize="small")
+        bar = colorbar(image, [axes for axes, *_ in matrices], "", aspect=14, pad=0.02)
+        bar.ax.set_xlabel("v", fontsize="small", labelpad=7)
+        drawn.setdefault("sites", []).append({"names": [name for _, name, *_ in matrices], "range": limits})
+        if flat:
+            drawn["sites"][-1]["flat"] = flat
+    for axes, name in zip(grid[0], network_names(captures), strict=True):
+        room = 72 * figure.get_figwidth() / (1.6 * len(captures))
+        axes.set_title(
+            wrapped(name, room, 0.8 * settings["font.size"]) + "\n" + axes.get_title("left"), fontsize="small"
+        )
+    for axes in (panel for panel in grid[:, 0] if panel.figure):
+        axes.set_ylabel("image")
+    for axes in (panel for panel in grid[-1] if panel.figure):
+        axes.set_xlabel("channel")
+    notes = ["v: attention value", "colours of a row: 1–99 % quantiles of its values", f"sampled with seed {seed}"]
+    if any("flat" in part for part in drawn["sites"]):
+        notes.append("a row whose values are nearly one is drawn with wider colours")
+    if common:
+        notes.append(ending_note(short_names(chosen[0])[1]))
+    return figure, notes
