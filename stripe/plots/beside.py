@@ -168,7 +168,7 @@ def _stripes(
     figure = StripeFigure(settings, max(6.9, 2.4 * len(captures)), 1.6 * down + 0.6, drawn, printed=width)
     grid = figure.subplots(down, len(captures), squeeze=False)
     for row in range(down):
-        matrices, flat = [], 0.0
+        matrices = []
         for axes, capture, part, names in zip(grid[row], captures, all_sites, chosen, strict=True):
             if row >= len(names):
                 axes.remove()
@@ -180,7 +180,10 @@ def _stripes(
             matrices.append((axes, names[row], values, values.isel(image=rows, channel=kept).values))
             number_axis(axes.xaxis, ids[kept], 3)
             number_axis(axes.yaxis, capture.images[rows], 4)
-        limits, flat = readable_limits(np.concatenate([matrix.ravel() for *_, matrix in matrices]))
+        drawn_values = np.concatenate([matrix.ravel() for *_, matrix in matrices])
+        limits, flat = readable_limits(drawn_values)
+        below, above = (drawn_values < limits[0]).any(), (drawn_values > limits[1]).any()
+        extend = "both" if below and above else "min" if below else "max" if above else "neither"
         for axes, name, values, matrix in matrices:
             image = heatmap(axes, matrix, limits=limits)
             room = 72 * figure.get_figwidth() / (1.6 * len(captures))
@@ -188,7 +191,7 @@ def _stripes(
                 f"{short.get(name, name)}  {index_text(float(stripe_index(values)))}", room, 0.8 * settings["font.size"]
             )
             axes.set_title(shown, fontsize="small")
-        bar = colorbar(image, [axes for axes, *_ in matrices], "", aspect=14, pad=0.02)
+        bar = colorbar(image, [axes for axes, *_ in matrices], "", aspect=14, pad=0.02, extend=extend)
         bar.ax.set_xlabel("v", fontsize="small", labelpad=7)
         drawn.setdefault("sites", []).append({"names": [name for _, name, *_ in matrices], "range": limits})
         if flat:
