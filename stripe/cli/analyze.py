@@ -36,7 +36,7 @@ def command(capture: str, output: str | None, sites: str, tolerance: float, outp
     from stripe.cli.verdicts import print_verdicts
 
     opened = as_capture(capture)
-    table = metrics(opened, sites=sites, tol=tolerance)
+    table = metrics(opened, sites=sites, tolerance=tolerance)
     if output:
         for path in save_table(table, output):
             click.echo(f"Wrote {path}", err=True)

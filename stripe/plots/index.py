@@ -7,6 +7,7 @@ from matplotlib.patches import Patch
 
 from stripe.analysis import stripe_index
 from stripe.capture import CaptureLike, as_capture
+from stripe.names import renamed
 from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
@@ -20,7 +21,8 @@ _NUMBERED = 14  # largest number of epochs at which a cell has room for its numb
 
 
 @kind("capture", "stripe index of every site over the epochs", place=5)
-def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") -> StripeFigure:
+@renamed(site="sites")
+def index(capture: CaptureLike, *, sites: Patterns = None, style: str = "paper") -> StripeFigure:
     """Draw a heatmap, sites × epochs, of the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v) of all images.
 
     The index is 1 (bright) if attention is the same vector for every image, and 0 (dark) if all channels have the same
@@ -28,7 +30,7 @@ def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") 
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names of sites or globs; by default all sites.
+        sites: Names of sites or globs; by default all sites.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Returns:
@@ -44,19 +46,19 @@ def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") 
     """
     opened = as_capture(capture)
     with styled(style) as settings:
-        sites = choose_sites(opened, site, [*CHANNEL_KINDS, "spatial"])
-        names, ending = short_names(list(sites))
-        kinds = [opened.facts[name].kind for name in sites]
+        chosen_sites = choose_sites(opened, sites, [*CHANNEL_KINDS, "spatial"])
+        names, ending = short_names(list(chosen_sites))
+        kinds = [opened.facts[name].kind for name in chosen_sites]
         if len(set(kinds)) > 1:
             names = [n if n.endswith(kind) else f"{n}  {kind}" for n, kind in zip(names, kinds, strict=True)]
         epochs = opened.epochs
-        matrix = np.stack([stripe_index(data["attention"]).values for data in sites.values()])
-        drawn = describe(opened, "index", epochs=epochs.tolist(), sites=list(sites), range=[0.0, 1.0])
+        matrix = np.stack([stripe_index(data["attention"]).values for data in chosen_sites.values()])
+        drawn = describe(opened, "index", epochs=epochs.tolist(), sites=list(chosen_sites), range=[0.0, 1.0])
 
-        pitch = 0.24 if len(sites) <= 20 else 0.15
+        pitch = 0.24 if len(chosen_sites) <= 20 else 0.15
         labels = 0.055 * max(map(len, names))
         width = 6.9 if len(epochs) > _NUMBERED else max(3.4, 1.3 + labels + 0.3 * len(epochs))
-        figure = StripeFigure(settings, width, 1.1 + pitch * max(len(sites), 4), drawn)
+        figure = StripeFigure(settings, width, 1.1 + pitch * max(len(chosen_sites), 4), drawn)
         axes = figure.subplots()
         image = heatmap(axes, matrix, limits=(0.0, 1.0))
         axes.set_yticks(range(len(names)), names)

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stripe.analysis import channel_std
 from stripe.capture import CaptureLike, as_capture
+from stripe.names import renamed
 from stripe.plots.common import caption, columns, describe, ending_note, short_names, sides_of
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
@@ -24,7 +25,10 @@ _SIDES = {"input": ("before attention (GAP of the map)", "C1"), "attention": ("a
 
 
 @kind("capture", "how far channels differ between images, by site", paper="fig. 1b", place=2)
-def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None, style: str = "paper") -> StripeFigure:
+@renamed(site="sites")
+def std(
+    capture: CaptureLike, *, sites: Patterns = None, epoch: int | None = None, style: str = "paper"
+) -> StripeFigure:
     """Draw the distribution over the channels of the standard deviation over the images, for every site.
 
     The left panel shows σ_c = std_i(v_ic) in the units of the values, the right panel σ_c / |mean_i v_ic|, which has
@@ -33,7 +37,7 @@ def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names of sites or globs; by default all sites.
+        sites: Names of sites or globs; by default all sites.
         epoch: Epoch to draw; by default the last.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
 
@@ -51,17 +55,17 @@ def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None
     opened = as_capture(capture)
     with styled(style) as settings:
         epoch = choose_epoch(opened, epoch)
-        sites = choose_sites(opened, site, CHANNEL_KINDS)
-        names, ending = short_names(list(sites))
-        drawn = describe(opened, "std", epoch=epoch, sites=list(sites), images=opened.images.tolist())
+        chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS)
+        names, ending = short_names(list(chosen_sites))
+        drawn = describe(opened, "std", epoch=epoch, sites=list(chosen_sites), images=opened.images.tolist())
 
-        pitch = 0.26 if len(sites) <= 20 else 0.16
-        figure = StripeFigure(settings, 6.9, 1.15 + pitch * max(len(sites), 3), drawn)
+        pitch = 0.26 if len(chosen_sites) <= 20 else 0.16
+        figure = StripeFigure(settings, 6.9, 1.15 + pitch * max(len(chosen_sites), 3), drawn)
         absolute, relative = figure.subplots(1, 2, sharey=True)
-        sides = sides_of(sites)
+        sides = sides_of(chosen_sites)
         for axes, is_relative in ((absolute, False), (relative, True)):
             for side, offset in zip(sides, (-0.17, 0.17) if len(sides) > 1 else (0.0,), strict=True):
-                spread = [_quantiles(data, side, epoch, is_relative) for data in sites.values()]
+                spread = [_quantiles(data, side, epoch, is_relative) for data in chosen_sites.values()]
                 _bars(axes, np.array(spread), side, offset)
             _finish(axes)
         absolute.set(title="standard deviation over images", xlabel="σ of a channel (log scale)")

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from stripe.analysis import stripe_index
 from stripe.capture import CaptureLike, as_capture
+from stripe.names import renamed
 from stripe.plots.common import caption, column_name, columns, describe, sides_of
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
@@ -28,10 +29,11 @@ _QUANTITIES = {"input": "mean of the map (GAP)", "attention": "attention value v
 
 
 @kind("capture", "images × channels, before and after attention", paper="fig. 1a, 23–29", place=1)
+@renamed(site="sites")
 def stripe(
     capture: CaptureLike,
     *,
-    site: Patterns = None,
+    sites: Patterns = None,
     images: Choice = 100,
     channels: Choice = 128,
     epoch: int | None = None,
@@ -47,7 +49,7 @@ def stripe(
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names of sites or globs; by default the first, the middle and the last site.
+        sites: Names of sites or globs; by default the first, the middle and the last site.
         images: Number of images (a sample, balanced over the classes), or a list of images.
         channels: Number of channels (a sample), or a list of channels. Other axes (branches, strips) are drawn as
             further channels.
@@ -64,21 +66,21 @@ def stripe(
 
     Example:
         >>> from stripe import plots
-        >>> plots.stripe("capture.h5", site="layer3.*", channels=64)  # doctest: +SKIP
+        >>> plots.stripe("capture.h5", sites="layer3.*", channels=64)  # doctest: +SKIP
     """
     opened = as_capture(capture)
     with styled(style) as settings:
         epoch = choose_epoch(opened, epoch)
-        sites = choose_sites(opened, site, CHANNEL_KINDS, _SITES)
+        chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS, _SITES)
         ids = opened.images
         rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
         drawn = describe(opened, "stripe", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
-        sides = sides_of(sites)
+        sides = sides_of(chosen_sites)
 
-        height = 1.75 * len(sites) + 0.45
+        height = 1.75 * len(chosen_sites) + 0.45
         figure = StripeFigure(settings, 3.6 * len(sides) if len(sides) > 1 else 4.4, height, drawn)
-        grid = figure.subplots(len(sites), len(sides), squeeze=False)
-        for panels, (name, data) in zip(grid, sites.items(), strict=True):
+        grid = figure.subplots(len(chosen_sites), len(sides), squeeze=False)
+        for panels, (name, data) in zip(grid, chosen_sites.items(), strict=True):
             width = int(np.prod(data["attention"].shape[2:]))
             chosen = choose(channels, np.arange(width), what="channel", seed=seed)
             drawn["sites"][name] = {"channels": chosen.tolist()}

@@ -65,7 +65,7 @@ def open_source(capture: CaptureLike | None, runs: Sequence[Run], sites: str) ->
                 raise StripeError(f"{opened.path or 'The capture'} has neither attention sites nor Grad-CAM maps.")
             notes.append("The file holds Grad-CAM maps alone, and no attention.")
         return Source(opened, tuple(runs), None, notes)
-    return Source(opened, tuple(runs), metrics(opened, sites=sites, tol=TOLERANCE), notes)
+    return Source(opened, tuple(runs), metrics(opened, sites=sites, tolerance=TOLERANCE), notes)
 
 
 def _of_runs(runs: Sequence[Run], notes: list[str]) -> Capture | None:

@@ -66,6 +66,6 @@ def test_spatial_sites_are_there_too_and_told_apart(cbam):
 
 
 def test_chosen_sites(mixed):
-    assert plots.index(mixed, site=["c.*", "a.se"]).drawn["sites"] == ["a.se", "c.se"]
+    assert plots.index(mixed, sites=["c.*", "a.se"]).drawn["sites"] == ["a.se", "c.se"]
     with pytest.raises(StripeError, match="No site of the capture fits 'x'"):
-        plots.index(mixed, site="x")
+        plots.index(mixed, sites="x")
