@@ -7,15 +7,20 @@ too. A gate that is computed of other values than the map is given them: ``self.
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import fx, nn
+from torch.utils._pytree import tree_leaves
 
 from stripe.errors import StripeError
 from stripe.modes import evaluating
 
 __all__ = [
+    "SHARED",
     "WHOLE",
     "Outline",
     "calls_of",
@@ -30,9 +35,13 @@ __all__ = [
 ]
 
 _MULTIPLICATIONS = frozenset({"mul", "imul", "multiply", "mul_", "multiply_"})  # as torch.fx names them
+_MAKERS = ("zeros", "ones", "full", "empty", "arange", "rand", "randn")
 
 WHOLE = -1
 """In the place of the gate's number: the call takes the map alone, and computes the gate itself."""
+
+SHARED = -2
+"""Likewise; the module stays the one that is called elsewhere, too: it keeps something from call to call (DIA)."""
 
 
 class Outline(NamedTuple):
@@ -42,7 +51,8 @@ class Outline(NamedTuple):
         block: Path of the module in whose forward it stands; empty for the network itself.
         product: The number of the multiplication among those of two values there, from 0; or, where it is no such
             multiplication but the call of a module or of another function, the name of its node in the traced graph.
-        operand: The number of the value that is the gate, 0 or 1; `WHOLE` where the call computes the gate itself.
+        operand: The number of the value that is the gate, 0 or 1; `WHOLE` or `SHARED` where the call computes the gate
+            itself.
     """
 
     block: str
@@ -79,11 +89,39 @@ def trace(model: nn.Module, path: str) -> fx.Graph:
     parameters = inspect.signature(block.forward).parameters.values()
     defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
     try:
-        with evaluating(block):
+        with evaluating(block), _sizes_of_proxies(block):
             return _Shallow().trace(block, concrete_args=defaults)
     except Exception as error:  # a forward may fail in its own way
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise StripeError(f"its forward cannot be traced ({reason})") from error
+
+
+@contextmanager
+def _sizes_of_proxies(block: nn.Module) -> Iterator[None]:
+    """Within, sizes that are traced may be asked for by ``len(x)`` in a block's own code, and tensors made of them."""
+
+    def length(value: Any) -> Any:
+        return value.shape[0] if isinstance(value, fx.Proxy) else len(value)  # type: ignore[index]
+
+    def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+        def maker(*args: Any, **kwargs: Any) -> Any:
+            proxy = next((leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, fx.Proxy)), None)
+            if proxy is None:
+                return function(*args, **kwargs)
+            return proxy.tracer.create_proxy("call_function", function, args, kwargs)
+
+        return maker
+
+    scopes = [vars(sys.modules[kind.__module__]) for kind in type(block).__mro__ if kind.__module__ in sys.modules]
+    with ExitStack() as stack:
+        for scope in scopes:
+            if not scope["__name__"].startswith(("torch.", "builtins")) and "len" not in scope:
+                scope["len"] = length
+                stack.callback(scope.pop, "len")
+        for name in _MAKERS:
+            stack.callback(setattr, torch, name, getattr(torch, name))
+            setattr(torch, name, traced(getattr(torch, name)))
+        yield
 
 
 class _Shallow(fx.Tracer):
@@ -93,6 +131,17 @@ class _Shallow(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """The parts of a map, where the code says how many they are."""
+        given = [value for value in (*obj.node.args[1:2], *obj.node.kwargs.values()) if not isinstance(value, fx.Node)]
+        count = given[0] if given and _name(obj.node.target) in ("chunk", "split") else None
+        if _name(obj.node.target) == "split" and isinstance(count, int):
+            count = None  # the size of each
+        if isinstance(count, list | tuple):
+            count = len(count)
+        parts: Any = obj
+        return (parts[number] for number in range(count)) if isinstance(count, int) else super().iter(obj)
 
 
 def calls_of(graph: fx.Graph, block: str, name: str) -> list[Outline]:
@@ -111,7 +160,7 @@ def calls_of(graph: fx.Graph, block: str, name: str) -> list[Outline]:
         return []
     values, products = _operands(node), _products(graph)
     if len(values) == 1:
-        return [Outline(block, name, WHOLE)]
+        return [Outline(block, name, WHOLE), Outline(block, name, SHARED)]
     product = products.index(node) if node in products else name
     return [Outline(block, product, operand) for operand in (1, 0)] if len(values) == 2 else []
 
@@ -140,7 +189,8 @@ def outline(model: nn.Module, where: Outline) -> str:
 
     Returns:
         Path of the new module; it takes the map, and perhaps what else the gate is computed of, and returns the map
-        multiplied. Where a module that is called elsewhere, too, computed the gate, the new one has a copy of it.
+        multiplied. Where a module that is called elsewhere, too, computed the gate, the new one has a copy of it, or
+        shares it.
 
     Raises:
         StripeError: There is no such multiplication, or the forward cannot be traced.
@@ -156,6 +206,8 @@ def outline_undoably(model: nn.Module, where: Outline) -> tuple[str, Callable[[]
     product, feature_map, gate = _find(block.graph, where)
     name = next(name for name in ("attention", *map("attention{}".format, range(2, 999))) if not hasattr(block, name))
     attention, others = _extract(block, feature_map, gate, product)
+    if where.operand == WHOLE:  # each call has its own from now on
+        setattr(attention, str(product.target), copy.deepcopy(block.get_submodule(str(product.target))))
     block.add_submodule(name, attention)
     with block.graph.inserting_after(product):
         call = block.graph.call_module(name, (feature_map, *others))
@@ -289,11 +341,15 @@ def _find(graph: fx.Graph, where: Outline) -> tuple[fx.Node, fx.Node, fx.Node | 
     else:
         product = products[where.product] if 0 <= where.product < len(products) else None
     values = _operands(product) if product and product.op.startswith("call_") else []
-    if product is None or len(values) not in (1, 2) or where.operand not in ((0, 1) if len(values) == 2 else (WHOLE,)):
+    if (
+        product is None
+        or len(values) not in (1, 2)
+        or where.operand not in ((0, 1) if len(values) == 2 else (WHOLE, SHARED))
+    ):
         raise StripeError(f"{block} has {len(products)} multiplications; {where} is none of them")
     if not product.users:
         raise StripeError(f"{block} does not use the result of its multiplication {where.product}")
-    if where.operand == WHOLE:
+    if where.operand in (WHOLE, SHARED):
         return product, values[0], None
     return product, values[1 - where.operand], values[where.operand]
 
@@ -323,8 +379,6 @@ def _extract(
         if value is not feature_map and value not in inside
     )
     attention = _module(block, feature_map, inside, product, others)
-    if gate is None:  # each call has its own from now on
-        setattr(attention, str(product.target), copy.deepcopy(block.get_submodule(str(product.target))))
     return attention, list(others)
 
 
