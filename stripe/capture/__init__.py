@@ -12,7 +12,7 @@ from stripe.capture.reader import open_capture
 
 if TYPE_CHECKING:
     from stripe.capture.layout import Epoch
-    from stripe.capture.loading import Loader
+    from stripe.capture.loader import Loader
     from stripe.capture.recorder import Recorded, Recorder
     from stripe.capture.session import CaptureSession, capture, no_attention, select_sites
     from stripe.capture.sites import Site, discover

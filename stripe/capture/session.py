@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stripe.adapter import Batch, batch_of, check_weights, eager, run
 from stripe.capture.file import CaptureFile
 from stripe.capture.layout import Epoch, Layout, weights_digest
-from stripe.capture.loading import Loader, count_images
+from stripe.capture.loader import Loader, count_images
 from stripe.capture.recorder import Recorder
 from stripe.capture.sites import Site, discover
 from stripe.capture.thumbnails import thumbnails

@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, isolated
-from stripe.capture.loading import Loader, count_images
+from stripe.capture.loader import Loader, count_images
 from stripe.capture.thumbnails import thumbnails
 from stripe.errors import StripeError
 from stripe.gradcam.gradients import differentiable

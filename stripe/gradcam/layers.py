@@ -90,7 +90,8 @@ def name_of_layer(model: nn.Module, layer: str | nn.Module) -> str:
     """
     if isinstance(layer, str):
         return layer
-    for name, module in unwrap(model).named_modules():
+    modules: dict[str, nn.Module] = dict(unwrap(model).named_modules())
+    for name, module in modules.items():
         if module is layer and name:
             return name
     raise StripeError(
