@@ -26,7 +26,7 @@ def headline(verdicts: pd.DataFrame) -> tuple[str, str]:
     """Say of the whole network whether its attention is a constant.
 
     Args:
-        verdicts: What `stripe.analysis.verdicts` returns.
+        verdicts: What ``stripe.analysis.verdicts`` returns.
 
     Returns:
         One sentence, and one that counts the sites of each category. Where some are constant and there is no control,

@@ -53,7 +53,7 @@ def train(
 
     Args:
         out: The run directory, see [Run][stripe.training.Run].
-        data: What to train on, from `stripe.data.load`; what ``config`` says of the data is not looked at.
+        data: What to train on, from ``stripe.data.load``; what ``config`` says of the data is not looked at.
         config: What is trained, and how; default ResNet29 without attention, by the paper's recipe.
         save_every: Epochs between two checkpoints. The last epoch has one in any case; 0: it alone.
         compiled: Whether to use ``torch.compile``.
@@ -186,7 +186,7 @@ def train(
 
 
 def _check(world: World, compiled: bool, batch: int) -> None:
-    """What several processes cannot do."""
+    """Refuse what several processes cannot do together."""
     if world.size > 1 and compiled:
         raise StripeError("torch.compile is for one process here; leave compiled= away, or torchrun.")
     if batch < world.size:
