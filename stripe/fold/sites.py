@@ -15,17 +15,8 @@ from stripe.capture import Recorder, Site, discover
 from stripe.errors import StripeError
 from stripe.fold.calls import Calls, Frame
 from stripe.fold.exactness import Trial
-from stripe.models.outline import (
-    SHARED,
-    WHOLE,
-    Outline,
-    calls_of,
-    is_given,
-    outline,
-    outline_undoably,
-    replace_module,
-    trace,
-)
+from stripe.models.graph import replace_module, trace
+from stripe.models.outline import SHARED, WHOLE, Outline, calls_of, is_given, outline, outline_undoably
 from stripe.models.surgery import ConstantGate, clear
 
 __all__ = ["Foldable", "find_foldable", "gated", "outline_places", "put_gates"]

@@ -12,7 +12,9 @@ import stripe
 from stripe.errors import StripeError
 from stripe.fold import fold
 from stripe.fold.sites import find_foldable
-from stripe.models.outline import Outline, merge, outline, trace
+from stripe.models.graph import trace
+from stripe.models.merge import merge
+from stripe.models.outline import Outline, outline
 from stripe.models.surgery import ConstantGate, Passage
 
 C = 6
