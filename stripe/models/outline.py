@@ -5,7 +5,6 @@ the gate needs go into ``attention``; whatever takes the place of a module can t
 too. A gate that is computed of other values than the map is given them: ``self.attention(x, y)``.
 """
 
-import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,15 +13,12 @@ from torch import fx, nn
 from stripe.errors import StripeError
 from stripe.models.graph import between, operands, part, put_graph, target_name, trace
 
-__all__ = ["SHARED", "WHOLE", "Outline", "calls_of", "is_given", "outline", "outline_undoably"]
+__all__ = ["WHOLE", "Outline", "calls_of", "is_given", "outline", "outline_undoably"]
 
 _MULTIPLICATIONS = frozenset({"mul", "imul", "multiply", "mul_", "multiply_"})  # as torch.fx names them
 
 WHOLE = -1
 """In the place of the gate's number: the call takes the map alone, and computes the gate itself."""
-
-SHARED = -2
-"""Likewise; the module stays the one that is called elsewhere, too: it keeps something from call to call (DIA)."""
 
 
 class Outline(NamedTuple):
@@ -32,8 +28,7 @@ class Outline(NamedTuple):
         block: Path of the module in whose forward it stands; empty for the network itself.
         product: The number of the multiplication among those of two values there, from 0; or, where it is no such
             multiplication but the call of a module or of another function, the name of its node in the traced graph.
-        operand: The number of the value that is the gate, 0 or 1; `WHOLE` or `SHARED` where the call computes the gate
-            itself.
+        operand: The number of the value that is the gate, 0 or 1; `WHOLE` where the call computes the gate itself.
     """
 
     block: str
@@ -57,7 +52,7 @@ def calls_of(graph: fx.Graph, block: str, name: str) -> list[Outline]:
         return []
     values, products = operands(node), _products(graph)
     if len(values) == 1:
-        return [Outline(block, name, WHOLE), Outline(block, name, SHARED)]
+        return [Outline(block, name, WHOLE)]
     product = products.index(node) if node in products else name
     return [Outline(block, product, operand) for operand in (1, 0)] if len(values) == 2 else []
 
@@ -86,8 +81,7 @@ def outline(model: nn.Module, where: Outline) -> str:
 
     Returns:
         Path of the new module; it takes the map, and perhaps what else the gate is computed of, and returns the map
-        multiplied. Where a module that is called elsewhere, too, computed the gate, the new one has a copy of it, or
-        shares it.
+        multiplied. A module that is called elsewhere, too, stays one module: it may keep something from call to call.
 
     Raises:
         StripeError: There is no such multiplication, or the forward cannot be traced.
@@ -103,8 +97,6 @@ def outline_undoably(model: nn.Module, where: Outline) -> tuple[str, Callable[[]
     product, feature_map, gate = _find(block.graph, where)
     name = next(name for name in ("attention", *map("attention{}".format, range(2, 999))) if not hasattr(block, name))
     attention, others = _extract(block, feature_map, gate, product)
-    if where.operand == WHOLE:  # each call has its own from now on
-        setattr(attention, str(product.target), copy.deepcopy(block.get_submodule(str(product.target))))
     block.add_submodule(name, attention)
     with block.graph.inserting_after(product):
         call = block.graph.call_module(name, (feature_map, *others))
@@ -121,15 +113,11 @@ def _find(graph: fx.Graph, where: Outline) -> tuple[fx.Node, fx.Node, fx.Node | 
     else:
         product = products[where.product] if 0 <= where.product < len(products) else None
     values = operands(product) if product and product.op.startswith("call_") else []
-    if (
-        product is None
-        or len(values) not in (1, 2)
-        or where.operand not in ((0, 1) if len(values) == 2 else (WHOLE, SHARED))
-    ):
+    if product is None or len(values) not in (1, 2) or where.operand not in ((0, 1) if len(values) == 2 else (WHOLE,)):
         raise StripeError(f"{block} has {len(products)} multiplications; {where} is none of them")
     if not product.users:
         raise StripeError(f"{block} does not use the result of its multiplication {where.product}")
-    if where.operand in (WHOLE, SHARED):
+    if where.operand == WHOLE:
         return product, values[0], None
     return product, values[1 - where.operand], values[where.operand]
 
