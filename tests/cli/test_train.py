@@ -64,8 +64,7 @@ def test_an_error_is_a_sentence(tmp_path):
     result = stripe_train("--capture", 4, "--out", tmp_path / "run")
     assert result.exit_code == 1
     assert (
-        result.stderr
-        == "Error: resnet11 without attention has none to capture: give --attention se, or no --capture.\n"
+        result.stderr == "Error: resnet11 without attention has none to capture: give --attention se, or --capture 0.\n"
     )
     assert not (tmp_path / "run").exists()
 
