@@ -70,8 +70,8 @@ DIFFERENCES = (
 CALIBRATION = 2048  # images that the means are taken over
 GATES = 1000  # images on which gates are looked at
 RATE = 0.01  # of fine-tuning, at its first step
-TRIAL = 32  # steps of an epoch of the trial
-FOLDING = 3  # epochs that folding takes as long as
+TRIAL = 96  # steps of an epoch of the trial
+FOLDING = 1  # epochs that folding takes as long as
 SPARE = 1.15  # epochs may take longer than the trial's
 
 
@@ -327,9 +327,9 @@ def planned(args: argparse.Namespace, pool: Any, left: float | None) -> dict[str
     epochs, seconds = args.epochs, None
     if left is not None:
         started = time.monotonic()
-        seconds = statistics.median(pool.map(trial, range(args.jobs), chunksize=1))
+        seconds = min(pool.map(trial, range(args.jobs), chunksize=1))  # the others were disturbed by those that began
         left -= time.monotonic() - started
-        waves = -(-len(TRAININGS) * args.seeds // args.jobs)
+        waves = max(1, len(TRAININGS) * args.seeds / args.jobs)
         longest = left / (SPARE * seconds * waves) - FOLDING  # that is ``short``, which is tuned twice
         epochs = max(2, min(args.epochs, int(longest / (1 + args.tuning / args.epochs))))
     plan = {"epochs": epochs, "tuning": max(1, round(args.tuning * epochs / args.epochs)), "epoch_seconds": seconds}

@@ -2,8 +2,16 @@
 
     python benchmarks/fold.py [--models timm:seresnet50,…] [--image-size 224] [--batch-size 16] [--repeats 7]
         [--precisions float32] [--device cpu]
+    python benchmarks/fold.py --models "" --passes timm:seresnet50 [--images 512]
 
-The script prints one JSON line for each network and precision. The three networks take turns; a ratio is the median
+The second form prints what it costs to measure the effect of each site alone, to keep a budget, and to draw the
+frontier, in passes: floating-point operations of convolutions and matrix products, divided by those of one evaluation
+of the network on all images. ``whole`` is one pass for each site and each of the three, where every network runs as a
+whole. ``all_images`` runs from the first changed site on, with the same numbers up to rounding. ``some_images`` does so
+with an eighth of the images, as ``stripe fold`` does with 256 of 2,048 by default. Each is printed for a budget that
+all sites keep, and for one that none keeps.
+
+The first form prints one JSON line for each network and precision. The three networks take turns; a ratio is the median
 over the rounds, its interval the lowest and the highest. ``gain`` is the time with attention divided by that of the
 folded network. ``plain_ratio`` is the time of the folded network divided by that of the backbone without attention
 modules. ``relative_difference`` compares the outputs with constants as factors and with constants folded into the
@@ -16,18 +24,22 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from machine import describe, interval, wait
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
 
 from stripe import models
 from stripe.asr import compare
-from stripe.fold.batches import Batches
+from stripe.fold.batches import Batches, score
 from stripe.fold.calibration import calibrate
-from stripe.fold.sites import find_foldable, put_gates
+from stripe.fold.selection import curve, effect_of_each, in_order, within
+from stripe.fold.sites import find_foldable, outline_places, put_gates
+from stripe.fold.variants import Variants
 from stripe.fold.weights import fold_gates
 from stripe.models.surgery import replace_module
 
@@ -88,6 +100,40 @@ def measure(networks: dict[str, nn.Module], images: Tensor, repeats: int) -> dic
     }
 
 
+def passes(name: str, count: int, device: torch.device) -> dict[str, object]:
+    """What the choice of sites costs, with 32 pixels, for operations grow alike everywhere."""
+    net = build(name).to(device)
+    batches = [torch.randn(min(64, count - start), 3, 32, 32, device=device) for start in range(0, count, 64)]
+    images = Batches(batches, net, "images")
+    places, _, sites = find_foldable(net, images.first().first(4))
+    outline_places(net, places, places)
+    moments = calibrate(net, [site for site in sites if site.shape], images)
+    values = {place.site.name: moments[place.site.name].mean for place in places}
+    whole, one = counted(score, net, images)
+    images.measure, images.predicted = "agreement", whole.logits.argmax(1)
+    found: dict[str, object] = {"whole": {"effects": len(places), "budget": len(places), "frontier": len(places)}}
+    for key, some in (("all_images", images), ("some_images", images.spread(count // 8))):
+        for budget, taken_are in ((100, "all_taken"), (-1, "none_taken")):
+            variants, start = counted(Variants, net, places, values, some)
+            effects, alone = counted(effect_of_each, variants, places)
+            order = in_order(places, effects, dict.fromkeys(effects, 1.0))
+            taken, within_budget = counted(within, variants, order, budget)
+            rest = [*taken, *(place for place in order if place not in taken)]
+            _, drawn = counted(curve, variants, rest, variants.original, [1.0] * (len(places) + 1))
+            cost = {"effects": start + alone, "budget": within_budget, "frontier": drawn}
+            cost["together"] = sum(cost.values())
+            found[f"{key}, {taken_are}"] = {what: round(flops / one, 2) for what, flops in cost.items()}
+    about = {"benchmark": "fold_passes", "model": name, "sites": len(places), "images": count}
+    return {**about, **found, **describe(device)}
+
+
+def counted(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
+    """What a function returns, and the floating-point operations that it took."""
+    with FlopCounterMode(display=False) as counter:
+        result = function(*arguments)
+    return result, counter.get_total_flops()
+
+
 def results(name: str, args: argparse.Namespace) -> Iterator[dict[str, object]]:
     device = torch.device(args.device)
     size = args.image_size or models.native_image_size(name.partition("+")[0]) or 224
@@ -106,10 +152,14 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--precisions", default="float32", help="float32, bfloat16 or both, by commas")
+    parser.add_argument("--passes", default="", help="a network of which passes are counted")
+    parser.add_argument("--images", type=int, default=512, help="on which it is scored then")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.manual_seed(0)
-    for name in args.models.split(","):
+    if args.passes:
+        print(json.dumps(passes(args.passes, args.images, torch.device(args.device))), flush=True)
+    for name in filter(None, args.models.split(",")):
         for result in results(name, args):
             print(json.dumps(result), flush=True)
 

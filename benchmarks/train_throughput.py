@@ -34,7 +34,7 @@ from torchvision import transforms
 from stripe.data import Data, load, train_batches
 from stripe.models import build
 from stripe.training import RESNET, Compute
-from stripe.training.loop import train_epoch
+from stripe.training.epoch import train_epoch
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):

@@ -14,7 +14,7 @@ from stripe.analysis.sites import select_sites
 from stripe.capture import CaptureLike, as_capture
 from stripe.errors import StripeError
 
-__all__ = ["evidence"]
+__all__ = ["beside", "evidence"]
 
 Floats = NDArray[np.float64]
 
@@ -91,6 +91,22 @@ def evidence(
     table = pd.DataFrame(rows)
     table.attrs.update(level=level, resamples=resamples, seed=seed)
     return table
+
+
+def beside(table: pd.DataFrame, evidence: pd.DataFrame) -> pd.DataFrame:
+    """The metrics of a capture with the evidence in further columns, NaN at epochs that it is not of.
+
+    Args:
+        table: What ``metrics`` returns.
+        evidence: What ``evidence`` returns, of the same sites.
+
+    Returns:
+        The rows and columns of ``table`` and the columns that ``evidence`` has beyond them; the ``attrs`` of both.
+    """
+    new = ["site", "epoch", *(name for name in evidence.columns if name not in table.columns)]
+    both = table.merge(evidence[new], how="left", on=["site", "epoch"], validate="one_to_one")
+    both.attrs = {**evidence.attrs, **table.attrs}
+    return both
 
 
 class _Columns:

@@ -107,6 +107,8 @@ def _judge(
     against = {control: compare(last, row) for control, row in beside.items()}
     sentences = [
         _constancy(last, category, level, _control_note(against)),
+        _carried(last, category),
+        _classes(last, category, level),
         *(_against(control, found, beside[control], last) for control, found in against.items()),
         _maps(last),
         _settling(site, settled_by, tolerance),
@@ -223,6 +225,26 @@ def _constant(last: dict[str, Any], what: str, note: str) -> str:
     if max(abs(last["mean_min"] - 1), abs(last["mean_max"] - 1)) <= SATURATED:
         return f"Constant{note}: saturated at 1, for every image."
     return f"Constant{note}: none of its {what} differs between images."
+
+
+def _carried(last: dict[str, Any], category: str) -> str:
+    """Whether the vector of constants matters: what one number in its place would be off."""
+    name = "scalar_output_error" if _error(last)[0] == "output_error" else "scalar_error"
+    value = last.get(name, math.nan)
+    if category in ("constant", "unknown") or math.isnan(value) or math.isnan(last["channel_share"]):
+        return ""
+    return f"One number in the place of its vector would be {percent(value, 1)} off."
+
+
+def _classes(last: dict[str, Any], category: str, level: float) -> str:
+    """What of the variance between images is a matter of their class."""
+    if category in ("constant", "unknown") or math.isnan(last.get("class_share", math.nan)):
+        return ""
+    interval = percent_interval(last["class_share_low"], last["class_share_high"], 0)
+    return (
+        f"The class explains {percent(last['class_share'])} of what differs between images ({level:.0%} interval "
+        f"{interval})."
+    )
 
 
 def _against(control: str, found: str, row: dict[str, Any], last: dict[str, Any]) -> str:

@@ -1,8 +1,10 @@
 """Numbers in sentences."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["percent", "percent_interval"]
+__all__ = ["index_text", "interval_text", "percent", "percent_interval", "share_text"]
 
 # Nearer to 0 or 1 than this a share is one of them, but for rounding of float64.
 EXACT = 1e-9
@@ -29,3 +31,28 @@ def percent(share: float, decimals: int = 0) -> str:
 def percent_interval(low: float, high: float, decimals: int = 1) -> str:
     """The ends of an interval in percent: 1.0–1.5%."""
     return f"{percent(low, decimals)[:-1]}–{percent(high, decimals)}"
+
+
+def interval_text(row: Mapping[Any, Any], name: str) -> str:
+    """A number of a verdict and its interval in percent without the sign, for a table: 1.2 [1.0, 1.5]."""
+    if math.isnan(row[name]):
+        return "–"
+    value, low, high = (_bare(row[f"{name}{end}"], 1) for end in ("", "_low", "_high"))
+    return f"{value} [{low}, {high}]"
+
+
+def share_text(row: Mapping[Any, Any]) -> str:
+    """The variance shares of a verdict in percent without the sign, for a table: channel/image/interaction."""
+    shares = [row[f"{name}_share"] for name in ("channel", "image", "interaction")]
+    return "–" if any(map(math.isnan, shares)) else "/".join(_bare(share, 0) for share in shares)
+
+
+def index_text(index: float) -> str:
+    """A stripe index with three decimals, and 1 of nothing but perfect stripes."""
+    if math.isnan(index):
+        return "–"
+    return ">0.999" if 0.9995 <= index < 1 - EXACT else f"{index:.3f}"
+
+
+def _bare(share: float, decimals: int) -> str:
+    return percent(share, decimals).replace("%", "").replace(" ", "")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stripe.checkpoint.keys import plain_names
 from stripe.errors import StripeError
 from stripe.files import write_whole
-from stripe.models.spec import ModelSpec, refuse_damage
+from stripe.models.spec import ModelSpec, Range, refuse_damage
 from stripe.provenance import provenance
 
 __all__ = ["META_KEY", "check_meta", "save"]
@@ -27,8 +27,8 @@ class _Training:
 
     data: str
     classes: list[str]
-    epoch: int = field(metadata={"range": (0, 1 << 31)})
-    learning_rate: float = field(metadata={"range": (0, 1e6)})
+    epoch: int = field(metadata={"range": Range(0, 1 << 31)})
+    learning_rate: float = field(metadata={"range": Range(0, 1e6)})
 
 
 def check_meta(meta: Any, path: Path) -> None:

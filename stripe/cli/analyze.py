@@ -13,7 +13,7 @@ __all__ = ["command"]
     "-o",
     "--output",
     type=click.Path(dir_okay=False, writable=True),
-    help="Write every number as a table, a row a site and epoch: .csv, .parquet or .json.",
+    help="Write every number as a table, one row for each site and epoch: .csv, .parquet or .json.",
 )
 @click.option("--sites", default="*", metavar="GLOB", help="Only the sites whose name matches, e.g. 'layer3.*'.")
 @click.option(
@@ -27,18 +27,19 @@ __all__ = ["command"]
 def command(capture: str, output: str | None, sites: str, tolerance: float, output_format: str) -> None:
     """Measure how constant the attention in a CAPTURE is.
 
-    Prints a verdict for each site (as sentences with --format json). -o writes the numbers behind it: channel std
-    before and after, stripe index, differences between epochs, correlation of maps. How a CSV was made stands in a
-    .json file beside it.
+    Prints a verdict for each site (as sentences with --format json), with bootstrap intervals over the images of the
+    last epoch. -o writes the numbers behind it: channel std before and after, stripe index, variance shares, errors of
+    a constant, differences between epochs, correlation of maps. How a CSV was made stands in a .json file beside it.
     """
-    from stripe.analysis import metrics, save_table
+    from stripe.analysis import evidence, metrics, save_table
+    from stripe.analysis.evidence import beside
     from stripe.capture import as_capture
     from stripe.cli.verdicts import print_verdicts
 
     opened = as_capture(capture)
-    table = metrics(opened, sites=sites, tol=tolerance)
+    table, measured = metrics(opened, sites=sites, tol=tolerance), evidence(opened, sites=sites)
     if output:
-        for path in save_table(table, output):
+        for path in save_table(beside(table, measured), output):
             click.echo(f"Wrote {path}", err=True)
     title = f"{capture} (weights: {opened.weights})" if opened.has_random_weights else capture
-    print_verdicts(table, output_format, title=title)
+    print_verdicts(table, measured, output_format, title=title)

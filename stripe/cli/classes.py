@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stripe.errors import StripeError
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -12,7 +14,11 @@ if TYPE_CHECKING:
     from stripe.checkpoint import Checkpoint
     from stripe.cli.resolve import Resolved
 
-__all__ = ["Classes", "Relabelled", "compare_classes"]
+__all__ = ["Classes", "NoClassifierError", "Relabelled", "compare_classes"]
+
+
+class NoClassifierError(StripeError):
+    """The network returns something other than scores of classes."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ def compare_classes(resolved: "Resolved", checkpoint: "Checkpoint | None", names
         names: Options from which the model was resolved.
 
     Raises:
-        StripeError: The model does not run on the images of the data, or is not a classifier.
+        StripeError: The model does not run on the images of the data.
+        NoClassifierError: It is not a classifier.
     """
     import numpy as np
 
@@ -111,7 +118,11 @@ def _outputs(resolved: "Resolved") -> int:
     images, _ = next(iter(split.loader(2, indices=range(min(2, len(split))), workers=0)))
     batch = batch_of(data.normalize(images.to(device)), model).on(model)
     with evaluating(model), torch.no_grad():
-        return class_scores(run(model, batch), len(batch)).shape[1]
+        output = run(model, batch)
+    try:
+        return class_scores(output, len(batch)).shape[1]
+    except StripeError as error:
+        raise NoClassifierError(str(error)) from error
 
 
 def _some(names: Any) -> str:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stripe.cli.options import option_of
+from stripe.training import RunConfig
+
 if TYPE_CHECKING:
     from stripe.data import Data
     from stripe.training import Run
@@ -28,7 +31,7 @@ CAPTURED = 100
     show_default=True,
     help="Folder for the runs and the pictures.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides everything that is random.")
+@option_of(RunConfig, "seed")
 def command(out: Path, seed: int) -> None:
     """Train a small network with SE attention, watch its attention, say whether it is a constant.
 
@@ -37,7 +40,7 @@ def command(out: Path, seed: int) -> None:
     """
     from stripe import data as datasets
     from stripe import plots, report
-    from stripe.analysis import metrics, save_table
+    from stripe.analysis import evidence, metrics, save_table
     from stripe.capture import open_capture
     from stripe.cli.verdicts import print_verdicts
 
@@ -49,7 +52,7 @@ def command(out: Path, seed: int) -> None:
         table = metrics(capture)
         save_table(table, out / f"{attention}-metrics.csv")
         click.echo()
-        print_verdicts(table, "table", title=f"{MODEL} + {attention}, {run.scale}")
+        print_verdicts(table, evidence(capture), "table", title=f"{MODEL} + {attention}, {run.scale}")
         for kind in kinds:
             pictures.append(plots.save(plots.draw(kind, capture), out / f"{attention}-{kind}.png"))
         pictures.append(report.save(out / f"{attention}-report.html", capture, [run]))

@@ -16,7 +16,7 @@ from stripe.cli.options import (
     weights_option,
     workers_option,
 )
-from stripe.cli.outputs import check_output, check_weights
+from stripe.cli.outputs import check_folded, check_output
 
 __all__ = ["command"]
 
@@ -25,7 +25,7 @@ __all__ = ["command"]
 @click.option("--ckpt", "checkpoint", type=click.Path(path_type=Path), help="The trained network.")
 @weights_option
 @click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file, ….safetensors."
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="….safetensors, or ….onnx."
 )
 @model_options
 @data_options
@@ -37,8 +37,23 @@ __all__ = ["command"]
     show_default=True,
     help="To take the means over; at most as many to measure on.",
 )
+@click.option(
+    "--effect-images",
+    type=click.IntRange(2),
+    default=256,
+    show_default=True,
+    help="How many of those that are measured on decide about single sites; the steps are measured on all.",
+)
+@click.option(
+    "--metric",
+    metavar="MODULE:FUNCTION",
+    help="A function of yours in the place of the accuracy: from the outputs of the network and (images, labels) to "
+    "one number per image, higher is better.",
+)
 @click.option("--sites", default="all", show_default=True, metavar="GLOB", help="Which sites to fold.")
-@click.option("--budget", type=click.FloatRange(min=0), help="Points of accuracy that may be lost.")
+@click.option(
+    "--budget", type=click.FloatRange(min=0), help="Points of accuracy that may be lost; of --metric in its own unit."
+)
 @click.option("--target-speed", type=click.FloatRange(min=1), help="Fold until it is so many times as fast.")
 @click.option("--sequential", is_flag=True, help="Take the means site by site, those before it already folded.")
 @click.option(
@@ -75,6 +90,8 @@ def command(
     entry: str | None,
     output: Path,
     num_images: int,
+    effect_images: int,
+    metric: str | None,
     frontier: Path | None,
     exports: tuple[str, ...],
     epochs: int,
@@ -99,12 +116,15 @@ def command(
     \b
     stripe fold --ckpt run/best.safetensors -o folded.safetensors
     stripe fold --model timm:seresnet50 --pretrained --data folder:photos --budget 0.5 -o folded.safetensors
+    stripe fold --model onnx:network.onnx --data folder:photos -o folded.onnx
 
     A site's constant is its mean over images of the training set; accuracy is measured on others of it, the tenth that
     `stripe train` holds out; on the test set where the checkpoint was trained on these, or may have been. Where the
     labels are no classes of the network, the agreement with the unfolded network is measured instead, in points of
-    which --budget is then. Those sites are folded first that cost the least error for the time that they free; one
-    that would exceed the budget keeps its attention. A step of --win-back that makes things worse is undone.
+    which --budget is then. No labels are needed: of a network that is no classifier, the relative change of its outputs
+    is measured, whatever tensors they are, or what --metric says. Those sites are folded first that cost the least
+    error for the time that they free; one that would exceed the budget keeps its attention. A step of --win-back that
+    makes things worse is undone.
 
     Printed, a row a site: stripe index; std of the attention over the images; what folding it alone does, error (of
     the logits, relative) and accuracy change (points, ± its standard error); ms that its module takes a batch; where
@@ -119,42 +139,59 @@ def command(
     from stripe import checkpoint as checkpoints
     from stripe.analysis import save_table
     from stripe.bench import describe_machine
-    from stripe.cli.classes import compare_classes
+    from stripe.cli.classes import Classes, NoClassifierError, compare_classes
+    from stripe.cli.onnx import write_folded
     from stripe.cli.resolve import resolve
     from stripe.data import choose_images
     from stripe.devices import pick_device
     from stripe.errors import StripeError
     from stripe.fold.batches import Augmented, Fed
+    from stripe.models.from_user import find
     from stripe.training import Compute
 
     if checkpoint and output.exists() and output.resolve() == checkpoint.resolve():
         raise StripeError(f"{output} is the checkpoint itself; name another file")
-    check_weights(output)
+    check_folded(output, names["model_spec"])
     if frontier and not frontier.suffix:
         frontier = frontier.with_suffix(".csv")
     if frontier and frontier.suffix not in (".csv", ".parquet", ".json"):
         raise StripeError(f"{frontier}: the table is written as .csv, .parquet or .json")
     for path in (frontier, frontier.with_suffix(".png")) if frontier else ():
         check_output(path)
+    judged_by = (
+        find(f"--metric {metric}", metric, "MODULE:FUNCTION", "a function of outputs and batch") if metric else None
+    )
     read = checkpoints.translate(checkpoints.read(checkpoint, weights=entry)) if checkpoint else None
     if read and "folded" in read.meta:
         raise StripeError(f"{checkpoint} is folded already; fold the checkpoint that it was made from")
     if read and names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
     resolved = resolve(checkpoint=read, seed=seed, **names)
+    of_file = resolved.attrs["model"].startswith("onnx:")
     if epochs:
         resolved.data.require_classes()
     if read:
         checkpoints.load_into(resolved.model, read)
-    elif not names["pretrained"]:
+    elif not names["pretrained"] and not of_file:
         click.echo("The weights are random, so there is no accuracy to keep: --ckpt or --pretrained.", err=True)
     compute = Compute(pick_device(device), torch.float32)
     model = compute.place(resolved.model)
 
-    classes = compare_classes(resolved, read, names)
-    if classes.positions is None:
-        if epochs:
-            raise StripeError(f"--finetune needs labels that are classes of the network: {classes.reason}.")
+    measure = "accuracy"
+    try:
+        classes = compare_classes(resolved, read, names)
+    except NoClassifierError:
+        classes, measure = Classes(None, reason="the network is no classifier"), "outputs"
+    if classes.positions is None and epochs:
+        raise StripeError(f"--finetune needs labels that are classes of the network: {classes.reason}.")
+    if measure == "outputs" and judged_by is None:
+        click.echo(
+            "The network is no classifier, so the relative change of its outputs is measured; --metric measures what "
+            "you say.",
+            err=True,
+        )
+    elif classes.positions is None and judged_by is None:
+        measure = "agreement"
         click.echo(
             f"The labels are no classes of the network: {classes.reason}. So not the accuracy is measured, but the "
             "agreement: the share of images whose predicted class is that of the unfolded network.",
@@ -187,12 +224,17 @@ def command(
             win_back=win_back,
             augmented=Augmented(rest, batch_size, seed, resolved.data, compute, workers, min(num_images, len(rest))),
             finetuning=fold.Finetune(trained, epochs, lr, asr=not free, precision=precision) if epochs else None,
-            measure="agreement" if classes.positions is None else "accuracy",
+            measure=measure,  # type: ignore[arg-type]
+            metric=judged_by,
+            effect_images=effect_images,
         )
     meta = _meta(read, resolved, names, classes.names) | {
-        "folded_from": checkpoint.name if checkpoint else "published weights"
+        "folded_from": checkpoint.name if checkpoint else "its own file" if of_file else "published weights"
     }
-    result.save(output, meta)
+    if of_file:
+        write_folded(result, resolved.attrs["model"], output, next(iter(calibration))[0], meta)
+    else:
+        result.save(output, meta)
     _print(result, output_format)
     before, after = (sum(parameter.numel() for parameter in net.parameters()) for net in (model, result.model))
     click.echo(
@@ -202,11 +244,15 @@ def command(
     )
     if frontier and result.frontier is not None:
         network = " + ".join(name for name in (meta["model"], meta.get("attention")) if name not in (None, "none"))
-        about = {"model": network, "data": resolved.data.spec, "images": len(judged), "split": split}
+        number = min(len(judged), effect_images)
+        about = {"model": network, "data": resolved.data.spec, "images": number, "split": split}
         result.frontier.attrs.update({**about, **describe_machine(compute.device)})
         save_table(result.frontier, frontier)
-        picture = plots.save(plots.frontier(result.frontier), frontier.with_suffix(".png"))
-        click.echo(f"{frontier}, {picture}: accuracy against speed", err=True)
+        try:
+            picture = plots.save(plots.frontier(result.frontier), frontier.with_suffix(".png"))
+            click.echo(f"{frontier}, {picture}: accuracy against speed", err=True)
+        except plots.NothingToDrawError:
+            click.echo(f"{frontier}: error of the outputs against speed; there is no accuracy to draw", err=True)
     for kind in exports:
         path = output.with_suffix(asr.EXPORTS[kind])
         sample = next(iter(calibration))[0][:4]
@@ -251,13 +297,14 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[st
 
     told = {
         key: resolved.attrs[key]
-        for key in ("model", "attention", "args", "data", "mean", "std")
+        for key in ("model", "attention", "args", "data", "mean", "std", "model_sha256")
         if key in resolved.attrs
     }
     told["image_size"] = write_size(resolved.data.image_size)
     if read and names["model_spec"] in (None, read.spec.model):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
-    classes = names["num_classes"] or (None if names["pretrained"] else len(resolved.data.classes) or None)
+    ready = names["pretrained"] or "model_sha256" in resolved.attrs
+    classes = names["num_classes"] or (None if ready else len(resolved.data.classes) or None)
     return {**told, "num_classes": classes, **({"classes": list(class_names)} if class_names else {})}
 
 
@@ -267,11 +314,16 @@ def _print(result: Any, output_format: str) -> None:
 
     from stripe.cli.tables import print_records
 
-    tables = {"sites": result.sites, "steps": result.steps}
+    # Of a network that is no classifier there are no such numbers.
+    tables = {
+        name: table.drop(columns=["outputs", "outputs_change"], errors="ignore")
+        for name, table in (("sites", result.sites), ("steps", result.steps))
+    }
     if output_format == "json":
         click.echo(json.dumps({name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}))
         return
-    sites = result.sites.assign(into=result.sites["into"].where(result.sites["into"] != "", result.sites["reason"]))
+    sites = tables["sites"]
+    sites = sites.assign(into=sites["into"].where(sites["into"] != "", sites["reason"]))
     tables["sites"] = sites.drop(columns=["kind", "loss_change", "reason"])  # what a terminal is wide enough for
     agreement = " (agreement with the unfolded network)" if "agreement" in result.steps else ""
     for name, table in tables.items():

@@ -67,16 +67,20 @@ def command(
 
 def _of_capture(path: Path) -> list[dict[str, Any]]:
     from stripe.capture import as_capture
+    from stripe.capture.layout import VARIABLES
 
+    opened = as_capture(path)
     return [
         {
-            "name": name,
+            "name": site,
             "kind": facts.kind,
             "shape": facts.map_shape,
             "input_dependent": facts.input_dependent,
             "owner": facts.owner,
+            "residual": facts.residual,
+            "recorded": ", ".join(name for name in VARIABLES if name in opened.sites[site]),
         }
-        for name, facts in as_capture(path).facts.items()
+        for site, facts in opened.facts.items()
     ]
 
 

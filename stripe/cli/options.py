@@ -1,11 +1,16 @@
 """Options that several commands share, defined once so that they have the same meaning everywhere."""
 
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import MISSING
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
+from stripe.models.spec import Range
 from stripe.names import registered
+from stripe.training import RunConfig
 
 if TYPE_CHECKING:
     from stripe.data import ImageSize, Normalization
@@ -18,6 +23,7 @@ __all__ = [
     "format_option",
     "image_size_option",
     "model_options",
+    "option_of",
     "precision_option",
     "split_option",
     "weights_option",
@@ -88,6 +94,49 @@ class ImageSizeType(click.ParamType["ImageSize"]):
         return size
 
 
+def option_of(
+    settings: type, name: str, *, absent: str | None = None, **otherwise: Any
+) -> Callable[[Command], Command]:
+    """The option of a setting, whose flag, type, range, default and help are those of a dataclass's field.
+
+    Args:
+        settings: The dataclass, ``RunConfig`` or ``Recipe``. The metadata of the field has ``help``, and may have
+            ``range`` and ``metavar``.
+        name: Name of the field. The option is a flag without a value if the field is a truth value.
+        absent: What is taken where the option is not given, for the help; the command is given None then.
+        **otherwise: Arguments of ``click.option`` that take the place of those of the field, such as ``type``.
+    """
+    entry = settings.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    default = None if absent or entry.default is MISSING else entry.default
+    said = [entry.metadata.get("help"), absent and f"Default: {absent}."]
+    option = {
+        "type": _type_of(get_type_hints(settings)[name], entry.metadata.get("range")),
+        "help": " ".join(filter(None, said)),
+        "metavar": entry.metadata.get("metavar"),
+        "default": default,
+        "show_default": default is not None,
+    }
+    if option["type"] is bool:
+        option |= {"type": None, "is_flag": True, "show_default": False}
+    return click.option(f"--{name.replace('_', '-')}", name, **(option | otherwise))
+
+
+def _type_of(kind: Any, numbers: Range | None) -> Any:
+    """Click's type for values of an annotated type, None aside; text for what has no type of its own there."""
+    (kind, *others) = (
+        [each for each in get_args(kind) if each is not NoneType] if NoneType in get_args(kind) else [kind]
+    )
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
+    if others or kind not in (int, float, bool):
+        return str
+    if numbers is None:
+        return kind
+    low, high = (bound if math.isfinite(bound) else None for bound in (numbers.low, numbers.high))
+    between: Any = click.IntRange if kind is int else click.FloatRange
+    return between(low, high, min_open=numbers.low_open, max_open=numbers.high_open)
+
+
 def _apply(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command]:
     def decorate(function: Command) -> Command:
         for option in reversed(options):
@@ -95,6 +144,10 @@ def _apply(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command]:
         return function
 
     return decorate
+
+
+image_size_option = option_of(RunConfig, "image_size", type=ImageSizeType())
+precision_option = option_of(RunConfig, "precision")
 
 
 def model_options(function: Command) -> Command:
@@ -113,8 +166,8 @@ def model_options(function: Command) -> Command:
                 metavar="NAME",
                 help=f"Attention module to put into the network: none, {', '.join(registered('stripe.attention'))}.",
             ),
-            click.option("--num-classes", type=click.IntRange(1), help="Default: as many as the data has."),
-            click.option("--pretrained", is_flag=True, help="Download published weights (torchvision:, timm:)."),
+            option_of(RunConfig, "num_classes"),
+            option_of(RunConfig, "pretrained"),
             click.option(
                 "--model-arg",
                 "model_args",
@@ -155,15 +208,6 @@ def data_options(function: Command) -> Command:
     )(function)
 
 
-def image_size_option(function: Command) -> Command:
-    """``--image-size``."""
-    return click.option(
-        "--image-size",
-        type=ImageSizeType(),
-        help="Of the images in pixels: a side, or height x width as 48x192. Default: what the model expects.",
-    )(function)
-
-
 def channels_option(function: Command) -> Command:
     """``--channels``."""
     return click.option(
@@ -178,16 +222,6 @@ def device_option(function: Command) -> Command:
     return click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps. Default: a GPU where there is one.")(
         function
     )
-
-
-def precision_option(function: Command) -> Command:
-    """``--precision`` of training."""
-    return click.option(
-        "--precision",
-        type=click.Choice(["float32", "bfloat16"]),
-        help="Of training. Default: bfloat16 on GPUs that have it, else float32; newer CPUs train twice as fast in "
-        "bfloat16.",
-    )(function)
 
 
 def weights_option(function: Command) -> Command:

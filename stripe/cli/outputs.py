@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["check_output", "check_weights"]
+__all__ = ["check_folded", "check_output", "check_weights"]
 
 
 def check_output(path: Path) -> None:
@@ -30,4 +30,26 @@ def check_weights(path: Path) -> None:
 
     if path.suffix != ".safetensors":
         raise StripeError(f"{path}: a checkpoint is written as .safetensors")
+    check_output(path)
+
+
+def check_folded(path: Path, model: str | None) -> None:
+    """The same for a folded network: a checkpoint, or an ONNX file where the network is of one.
+
+    Args:
+        path: The file to write.
+        model: The name of the model.
+
+    Raises:
+        StripeError: The name has another ending, or the path is the network's own file or one of a run.
+    """
+    from stripe.errors import StripeError
+
+    if model is None or not model.startswith("onnx:"):
+        check_weights(path)
+        return
+    if path.suffix != ".onnx":
+        raise StripeError(f"{path}: the network of an ONNX file is written as .onnx")
+    if path.resolve() == Path(model.removeprefix("onnx:")).resolve():
+        raise StripeError(f"{path} is the network's own file; name another file")
     check_output(path)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stripe.cli.interrupts import interruptible
-from stripe.cli.options import data_options, device_option, model_options, workers_option
+from stripe.cli.options import data_options, device_option, model_options, option_of, workers_option
 from stripe.cli.train_options import asr_options, effort_options, recipe_options, schedule_in_words
+from stripe.training import RunConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,20 +25,8 @@ __all__ = ["command"]
 @data_options
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Run directory.")
 @recipe_options
-@click.option(
-    "--select",
-    type=click.Choice(["val", "test"]),
-    default="val",
-    show_default=True,
-    help="Choose the best epoch by a tenth of the training images, held out, or by the test split, as the paper does.",
-)
-@click.option(
-    "--capture",
-    type=click.IntRange(0),
-    default=0,
-    metavar="N",
-    help="Record the attention for N test images after every epoch, into OUT/capture.h5.",
-)
+@option_of(RunConfig, "select")
+@option_of(RunConfig, "capture")
 @click.option(
     "--save-every",
     type=click.IntRange(0),
@@ -46,7 +35,7 @@ __all__ = ["command"]
     metavar="K",
     help="Keep a checkpoint every K epochs and at the end; 0: only at the end. The best epoch's is kept besides.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides everything that is random.")
+@option_of(RunConfig, "seed")
 @click.option(
     "--seeds", type=click.IntRange(1), metavar="N", help="N runs, into OUT/seed-0 …, and their mean and deviation."
 )
@@ -92,7 +81,7 @@ def command(
 
     from stripe import data as datasets
     from stripe import models
-    from stripe.training import RunConfig, join, train, train_seeds
+    from stripe.training import join, train, train_seeds
 
     model, data_spec = model_spec or "resnet29", data_spec or "shapes"
     changes = {"batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "schedule": schedule}

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from functools import reduce
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from stripe.cli.options import precision_option
-
-if TYPE_CHECKING:
-    from stripe.training import Recipe
+from stripe.cli.options import option_of, precision_option
+from stripe.training import Recipe, RunConfig
 
 __all__ = ["asr_options", "effort_options", "recipe_options", "schedule_in_words"]
 
@@ -48,7 +46,7 @@ class Pair(click.ParamType[tuple[float, float]]):
         return first, second
 
 
-def schedule_in_words(recipe: "Recipe") -> str:
+def schedule_in_words(recipe: Recipe) -> str:
     """As ``×0.1 at 81/122``."""
     if recipe.schedule == "cosine":
         return "cosine"
@@ -98,22 +96,13 @@ def recipe_options(function: Command) -> Command:
             callback=_list_recipes,
             help="A recipe of the paper's tables 10 and 11, printed; without NAME: list them. Default: the model's.",
         ),
-        click.option("--epochs", type=click.IntRange(1), help="Default: the recipe's. Milestones scale with it."),
-        click.option("--batch-size", type=click.IntRange(1), help="Of all processes together. Default: the recipe's."),
-        click.option(
-            "--lr", type=click.FloatRange(0, min_open=True), help="Initial learning rate. Default: the recipe's."
-        ),
-        click.option("--weight-decay", type=click.FloatRange(0), help="Default: the recipe's."),
-        click.option("--schedule", type=click.Choice(["step", "cosine"]), help="Default: the recipe's."),
-        click.option(
-            "--images-per-epoch", type=click.IntRange(1), help="Random images to train on in each epoch. Default: all."
-        ),
-        click.option(
-            "--ema",
-            type=click.FloatRange(0, 1, min_open=True, max_open=True),
-            metavar="DECAY",
-            help="Score and keep a moving average of the weights, as 0.999. Default: the weights.",
-        ),
+        option_of(Recipe, "epochs", absent="the recipe's"),
+        option_of(Recipe, "batch_size", absent="the recipe's"),
+        option_of(Recipe, "lr", absent="the recipe's"),
+        option_of(Recipe, "weight_decay", absent="the recipe's"),
+        option_of(Recipe, "schedule", absent="the recipe's"),
+        option_of(RunConfig, "images_per_epoch"),
+        option_of(RunConfig, "ema"),
     )
 
 
@@ -121,39 +110,14 @@ def asr_options(function: Command) -> Command:
     """What becomes of κ, and noise."""
     return _all(
         function,
-        click.option(
-            "--mode",
-            type=click.Choice(["none", "attention", "asr", "both"]),
-            help="--attention κ in the network, ASR(κ) instead, or both. Default: attention, where one is given.",
-        ),
-        click.option(
-            "--where", metavar="PATTERN", help="Layers that ASR follows, as 'layer*.bn3'. Default: as in the paper."
-        ),
-        click.option(
-            "--copies", type=click.IntRange(1), default=1, show_default=True, help="δ, how many ASR at each place."
-        ),
-        click.option("--psi", type=Psi(), help="ψ's first value: 0.1, C0.1 or N0.3. Default: the paper's."),
-        click.option("--psi-fixed", is_flag=True, help="Don't train ψ."),
-        click.option(
-            "--asr-start",
-            type=click.Choice(["paper", "alive"]),
-            default="paper",
-            show_default=True,
-            help="alive: draw ASR that cannot learn (none of its hidden units is on) again; paper: keep it.",
-        ),
-        click.option(
-            "--noise",
-            type=Pair(),
-            default=(1.0, 0.0),
-            help="Disturb every batch normalisation: N_a times the normalised map, plus N_b. Default: 1,0, no noise.",
-        ),
-        click.option(
-            "--noise-random",
-            type=click.FloatRange(0),
-            default=0.0,
-            metavar="STD",
-            help="Draw N_a and N_b of each channel, once, with this standard deviation.",
-        ),
+        option_of(RunConfig, "mode"),
+        option_of(RunConfig, "where"),
+        option_of(RunConfig, "copies"),
+        option_of(RunConfig, "psi", type=Psi()),
+        option_of(RunConfig, "psi_fixed"),
+        option_of(RunConfig, "asr_start"),
+        option_of(RunConfig, "noise", type=Pair(), show_default=False),
+        option_of(RunConfig, "noise_random"),
     )
 
 
@@ -161,14 +125,7 @@ def effort_options(function: Command) -> Command:
     """How the machine is used."""
     return _all(
         function,
-        click.option(
-            "--accumulate",
-            type=click.IntRange(1),
-            default=1,
-            show_default=True,
-            metavar="K",
-            help="Compute each batch in K parts, for want of memory.",
-        ),
+        option_of(RunConfig, "accumulate"),
         click.option("--compile", "compiled", is_flag=True, help="Use torch.compile."),
         precision_option,
     )

@@ -1,6 +1,6 @@
 """The table of verdicts of ``stripe analyze`` and ``stripe demo``."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,31 +11,65 @@ if TYPE_CHECKING:
 
 __all__ = ["print_verdicts"]
 
-# Columns of the table; JSON has the sentences, too, which do not fit into the columns of a terminal.
-COLUMNS = ["site", "kind", "category", "constant_error", "stripe_index", "settled_by"]
 
+def print_verdicts(table: "pd.DataFrame", evidence: "pd.DataFrame", output_format: str, title: str) -> None:
+    """Print what the numbers of a capture mean: one row for each site, and how many sites are of which category.
 
-def print_verdicts(table: "pd.DataFrame", output_format: str, title: str) -> None:
-    """Print the verdicts on a capture: one row per site, and the number of sites in each category.
+    A table shows what fits a terminal; JSON has every number with its interval, and the sentences.
 
     Args:
-        table: Table from ``stripe.analysis.metrics``.
-        output_format: ``table``, or ``json`` for the rows of ``stripe.analysis.verdicts`` with their sentences.
-        title: Line above the table.
+        table: What ``stripe.analysis.metrics`` returns.
+        evidence: What ``stripe.analysis.evidence`` returns, of the same sites at the last epoch.
+        output_format: ``table``, or ``json`` for the rows of ``stripe.analysis.verdicts``.
+        title: A line above the table.
     """
     from stripe.analysis import verdicts
 
-    found = verdicts(table)
-    shown = found if output_format == "json" else found[COLUMNS]
-    print_records(shown.to_dict("records"), output_format, title=title)  # type: ignore[arg-type]
-    if output_format == "table":
-        for kind, of_kind in found.groupby("kind", sort=False):
-            counts = ", ".join(f"{count} {category}" for category, count in of_kind["category"].value_counts().items())
-            click.echo(f"{len(of_kind)} {kind} sites: {counts}")
-        broken = table.loc[table["nonfinite"] > 0, "site"].unique()
-        if len(broken):
-            click.secho(f"Beware: NaN or infinite values in {len(broken)} sites: {', '.join(broken[:5])}", fg="red")
-        click.echo(
-            "constant error: what the mean over images is off (RMS); stripe index: share of the variance between "
-            "channels;\nsettled by: epoch from which 95 % of the values stay within the tolerance"
+    found = verdicts(table, evidence)
+    rows: list[dict[str, Any]] = found.to_dict("records")  # type: ignore[assignment]
+    if output_format == "json":
+        print_records(rows, output_format)
+        return
+    channels = dict(zip(evidence["site"], evidence["channels"], strict=True))
+    has_output = bool(found["output_error"].notna().any())
+    print_records([_shown(row, channels[row["site"]], has_output) for row in rows], output_format, title=title)
+    for kind, of_kind in found.groupby("kind", sort=False):
+        counts = ", ".join(f"{count} {category}" for category, count in of_kind["category"].value_counts().items())
+        click.echo(f"{len(of_kind)} {kind} sites: {counts}")
+    broken = table.loc[table["nonfinite"] > 0, "site"].unique()
+    if len(broken):
+        click.secho(f"Beware: NaN or infinite values in {len(broken)} sites: {', '.join(broken[:5])}", fg="red")
+    click.echo(
+        "η²: share of the variance between channels, 1/N for noise; channel/image/both: unbiased shares of it in %;\n"
+        + (
+            "output error: what the output moves in % where attention is replaced by its mean over images, with its "
+            if has_output
+            else "constant error: what the mean of attention over images is off in % (RMS), with its "
         )
+        + f"{evidence.attrs.get('level', 0.95):.0%} interval;\n"
+        "settled by: epoch from which on 95 % of the values stay within the tolerance of their last"
+    )
+    if not has_output and not table["input_std_mean"].isna().all():
+        click.echo(
+            "No output error: the capture does not hold the size of the maps (input_rms), or they are 0. A capture by "
+            "an earlier release does not hold it: capture again to know what the next layer sees."
+        )
+    if "against_init" not in found and "against_permuted" not in found:
+        click.echo("No control was recorded: the attention of an untrained network looks like a constant, too.")
+
+
+def _shown(row: dict[str, Any], channels: int, has_output: bool) -> dict[str, Any]:
+    """What a table shows of a site."""
+    from stripe.analysis.wording import index_text, interval_text, share_text
+
+    name = "output_error" if has_output else "constant_error"
+    return {
+        "site": row["site"],
+        "kind": row["kind"],
+        "channels": channels,
+        "η²": index_text(row["stripe_index"]),
+        "channel/image/both": share_text(row),
+        name: interval_text(row, name),
+        "settled_by": row["settled_by"],
+        "verdict": row["category"],
+    }

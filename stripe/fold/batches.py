@@ -16,6 +16,7 @@ from stripe.adapter import Batch, batch_of, class_scores, run, tensors_of
 from stripe.data import Batches as DataBatches
 from stripe.data import Data, Split, train_batches
 from stripe.errors import StripeError
+from stripe.fold.proposals import Undecided
 from stripe.modes import evaluating
 from stripe.training import Compute
 
@@ -166,15 +167,11 @@ class Score(NamedTuple):
 
         Of several outputs it is the root of the mean square of theirs. NaN where outputs cannot be compared.
         """
-        widths = self.widths or (self.logits.shape[-1],)
+        widths = list(self.widths or self.logits.shape[-1:])
         if not self.logits.numel():
             return math.nan
-        changes = [
-            _ratio(float((got - other).norm()), float(other.norm()))
-            for got, other in zip(
-                *(torch.split(each, widths, -1) for each in (self.logits, wanted.logits)), strict=True
-            )
-        ]
+        pairs = zip(*(torch.split(each, widths, -1) for each in (self.logits, wanted.logits)), strict=True)
+        changes = [_ratio(float((got - other).norm()), float(other.norm())) for got, other in pairs]
         return changes[0] if len(changes) == 1 else math.sqrt(math.fsum(c * c for c in changes) / len(changes))
 
     def uncertainty(self, wanted: "Score") -> float:
@@ -201,13 +198,15 @@ def score(model: nn.Module, batches: Batches, call: Callable[[nn.Module, Batch],
     outputs, hits, losses, widths = [], [], [], set()
     with evaluating(model), torch.no_grad():
         for batch, labels, item in batches.with_items():
-            returned = call(model, batch)
+            with Undecided() as undecided:
+                returned = call(model, batch)
             if batches.metric is not None:
                 hits.append(_values(batches.metric, returned, item, len(batch)))
             whatever = batches.metric is not None or batches.measure == "outputs"
             found = None if whatever else _classes(returned, batch, labels, batches)
             if found is None:
-                parts = flat(returned, len(batch), optional=batches.metric is not None)
+                compared = undecided.of(returned, len(batch)) or returned
+                parts = flat(compared, len(batch), optional=batches.metric is not None)
                 widths.add(tuple(part.shape[1] for part in parts))
                 outputs.append(torch.cat(parts, 1) if parts else torch.zeros(len(batch), 0))
                 continue
@@ -216,6 +215,8 @@ def score(model: nn.Module, batches: Batches, call: Callable[[nn.Module, Batch],
                 hits.append((found.argmax(1) == labels).double().cpu())
                 losses.append(float(F.cross_entropy(found, labels, reduction="sum")))
             outputs.append(found.cpu())
+    if len(widths) > 1 and batches.metric is not None:  # such as boxes; the metric says what there is to say
+        outputs, widths = [part[:, :0] for part in outputs], {()}
     if len({part.shape[1] for part in outputs}) > 1 or len(widths) > 1:
         raise StripeError(
             "the model gives another number of scores for another batch; only a classifier can be folded"
@@ -254,7 +255,7 @@ def flat(output: Any, count: int, *, optional: bool) -> list[Tensor]:
     """
     found = []
     for tensor in (each for each in tensors_of(output) if each.is_floating_point()):
-        if not tensor.ndim or not len(tensor) or len(tensor) % count:
+        if not tensor.ndim or len(tensor) != count:
             if optional:
                 continue
             shape = "×".join(map(str, tensor.shape)) or "one number"
@@ -281,7 +282,10 @@ def _classes(output: Any, batch: Batch, labels: Tensor | None, batches: Batches)
 
 def _values(metric: Metric, output: Any, item: Any, count: int) -> Tensor:
     """What a metric says of each image, (N,) float64 on the CPU."""
-    values = torch.as_tensor(metric(output, item)).detach().double().cpu()
+    try:
+        values = torch.as_tensor(metric(output, item)).detach().double().cpu()
+    except Exception as error:  # the function is the user's: anything may come out of it
+        raise StripeError(f"the metric fails: {type(error).__name__}: {error}") from error
     if values.shape != (count,):
         shape = "×".join(map(str, values.shape)) or "one number"
         raise StripeError(f"the metric returns {shape} for {count} images; one number per image is wanted")
@@ -306,7 +310,8 @@ def _rows(item: Any, rows: Tensor, count: int) -> Any:
         return item
     if len(item) == count and not any(isinstance(part, Tensor | np.ndarray) and part.ndim > 3 for part in item):
         return [item[int(row)] for row in rows]
-    return type(item)(_rows(part, rows, count) for part in item)
+    parts = [_rows(part, rows, count) for part in item]
+    return type(item)(*parts) if hasattr(item, "_fields") else type(item)(parts)
 
 
 def check_labels(labels: Tensor, scores: Tensor, what: str) -> Tensor:

@@ -97,11 +97,14 @@ def calibrate_in_turn(original: nn.Module, places: Sequence[Foldable], images: B
     values: dict[str, Tensor] = {}
     for place in places:
         # Found anew: a module that was replaced no longer multiplies as often as it did.
+        inside = set(model.get_submodule(place.module).modules())
         now = [
             replace(site, name=place.site.name)
             for site in discover(model, images.first().first(2).inputs)
-            if f"{site.module}.".startswith(f"{place.module}.") and site.is_attention and site.shape == place.site.shape
+            if model.get_submodule(site.module) in inside and site.is_attention and site.shape == place.site.shape
         ]
+        # Of a module that is called again behind, this call is the first that is left.
+        now = [site for site in now if site.call == now[0].call]
         if not now:
             raise StripeError(f"{place.site.name} is gone once the sites before it are constant; leave sequential away")
         # The last product is the one that leaves the module; the gate itself may be computed with others.

@@ -17,7 +17,7 @@ from stripe.models.surgery import ConstantGate
 from stripe.progress import track
 from stripe.tasks import Classification, Task
 from stripe.training.compute import Compute, Precision
-from stripe.training.loop import total_of
+from stripe.training.epoch import total_of
 
 __all__ = ["Finetune", "finetune"]
 

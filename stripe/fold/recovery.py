@@ -163,7 +163,7 @@ def refit(model: nn.Module, original: nn.Module, places: Sequence[Foldable], bat
     Returns:
         How many constants; a channel whose map is zero everywhere keeps its mean.
     """
-    fits = [_Fit(original.get_submodule(place.module), place.axis) for place in places]
+    fits = [_Fit(original.get_submodule(place.module), place.axis, len(place.shape)) for place in places]
     try:
         with evaluating(original), torch.no_grad():
             for batch, _ in track(batches, "fitting constants", total=len(batches)):
@@ -180,10 +180,10 @@ def refit(model: nn.Module, original: nn.Module, places: Sequence[Foldable], bat
 
 
 class _Fit:
-    """Sums x² and x · y of a module that makes y of x, per channel."""
+    """Sums x² and x · y of a module that makes y of x, per channel; per branch and channel along two axes."""
 
-    def __init__(self, module: nn.Module, axis: int) -> None:
-        self.axis = axis
+    def __init__(self, module: nn.Module, axis: int, count: int) -> None:
+        self.axis, self.count = axis, count
         self.squares = self.products = torch.zeros(())
         self.handles = [module.register_forward_pre_hook(self._before), module.register_forward_hook(self._after)]
 
@@ -195,7 +195,8 @@ class _Fit:
         self.map = args[0].to(torch.float64, copy=True)  # the module may work in place
 
     def _after(self, _module: nn.Module, _args: Any, output: Tensor) -> None:
-        axes = [axis for axis in range(output.ndim) if axis != output.ndim + self.axis]
+        last = output.ndim + self.axis
+        axes = [axis for axis in range(output.ndim) if not last - self.count < axis <= last]
         self.squares = self.squares + self.map.square().sum(axes)
         self.products = self.products + (self.map * output).sum(axes)
         del self.map

@@ -1,12 +1,12 @@
 """The layers that can take the constant of a gate: the ways backwards from its map, or forwards from its product."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from stripe.capture.products import MULTIPLICATIONS
+from stripe.fold.absorption import Absorption, Placed, Shift
 from stripe.fold.propagation import (
     ADDITIONS,
     CONCATENATIONS,
@@ -28,103 +28,14 @@ from stripe.fold.propagation import (
     whole,
 )
 from stripe.models.dataflow import Call, Value
-from stripe.models.surgery import ConstantGate
 
-__all__ = ["Placed", "absorb", "place", "tensor_of"]
+__all__ = ["place"]
 
 _EXPANSIONS = frozenset({"expand", "expand_as", "broadcast_to"})
 
 
 class _StopError(Exception):
     """The way ends at something that a factor does not pass; the message says at what."""
-
-
-@dataclass(frozen=True)
-class Absorption:
-    """A parameter that takes a constant.
-
-    Attributes:
-        layer: Path of its module.
-        name: Its name there.
-        labels: For each of its elements the number of the factor; the one after the last stands for no change.
-    """
-
-    layer: str
-    name: str
-    labels: Tensor
-
-
-@dataclass(frozen=True)
-class Shift:
-    """A bias that takes what a layer makes of a constant that was added to its input.
-
-    Attributes:
-        layer: Path of its module.
-        name: Its name there.
-        weight: The weight that the constant is multiplied by, and which number it has for which of its elements.
-    """
-
-    layer: str
-    name: str
-    weight: Absorption
-
-
-@dataclass
-class Placed:
-    """The parameters that together take a constant.
-
-    Attributes:
-        absorptions: All of them; each output's or each input's way ends in one.
-        shifts: The biases that take what else is added to the map.
-        positive: Whether on the way is something that only factors of at least 0 pass.
-        residual: Whether what they take is (1 + v) / 2: of x + x ⊙ v, which without the gate is x + x.
-    """
-
-    absorptions: list[Absorption] = field(default_factory=list)
-    shifts: list[Shift] = field(default_factory=list)
-    positive: bool = False
-    residual: bool = False
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Paths of the modules, each once; of a parameter of the network itself its name."""
-        return tuple(dict.fromkeys(each.layer or each.name for each in self.absorptions))
-
-    @property
-    def parameters(self) -> list[tuple[str, str]]:
-        """Path of the module and name of each of them."""
-        scaled = [(each.layer, each.name) for each in self.absorptions]
-        return scaled + [(each.layer, each.name) for each in self.shifts]
-
-    def factor(self, constant: Tensor) -> Tensor:
-        """What the layers take, for a gate's constant v."""
-        return (1 + constant) / 2 if self.residual else constant
-
-
-def absorb(model: nn.Module, placed: Placed, gate: ConstantGate) -> None:
-    """Take the constant of a gate into the parameters, in place.
-
-    Args:
-        model: The network.
-        placed: The parameters.
-        gate: The gate.
-    """
-    factor = placed.factor(gate.weight).flatten()
-    factors = torch.cat([factor, factor.new_ones(1)])
-    with torch.no_grad():
-        for shift in placed.shifts:  # of the weights as they were
-            assert gate.shift is not None
-            added = torch.cat([gate.shift.flatten(), factor.new_zeros(1)])[shift.weight.labels]
-            made = tensor_of(model, shift.weight.layer, shift.weight.name) * added
-            tensor_of(model, shift.layer, shift.name).add_(made.flatten(1).sum(1))
-        for absorption in placed.absorptions:
-            tensor_of(model, absorption.layer, absorption.name).mul_(factors[absorption.labels])
-
-
-def tensor_of(model: nn.Module, layer: str, name: str) -> Tensor:
-    """A parameter or buffer, by the path of its module and its name there."""
-    tensor: Tensor = getattr(model.get_submodule(layer), name)
-    return tensor
 
 
 def place(calls: list[Call], gate: str, *, forwards: bool, eager: bool = False) -> Placed | str:
@@ -170,15 +81,16 @@ class _Way:
         self.demands: defaultdict[Value, list[Tensor]] = defaultdict(list)
         made = product.outputs[0]
         self.shifted = len(made.uses) == 1 and made.uses[0].module == product.module
-        alone = len(made.uses) == 1 and not made.returned
-        self.placed.residual = alone and not self.shifted and _adds(made.uses[0], made, product.inputs[0])
-        self.sum = made.uses[0] if self.placed.residual or self.shifted else None
+        self.base, self.sum = product.inputs[0], made.uses[0] if self.shifted else None
+        found = None if self.shifted else _sum_with_map(product)
+        if found:
+            self.sum, self.base, self.placed.residual = found
 
     def backwards(self) -> Placed:
         """Towards what made the map; it must have no other use than the multiplication."""
         if self.shifted:
             raise _StopError("something is added to the map")
-        self.demands[self.product.inputs[0]] += [self.labels] * (2 if self.placed.residual else 1)
+        self.demands[self.base] += [self.labels] * (1 if self.placed.residual is None else 2)
         self._settle()
         return self.placed
 
@@ -365,7 +277,35 @@ def _adds_nothing(call: Call) -> bool:
     return len(call.inputs) == 1 and not call.kwargs and all(isinstance(arg, Tensor) or arg == 0 for arg in call.args)
 
 
-def _adds(call: Call, *values: Value) -> bool:
-    """Whether a call adds these values, and nothing else."""
-    plus = call.name in ADDITIONS and "sub" not in call.name
-    return plus and not call.kwargs and len(call.args) == 2 and set(call.inputs) == set(values)
+def _sum_with_map(product: Call) -> tuple[Call, Value, float] | None:
+    """Where x + k x ⊙ v is computed of a product x ⊙ v: the sum, x, and k, a number."""
+    value, weight = product.outputs[0], 1.0
+    while len(value.uses) == 1 and (number := _number(value.uses[0])) is not None:
+        value, weight = value.uses[0].outputs[0], weight * number
+    call = value.uses[0] if len(value.uses) == 1 and not value.returned else None
+    if call is None or call.name not in ADDITIONS or call.kwargs or len(call.args) != 2 or len(call.inputs) != 2:
+        return None
+    base = product.inputs[0]
+    while value is not base and base not in call.inputs:
+        number = _number(base.made_by) if base.made_by else None
+        if number is None or base.made_by is None:
+            return None
+        base, weight = base.made_by.inputs[0], weight * number
+    if "sub" in call.name:
+        weight = -weight if call.inputs == [base, value] and call.name != "__rsub__" else -1.0
+    return (call, base, weight) if value is not base and weight != -1 else None
+
+
+def _number(call: Call) -> float | None:
+    """The number by which a call multiplies its only tensor."""
+    if call.name not in MULTIPLICATIONS | DIVISIONS or len(call.inputs) != 1 or len(call.outputs) != 1 or call.kwargs:
+        return None
+    numbers = [arg for arg in call.args if isinstance(arg, int | float)]
+    divides = call.name in DIVISIONS
+    if (
+        len(numbers) != 1
+        or len(call.args) != 2
+        or (divides and (not numbers[0] or isinstance(call.args[0], int | float)))
+    ):
+        return None
+    return 1 / numbers[0] if divides else float(numbers[0])

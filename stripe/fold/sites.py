@@ -15,7 +15,8 @@ from stripe.capture import Recorder, Site, discover
 from stripe.errors import StripeError
 from stripe.fold.calls import Calls, Frame
 from stripe.fold.exactness import Trial
-from stripe.models.outline import WHOLE, Outline, calls_of, is_given, outline, outline_undoably, replace_module, trace
+from stripe.models.graph import replace_module, trace
+from stripe.models.outline import WHOLE, Outline, calls_of, is_given, outline, outline_undoably
 from stripe.models.surgery import ConstantGate, clear
 
 __all__ = ["Foldable", "find_foldable", "gated", "outline_places", "put_gates"]
@@ -35,15 +36,19 @@ class Foldable:
         site: The site, as discovery found it.
         module: Path of the module that multiplies its first input by the gate.
         axis: The axis of its map that holds the channels, counted from the end.
-        shape: The shape of the constant: (C,), or (branches, C) along two axes of the map.
         outline: How the network gets that module, where gate and multiplication stand in a block's own forward.
     """
 
     site: Site
     module: str
     axis: int
-    shape: tuple[int, ...]
     outline: Outline | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the constant: (C,), or (branches, C) along two axes of the map."""
+        layout = _layout(self.site)
+        return layout[0] if layout else self.site.shape
 
 
 class _Replay(nn.Module):
@@ -150,7 +155,7 @@ class _Trial(Trial):
     def __init__(self, model: nn.Module, images: Tensor | Batch) -> None:
         super().__init__(model, images)
         if not self.wanted:
-            raise StripeError("the model returns no floating-point numbers; only a classifier can be folded")
+            raise StripeError("the model returns no floating-point numbers, so a folded one cannot be compared")
         if not all(output.isfinite().all() for output in self.wanted):
             raise StripeError("the model's outputs are not all finite numbers; its weights may be damaged")
         self.calls = Calls(self.model, self.batch)
@@ -163,9 +168,9 @@ class _Trial(Trial):
         for path, _ in frames[: PARENTS + 1]:
             if not path or self.calls.runs[path] != 1 or path not in dict(self.model.named_modules()):
                 break
-            placed = self._replay(path, site, gate, alone=True)
-            if placed:
-                return Foldable(site, path, *placed)
+            axis = self._replay(path, site, gate, alone=True)
+            if axis is not None:
+                return Foldable(site, path, axis)
         return self._place_part(site, gate, frames[: PARENTS + 2])
 
     def _place_part(self, site: Site, gate: Tensor, frames: Sequence[Frame]) -> Foldable | str:
@@ -204,14 +209,14 @@ class _Trial(Trial):
         except StripeError as error:
             logger.debug("%s: %s", candidate, error)
             return None
-        placed = self._replay(path, site, gate, alone=False) if self._computes_the_same() else None
-        if placed is None:
+        axis = self._replay(path, site, gate, alone=False) if self._computes_the_same() else None
+        if axis is None:
             undo()
             return None
-        return Foldable(site, path, *placed, candidate)
+        return Foldable(site, path, axis, candidate)
 
-    def _replay(self, path: str, site: Site, gate: Tensor, *, alone: bool) -> tuple[int, tuple[int, ...]] | None:
-        """The axis along which the recorded gate gives the same outputs, and its shape; the replay stays then."""
+    def _replay(self, path: str, site: Site, gate: Tensor, *, alone: bool) -> int | None:
+        """The axis along which the recorded gate gives the same outputs; the replay stays then."""
         layout = _layout(site)
         assert layout is not None
         shape, last = layout
@@ -221,7 +226,7 @@ class _Trial(Trial):
         for axis in dict.fromkeys(axes):
             old = replace_module(self.model, path, _Replay(gate.view(len(gate), *shape), axis, alone=alone))
             if self._computes_the_same():
-                return axis, shape
+                return axis
             replace_module(self.model, path, old)
         return None
 

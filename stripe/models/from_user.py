@@ -15,7 +15,7 @@ from stripe.errors import StripeError
 from stripe.models.third_party import building
 from stripe.names import did_you_mean
 
-__all__ = ["build"]
+__all__ = ["build", "find"]
 
 
 def build(target: str, *, num_classes: int | None, pretrained: bool, args: Mapping[str, Any]) -> nn.Module:
@@ -34,7 +34,7 @@ def build(target: str, *, num_classes: int | None, pretrained: bool, args: Mappi
         StripeError: There is no such module or factory, it fails, or what it returns is no module.
     """
     spec = f"python:{target}"
-    factory = _find(spec, target)
+    factory = find(spec, target)
     given = dict(args)
     with building(spec):
         signature = inspect.signature(factory)
@@ -54,10 +54,26 @@ def build(target: str, *, num_classes: int | None, pretrained: bool, args: Mappi
     return model
 
 
-def _find(spec: str, target: str) -> Callable[..., Any]:
+def find(
+    spec: str,
+    target: str,
+    form: str = "python:package.module:factory",
+    wanted: str = "a function or class that makes a model",
+) -> Callable[..., Any]:
+    """Import what a user names.
+
+    Args:
+        spec: The name as it was given, for messages.
+        target: ``package.module:name``; the current directory is importable.
+        form: The form that the name has, for messages.
+        wanted: The description of what is named, for messages.
+
+    Raises:
+        StripeError: There is no such module or name, the import fails, or what is named cannot be called.
+    """
     module_name, _, name = target.partition(":")
     if not module_name or not name:
-        raise StripeError(f"{spec} is not of the form python:package.module:factory")
+        raise StripeError(f"{spec} is not of the form {form}")
     module = _import(spec, module_name)
     factory = getattr(module, name, None)
     if factory is None:
@@ -65,7 +81,7 @@ def _find(spec: str, target: str) -> Callable[..., Any]:
         raise StripeError(f"{spec}: there is no {name!r} in {module.__file__}{did_you_mean(name, public)}")
     if not callable(factory):
         kind = type(factory).__name__
-        raise StripeError(f"{spec} is of type {kind}; a function or class that makes a model is wanted")
+        raise StripeError(f"{spec} is of type {kind}; {wanted} is wanted")
     found: Callable[..., Any] = factory
     return found
 

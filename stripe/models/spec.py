@@ -2,19 +2,53 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from stripe.data.size import ImageSize, parse_size, sides, write_size
 from stripe.errors import StripeError
 
-__all__ = ["AsrSpec", "Mode", "ModelSpec", "NoiseSpec", "fits", "in_words", "refuse_damage"]
+__all__ = ["AsrSpec", "Mode", "ModelSpec", "NoiseSpec", "Range", "fits", "in_words", "out_of_range", "refuse_damage"]
 
 LARGEST = 1 << 14
 """Pixels of a side of an image."""
 
 Mode = Literal["none", "attention", "asr", "both"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The finite numbers between two bounds, as the metadata ``range`` of a dataclass's field.
+
+    Attributes:
+        low: The lower bound.
+        high: The upper bound.
+        low_open: Whether the lower bound itself is excluded.
+        high_open: Whether the upper bound itself is excluded.
+
+    Example:
+        >>> 0.5 in Range(0, 1), 1 in Range(0, 1, high_open=True)
+        (True, False)
+        >>> str(Range(0, 1, low_open=True))
+        'more than 0 and at most 1'
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+
+    def __contains__(self, number: float) -> bool:
+        above = self.low < number if self.low_open else self.low <= number
+        below = number < self.high if self.high_open else number <= self.high
+        return above and below and math.isfinite(number)
+
+    def __str__(self) -> str:
+        low = f"{'more than' if self.low_open else 'at least'} {self.low:g}"
+        high = f"{'less than' if self.high_open else 'at most'} {self.high:g}"
+        words = [text for text, bound in ((low, self.low), (high, self.high)) if math.isfinite(bound)]
+        return " and ".join(words) or "finite"
 
 
 @dataclass(frozen=True)
@@ -73,7 +107,7 @@ class ModelSpec:
     attention: str = "none"
     asr: AsrSpec | None = None
     noise: NoiseSpec | None = None
-    num_classes: int | None = field(default=None, metadata={"range": (1, 1 << 20)})
+    num_classes: int | None = field(default=None, metadata={"range": Range(1, 1 << 20)})
     args: Mapping[str, Any] = field(default_factory=dict)
     image_size: ImageSize | None = None
     mean: list[Any] | None = None
@@ -153,7 +187,7 @@ def refuse_damage(cls: type, values: Mapping[str, Any], source: str, what: str =
     """Make sure that values are what the fields of a dataclass are annotated with, and in their ranges.
 
     Args:
-        cls: The dataclass; an integer field may have the metadata ``range``, its least and its largest value.
+        cls: The dataclass; a field of numbers may have the metadata ``range``, a ``Range``.
         values: Name of a field → value, as JSON or TOML give it.
         source: Where they stand, for the message.
         what: What they describe, for the message.
@@ -165,11 +199,28 @@ def refuse_damage(cls: type, values: Mapping[str, Any], source: str, what: str =
     for entry in fields(cls):
         if entry.name not in values:
             continue
-        value = values[entry.name]
-        low, high = entry.metadata.get("range", (-math.inf, math.inf))
-        # False of NaN, too.
-        if not fits(value, kinds[entry.name]) or (type(value) in (int, float) and not low <= value <= high):
-            raise _damage(source, what, entry.name, value)
+        if not fits(values[entry.name], kinds[entry.name]) or _is_outside(values[entry.name], entry):
+            raise _damage(source, what, entry.name, values[entry.name])
+
+
+def out_of_range(settings: Any) -> dict[str, Range]:
+    """The fields of a dataclass's object whose numbers are out of their ranges.
+
+    Args:
+        settings: The object; a field of numbers may have the metadata ``range``.
+
+    Returns:
+        Name of a field → its range.
+    """
+    return {
+        entry.name: entry.metadata["range"]
+        for entry in fields(settings)
+        if _is_outside(getattr(settings, entry.name), entry)
+    }
+
+
+def _is_outside(value: Any, entry: Field[Any]) -> bool:
+    return type(value) in (int, float) and value not in entry.metadata.get("range", Range())
 
 
 def fits(value: Any, kind: Any) -> bool:

@@ -12,8 +12,8 @@ from torch import Tensor, fx, nn
 
 from stripe.errors import StripeError
 from stripe.onnx.file import onnx_package
+from stripe.onnx.modules import SamePad
 from stripe.onnx.network import CHANNELS_LAST, take
-from stripe.onnx.operators import SamePad
 
 __all__ = ["emit"]
 
@@ -235,11 +235,8 @@ class _Emission:
                         names[place] = wanted
 
     def _new(self, name: str, taken: set[str]) -> str:
-        return next(
-            each
-            for each in (name, *(f"{name}_{n}" for n in itertools.islice(itertools.count(1), 10**6)))
-            if each not in taken
-        )
+        numbered = (f"{name}_{number}" for number in itertools.count(1))
+        return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def _value(found: Any) -> Value:

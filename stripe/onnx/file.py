@@ -15,7 +15,7 @@ from stripe.export import LARGEST_ONNX, require
 
 __all__ = ["OnnxFile", "Tensors", "graphs_of", "onnx_package", "read"]
 
-_OWN_DOMAINS = frozenset({"", "ai.onnx"})
+_OWN_DOMAINS = ("", "ai.onnx")
 _QUANTIZED = frozenset({"ConvInteger", "MatMulInteger", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 _FLOATS = frozenset({"FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"})
 _COLOURS = (1, 3)
@@ -82,22 +82,27 @@ def read(path: str | Path) -> OnnxFile:
     path = Path(path)
     if not path.exists():
         raise StripeError(f"{path}: there is no such file")
+    if not path.is_file():
+        raise StripeError(f"{path} is no file")
+    if path.stat().st_size >= LARGEST_ONNX:
+        raise StripeError(f"{path}: networks of 2 GiB or more cannot be read from ONNX files")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise StripeError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(content) >= LARGEST_ONNX:
-        raise StripeError(f"{path}: networks of 2 GiB or more cannot be read from ONNX files")
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(content)
     except Exception as error:  # protobuf's own, whose class differs between its versions
         raise StripeError(f"{path} is no ONNX file, or is damaged") from error
+    if not _is_text(proto):
+        raise StripeError(f"{path} is damaged: there are names in it that are no text")
     if not proto.graph.node or not proto.graph.output or not proto.opset_import:
         raise StripeError(f"{path} is no ONNX file, or is damaged: there is no network in it")
     _load_weights(proto, path)
     if proto.functions:
         proto = _inlined(proto, path)
+    _name_own_domain(proto)
     _refuse_operators(proto, path)
     return OnnxFile(
         path,
@@ -128,6 +133,20 @@ def tensors_of(proto: Any) -> Iterator[Any]:
         for node in graph.node:
             for attribute in node.attribute:
                 yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+
+
+def _is_text(message: Any) -> bool:
+    """Whether all texts are UTF-8; protobuf gives bytes for those that are not."""
+    for entry, value in message.ListFields():
+        if entry.type == entry.TYPE_STRING and any(isinstance(text, bytes) for text in _each(value)):
+            return False
+        if entry.type == entry.TYPE_MESSAGE and not all(map(_is_text, _each(value))):
+            return False
+    return True
+
+
+def _each(value: Any) -> Any:
+    return [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
 
 
 def _load_weights(proto: Any, path: Path) -> None:
@@ -169,6 +188,13 @@ def _inlined(proto: Any, path: Path) -> Any:
         raise StripeError(f"{path}: its own functions cannot be written out ({_first_line(error)})") from error
 
 
+def _name_own_domain(proto: Any) -> None:
+    """ONNX's own operators have a domain of two names, in place; here it is the empty one."""
+    for named in (*proto.opset_import, *(node for graph in graphs_of(proto.graph) for node in graph.node)):
+        if named.domain in _OWN_DOMAINS:
+            named.domain = ""
+
+
 def _refuse_operators(proto: Any, path: Path) -> None:
     for graph in graphs_of(proto.graph):
         for node in graph.node:
@@ -196,7 +222,9 @@ def _images(proto: Any, path: Path) -> Tensors:
     (taken,) = inputs
     kind = taken.type.WhichOneof("value")
     if kind != "tensor_type":
-        raise StripeError(f"{path}: the input {taken.name} is a {str(kind).removesuffix('_type')}, and not images")
+        raise StripeError(
+            f"{path}: the input {taken.name} is a {(kind or 'nothing').removesuffix('_type')}, and not images"
+        )
     tensor = taken.type.tensor_type
     dtype = onnx.TensorProto.DataType.Name(tensor.elem_type)
     if dtype not in _FLOATS:

@@ -14,7 +14,8 @@ from torch import Tensor, fx, nn
 from stripe.adapter import isolated
 from stripe.errors import StripeError
 from stripe.onnx.file import OnnxFile, onnx_package
-from stripe.onnx.operators import SamePad, converter_of, mended, refuse_unknown, register
+from stripe.onnx.modules import SamePad
+from stripe.onnx.operators import converter_of, mended, refuse_unknown, register
 from stripe.onnx.preparation import prepare, session
 
 __all__ = ["CHANNELS_LAST", "PAD", "convert", "load", "run_onnx", "take", "verify"]
@@ -157,7 +158,7 @@ def _difference(ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> tuple[float
         return float("nan"), float("nan")
     if not finite.any():
         return 0.0, 0.0
-    largest, scale = float(np.abs(ours - theirs)[finite].max()), float(np.abs(theirs[finite]).max())
+    largest, scale = float(np.abs(ours[finite] - theirs[finite]).max()), float(np.abs(theirs[finite]).max())
     return largest, largest / (scale or 1)
 
 

@@ -20,14 +20,14 @@ def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
 
     Args:
         table: Table from ``stripe.fold.FoldResult.frontier`` (``stripe fold --frontier``), with the columns ``sites``,
-            ``accuracy`` (or ``agreement``; per cent), ``uncertainty`` (points), ``error`` (relative) and
-            ``relative_speed``.
+            ``accuracy`` (or ``agreement``; per cent; or a metric by its name), ``uncertainty`` (points), ``error``
+            (relative) and ``relative_speed``.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Raises:
         NothingToDrawError: The table has no accuracies.
     """
-    measure = "agreement" if "agreement" in table else "accuracy"
+    measure = next((name for name in ("agreement", "accuracy") if name in table), str(table.columns[2]))
     if table[measure].isna().any():
         raise NothingToDrawError("The table has no accuracies: the images that it was made with had no labels.")
     about = table.attrs
@@ -51,7 +51,8 @@ def frontier(table: pd.DataFrame, *, style: str = "paper") -> StripeFigure:
                 fontsize="x-small",
             )
         axes.set_xlabel("speed, relative to the network with attention")
-        axes.set_ylabel("accuracy (%)" if measure == "accuracy" else "agreement with attention (%)")
+        titles = {"accuracy": "accuracy (%)", "agreement": "agreement with attention (%)"}
+        axes.set_ylabel(titles.get(measure, measure))
         axes.set_title("numbers: how many sites are folded", fontsize="small")
         axes.margins(0.08, 0.12)
         axes.spines[["top", "right"]].set_visible(False)

@@ -5,8 +5,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from stripe.analysis import stripe_index
-from stripe.capture import CaptureLike, as_capture
+from stripe.analysis import evidence, stripe_index
+from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
@@ -16,6 +16,7 @@ from stripe.plots.style import MISSING, styled
 
 __all__ = ["index"]
 
+_RESAMPLES = 300  # of the intervals: enough for the resolution of a picture
 _NUMBERED = 14  # largest number of epochs at which a cell has room for its number
 
 
@@ -25,6 +26,9 @@ def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") 
 
     The index is 1 (bright) if attention is the same vector for every image, and 0 (dark) if all channels have the same
     mean. Grey cells have no index, because v does not vary at all. The colours always span 0 to 1.
+
+    Beside it, for the last epoch: what a constant in the place of attention moves in the output, with its 95 % interval
+    over images; what it is off itself (RMS) where the capture does not hold the size of the maps.
 
     Args:
         capture: A capture, its tree or its path.
@@ -55,21 +59,40 @@ def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") 
 
         pitch = 0.24 if len(sites) <= 20 else 0.15
         labels = 0.055 * max(map(len, names))
-        width = 6.9 if len(epochs) > _NUMBERED else max(3.4, 1.3 + labels + 0.3 * len(epochs))
-        figure = StripeFigure(settings, width, 1.1 + pitch * max(len(sites), 4), drawn)
-        axes = figure.subplots()
+        beside = 1.5
+        width = 6.9 - beside if len(epochs) > _NUMBERED else max(3.4, 1.3 + labels + 0.3 * len(epochs))
+        figure = StripeFigure(settings, width + beside, 1.1 + pitch * max(len(sites), 4), drawn)
+        axes, errors = figure.subplots(1, 2, sharey=True, width_ratios=(max(width - labels, 1.5), beside))
         image = heatmap(axes, matrix, limits=(0.0, 1.0))
         axes.set_yticks(range(len(names)), names)
         label_epochs(axes, epochs, room=_NUMBERED)
         axes.set(xlabel="epoch", ylabel="site", title="stripe index η²  (1: a constant)")
         colorbar(image, axes, "", pad=0.02, aspect=25)
+        _write_errors(errors, opened, list(sites))
         if len(epochs) <= _NUMBERED:
             _write_numbers(axes, matrix)
         if np.isnan(matrix).any():
             patch = Patch(facecolor=MISSING, label="undefined: v does not vary, one channel, or NaN")
             figure.legend(handles=[patch], loc="outside upper right")
-        figure.caption(caption(opened, f"{len(opened.images)} images", ending_note(ending)))
+        note = f"right: what a constant is off at epoch {epochs[-1]}"
+        figure.caption(caption(opened, f"{len(opened.images)} images", note, ending_note(ending)))
         return figure
+
+
+def _write_errors(axes: Axes, capture: Capture, sites: list[str]) -> None:
+    """Draw the error of a constant at the last epoch, a dot on its interval for each site."""
+    table = evidence(capture, resamples=_RESAMPLES).set_index("site").loc[sites]
+    has_output = table["output_error"].notna().any()
+    name = "output_error" if has_output else "constant_error"
+    value, low, high = (100 * table[f"{name}{end}"].to_numpy() for end in ("", "_low", "_high"))
+    rows = np.arange(len(sites))
+    axes.hlines(rows, low, high, color="C0", linewidth=1.2)
+    axes.plot(value, rows, "o", color="C0", markersize=3)
+    axes.set_xlim(left=0)
+    axes.set(title=name.replace("_", " "), xlabel="% (95 % interval)")
+    axes.tick_params(axis="y", length=0, labelleft=False)
+    axes.grid(axis="x", linewidth=0.4, alpha=0.4)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _write_numbers(axes: Axes, matrix: npt.NDArray[np.float64]) -> None:

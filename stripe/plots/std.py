@@ -8,8 +8,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from stripe.analysis import channel_std
-from stripe.capture import CaptureLike, as_capture
+from stripe.analysis import channel_std, evidence
+from stripe.analysis.wording import interval_text
+from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.plots.common import caption, columns, describe, ending_note, short_names, sides_of
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
@@ -18,6 +19,7 @@ from stripe.plots.style import styled
 
 __all__ = ["std"]
 
+_RESAMPLES = 300  # of the intervals: enough for the digits that are shown
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _FLOOR = 1e-6  # a logarithmic axis has no 0, and smaller values are below the precision of float32
 _SIDES = {"input": ("before attention (GAP of the map)", "C1"), "attention": ("after attention", "C0")}
@@ -30,6 +32,9 @@ def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None
     The left panel shows σ_c = std_i(v_ic) in the units of the values, the right panel σ_c / |mean_i v_ic|, which has
     no unit, so that before and after can be compared. A dot is the median channel, the thick line spans the middle
     half of the channels, the thin line 90 % of them. A constant attention lies at the left end. Paper: fig. 1b.
+
+    In figures at the right: what a constant in the place of attention moves in the output, in percent with its 95 %
+    interval over images; what it is off itself (RMS) where the capture does not hold the size of the maps.
 
     Args:
         capture: A capture, its tree or its path.
@@ -68,11 +73,21 @@ def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None
         relative.set(title="relative to the mean of the channel", xlabel="σ / |mean| of a channel (log scale)")
         absolute.set_yticks(range(len(names)), names)
         absolute.set_ylim(len(names) - 0.4, -0.6)
+        _write_errors(relative, opened, epoch, list(sites))
         handles, labels = absolute.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
-        notes = "dot: median channel, thick: middle 50 %, thin: 90 % of the channels"
+        notes = "dot: median channel, thick: middle 50 %, thin: 90 % of the channels, in brackets: 95 % interval"
         figure.caption(caption(opened, f"epoch {epoch}", f"{len(opened.images)} images", notes, ending_note(ending)))
         return figure
+
+
+def _write_errors(axes: Axes, capture: Capture, epoch: int, sites: list[str]) -> None:
+    """Write the error of a constant beside the row of each site, and what it is above them."""
+    table = evidence(capture, epoch=epoch, resamples=_RESAMPLES).set_index("site").loc[sites]
+    name = "output_error" if table["output_error"].notna().any() else "constant_error"
+    texts = [interval_text(row, name) for row in table.to_dict("records")]
+    for row, text in [(-0.8, f"{name.replace('_', ' ')} %"), *enumerate(texts)]:
+        axes.annotate(text, (1.03, row), xycoords=("axes fraction", "data"), va="center", fontsize="x-small")
 
 
 def _quantiles(data: xr.Dataset, side: str, epoch: int, relative: bool) -> npt.NDArray[np.float64]:

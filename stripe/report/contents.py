@@ -18,7 +18,14 @@ from stripe.progress import track
 from stripe.report.budget import Plan, plan
 from stripe.report.encode import encode
 from stripe.report.records import frontier_record, gradcam_records, shape_of, site_record
-from stripe.report.sentences import frontier_sentence, gradcam_caption, headline, site_note, thinning_note
+from stripe.report.sentences import (
+    frontier_sentence,
+    gradcam_caption,
+    headline,
+    number_texts,
+    site_note,
+    thinning_note,
+)
 from stripe.report.sources import TOLERANCE, Source
 from stripe.report.training import curves, results, settings_rows
 
@@ -80,7 +87,7 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
     }
     fields |= {
         "headline": headline(judged),
-        "sites": judged.to_dict("records"),
+        "sites": [row | number_texts(row) for row in judged.to_dict("records")],
         "first": data["sites"][0],
         "epochs": epochs,
         "shown": data["shown"],

@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from stripe.analysis.wording import index_text, interval_text, share_text
 from stripe.report.budget import Plan
 
-__all__ = ["frontier_sentence", "gradcam_caption", "headline", "site_note", "thinning_note"]
+__all__ = ["frontier_sentence", "gradcam_caption", "headline", "number_texts", "site_note", "thinning_note"]
 
 # From attention that could be a constant to attention that couldn't; what each means to a reader in a hurry.
 _CATEGORIES = {
@@ -16,6 +17,7 @@ _CATEGORIES = {
     "nearly constant": "its mean over images is at most 5 % off",
     "striped": "at least 90 % of the variance lies between channels, but a constant would be more than 5 % off",
     "input-dependent": "differs from image to image",
+    "undecided": "too few images to tell",
     "unknown": "cannot be told from this capture",
 }
 
@@ -27,10 +29,12 @@ def headline(verdicts: pd.DataFrame) -> tuple[str, str]:
         verdicts: What `stripe.analysis.verdicts` returns.
 
     Returns:
-        One sentence, and a second one that counts the sites of each category.
+        One sentence, and one that counts the sites of each category. Where some are constant and there is no control,
+        a third one that says so, for the attention of an untrained network looks like a constant, too.
     """
     counts = verdicts["category"].value_counts()
-    sites, unknown = len(verdicts), int(counts.get("unknown", 0))
+    sites = len(verdicts)
+    unknown = sum(int(counts.get(category, 0)) for category in ("undecided", "unknown"))
     constant = sum(int(counts.get(category, 0)) for category in ("constant", "nearly constant"))
     if unknown == sites:
         first = "Whether attention depends on the image cannot be told from this capture."
@@ -46,7 +50,10 @@ def headline(verdicts: pd.DataFrame) -> tuple[str, str]:
         first = f"Attention is not a constant at any site{' that could be judged' if unknown else ''}."
     found = [f"{int(counts[name])} {name} ({meaning})" for name, meaning in _CATEGORIES.items() if name in counts]
     of = "1 site" if sites == 1 else f"{sites} sites"
-    return first, f"Of {of} at epoch {int(verdicts['epoch'].max())}: {'; '.join(found)}."
+    second = f"Of {of} at epoch {int(verdicts['epoch'].max())}: {'; '.join(found)}."
+    if constant and not any(str(column).startswith("against_") for column in verdicts):
+        second += " No control was recorded, and the attention of an untrained network looks like a constant, too."
+    return first, second
 
 
 def frontier_sentence(record: dict[str, list[Any]]) -> str:
@@ -59,6 +66,24 @@ def frontier_sentence(record: dict[str, list[Any]]) -> str:
         f"{accuracy[-1]:.2f} % (the difference ± {uncertainty[-1]:.2f}) at {speed[-1]:.2f} × the speed, "
         "before anything is won back."
     )
+
+
+def number_texts(row: Mapping[Any, Any]) -> dict[str, str]:
+    """The cells of a site in the table: variance shares, and errors and stripe index with their intervals.
+
+    Args:
+        row: Of ``stripe.analysis.verdicts`` with evidence.
+
+    Returns:
+        ``shares``, ``output`` and ``off`` in percent without its sign, and ``index``; a dash where one is undefined.
+    """
+    value, low, high = (index_text(row[f"stripe_index{end}"]) for end in ("", "_low", "_high"))
+    return {
+        "shares": share_text(row),
+        "output": interval_text(row, "output_error"),
+        "off": interval_text(row, "constant_error"),
+        "index": value if value == "–" else f"{value} [{low}, {high}]",
+    }
 
 
 def thinning_note(plan: Plan, epochs: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from stripe.analysis import metrics, verdicts
+from stripe.analysis import evidence, metrics, verdicts
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.errors import StripeError
 from stripe.training import Run
@@ -23,19 +23,21 @@ class Source:
         capture: The capture; None where there is none.
         runs: Trainings of one network, perhaps with several seeds; empty where only a capture is known.
         metrics: ``stripe.analysis.metrics`` of the chosen sites; None where the capture has none.
+        evidence: ``stripe.analysis.evidence`` of the same sites at the last epoch; None if the capture has none.
         notes: Sentences on what is missing.
     """
 
     capture: Capture | None
     runs: tuple[Run, ...]
     metrics: pd.DataFrame | None
+    evidence: pd.DataFrame | None
     notes: list[str] = field(default_factory=list)
 
     @property
     def verdicts(self) -> pd.DataFrame:
         """``stripe.analysis.verdicts`` of the sites; there must be some."""
         assert self.metrics is not None
-        return verdicts(self.metrics)
+        return verdicts(self.metrics, self.evidence)
 
 
 def open_source(capture: CaptureLike | None, runs: Sequence[Run], sites: str) -> Source:
@@ -64,8 +66,9 @@ def open_source(capture: CaptureLike | None, runs: Sequence[Run], sites: str) ->
             if not opened.layers:
                 raise StripeError(f"{opened.path or 'The capture'} has neither attention sites nor Grad-CAM maps.")
             notes.append("The file holds Grad-CAM maps alone, and no attention.")
-        return Source(opened, tuple(runs), None, notes)
-    return Source(opened, tuple(runs), metrics(opened, sites=sites, tol=TOLERANCE), notes)
+        return Source(opened, tuple(runs), None, None, notes)
+    table = metrics(opened, sites=sites, tol=TOLERANCE)
+    return Source(opened, tuple(runs), table, evidence(opened, sites=sites), notes)
 
 
 def _of_runs(runs: Sequence[Run], notes: list[str]) -> Capture | None:

@@ -11,7 +11,7 @@ from stripe.names import data_name
 from stripe.plots.diff import learning_rate_drops
 from stripe.plots.runs import scoring_of, selected_by
 from stripe.tasks.scoring import Scoring
-from stripe.training.epochs import best_of, row_of
+from stripe.training.metrics import best_of, row_of
 from stripe.training.run import Run
 
 __all__ = ["curves", "results", "settings_rows"]

@@ -20,8 +20,8 @@ from stripe.progress import track
 from stripe.reproduce.cache import Planned
 from stripe.tasks import CLASSES, Task
 from stripe.training import Compute
+from stripe.training.epoch import total_of
 from stripe.training.holdout import EVERY
-from stripe.training.loop import total_of
 from stripe.training.network import build
 from stripe.training.optimizers import Optimizers
 

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING
 from stripe.lazy import names_of
 
 if TYPE_CHECKING:
-    from stripe.training.by_name import train
     from stripe.training.compute import Compute
     from stripe.training.config import RunConfig
-    from stripe.training.fitting import fit
-    from stripe.training.loop import Score, evaluate
+    from stripe.training.epoch import Score, evaluate
+    from stripe.training.loop import fit
+    from stripe.training.metrics import EpochMetrics
     from stripe.training.recipe import RESNET, Recipe, Schedule
     from stripe.training.recipes import RECIPES, recipe_for
-    from stripe.training.run import EpochMetrics, Run
+    from stripe.training.run import Run
     from stripe.training.seeds import train_seeds
+    from stripe.training.trainer import train
     from stripe.training.world import World, join
 
 __all__ = [
@@ -37,14 +38,15 @@ __all__ = [
 
 __getattr__ = names_of(
     __name__,
-    by_name=("train",),
     compute=("Compute",),
     config=("RunConfig",),
-    fitting=("fit",),
-    loop=("Score", "evaluate"),
+    epoch=("Score", "evaluate"),
+    loop=("fit",),
+    metrics=("EpochMetrics",),
     recipe=("RESNET", "Recipe", "Schedule"),
     recipes=("RECIPES", "recipe_for"),
-    run=("EpochMetrics", "Run"),
+    run=("Run",),
     seeds=("train_seeds",),
+    trainer=("train",),
     world=("World", "join"),
 )

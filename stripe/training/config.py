@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from stripe.data.size import ImageSize
 from stripe.errors import StripeError
-from stripe.models.spec import AsrSpec, Mode, ModelSpec, NoiseSpec, fits, in_words
+from stripe.models.spec import AsrSpec, Mode, ModelSpec, NoiseSpec, Range, fits, in_words, out_of_range
 from stripe.names import data_name, run_name
 from stripe.training.recipe import RESNET, Precision, Recipe
 
@@ -34,6 +34,8 @@ _LATER = {"accumulate": 1, "ema": None}
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that determines the result of a training.
+
+    The fields are the settings of ``stripe train``, too: its options have their types, defaults, ranges and ``help``.
 
     Attributes:
         model: The network's name, as for `stripe.models.build`.
@@ -78,26 +80,95 @@ class RunConfig:
     model: str = "resnet29"
     data: str = "shapes"
     recipe: Recipe | None = RESNET
-    mode: Mode | None = None
+    mode: Mode | None = field(
+        default=None,
+        metadata={
+            "help": "--attention κ in the network, ASR(κ) instead, or both. Default: attention, where one is given."
+        },
+    )
     attention: str = "none"
-    where: str | None = None
-    copies: int = 1
-    psi: float | str | None = None
-    psi_fixed: bool = False
-    asr_start: Literal["paper", "alive"] = "paper"
-    noise: tuple[float, float] = (1.0, 0.0)
-    noise_random: float = 0.0
-    num_classes: int | None = None
+    where: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "PATTERN",
+            "help": "Layers that ASR follows, as 'layer*.bn3'. Default: as in the paper.",
+        },
+    )
+    copies: int = field(default=1, metadata={"range": Range(1), "help": "δ, how many ASR at each place."})
+    psi: float | str | None = field(
+        default=None, metadata={"help": "ψ's first value: 0.1, C0.1 or N0.3. Default: the paper's."}
+    )
+    psi_fixed: bool = field(default=False, metadata={"help": "Don't train ψ."})
+    asr_start: Literal["paper", "alive"] = field(
+        default="paper",
+        metadata={
+            "help": "alive: draw ASR that cannot learn (none of its hidden units is on) again; paper: keep it.",
+        },
+    )
+    noise: tuple[float, float] = field(
+        default=(1.0, 0.0),
+        metadata={
+            "help": "Disturb every batch normalisation: N_a times the normalised map, plus N_b. Default: 1,0, no noise."
+        },
+    )
+    noise_random: float = field(
+        default=0.0,
+        metadata={
+            "range": Range(0),
+            "metavar": "STD",
+            "help": "Draw N_a and N_b of each channel, once, with this standard deviation.",
+        },
+    )
+    num_classes: int | None = field(
+        default=None, metadata={"range": Range(1), "help": "Default: as many as the data has."}
+    )
     args: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    pretrained: bool = False
-    select: Literal["val", "test"] = "val"
-    accumulate: int = 1
-    ema: float | None = None
-    seed: int = 0
-    images_per_epoch: int | None = None
-    capture: int = 0
-    precision: Precision | None = None
-    image_size: ImageSize | None = None
+    pretrained: bool = field(default=False, metadata={"help": "Download published weights (torchvision:, timm:)."})
+    select: Literal["val", "test"] = field(
+        default="val",
+        metadata={
+            "help": "Choose the best epoch by a tenth of the training images, held out, or by the test split, as the "
+            "paper does."
+        },
+    )
+    accumulate: int = field(
+        default=1,
+        metadata={"range": Range(1), "metavar": "K", "help": "Compute each batch in K parts, for want of memory."},
+    )
+    ema: float | None = field(
+        default=None,
+        metadata={
+            "range": Range(0, 1, low_open=True, high_open=True),
+            "metavar": "DECAY",
+            "help": "Score and keep a moving average of the weights, as 0.999. Default: the weights.",
+        },
+    )
+    seed: int = field(default=0, metadata={"range": Range(0), "help": "Decides everything that is random."})
+    images_per_epoch: int | None = field(
+        default=None,
+        metadata={"range": Range(1), "help": "Random images to train on in each epoch. Default: all."},
+    )
+    capture: int = field(
+        default=0,
+        metadata={
+            "range": Range(0),
+            "metavar": "N",
+            "help": "Record the attention for N test images after every epoch, into OUT/capture.h5.",
+        },
+    )
+    precision: Precision | None = field(
+        default=None,
+        metadata={
+            "help": "Of training. Default: bfloat16 on GPUs that have it, else float32; newer CPUs train twice as fast "
+            "in bfloat16."
+        },
+    )
+    image_size: ImageSize | None = field(
+        default=None,
+        metadata={
+            "help": "Of the images in pixels: a side, or height x width as 48x192. Default: what the model expects."
+        },
+    )
     train_images: int | None = None
     test_images: int | None = None
 
@@ -110,10 +181,8 @@ class RunConfig:
             if not fits(value := getattr(self, name), kind):
                 raise StripeError(f"{name} is {value!r}; it must be {in_words(kind)}.")
         object.__setattr__(self, "noise", tuple(map(float, self.noise)))
-        if self.accumulate < 1:
-            raise StripeError(f"accumulate is {self.accumulate}; a batch is computed in at least one part.")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise StripeError(f"ema is {self.ema}; the decay of a moving average is between 0 and 1, as 0.999.")
+        for name, numbers in out_of_range(self).items():
+            raise StripeError(f"{name} is {getattr(self, name)}; it must be {in_words(kinds[name])}, {numbers}.")
         of_asr = ", ".join(name for name, default in _OF_ASR.items() if getattr(self, name) != default)
         if of_asr and self.spec.asr is None:
             raise StripeError(

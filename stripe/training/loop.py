@@ -1,272 +1,210 @@
-"""One epoch of training, and one pass of evaluation.
+"""The training loop: epochs, and what is written after each."""
 
-A number that is read from a GPU makes the computer wait until everything before it is computed. So losses and hits stay
-on the device and are read together, every so many steps.
-"""
-
+import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, overload
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-from stripe.adapter import batch_of, isolated
+from stripe import checkpoint
 from stripe.asr import cached
-from stripe.data import Data
+from stripe.capture import CaptureSession
+from stripe.data import Data, Split, train_batches
+from stripe.data.augment import mix
 from stripe.errors import StripeError
-from stripe.tasks import Classification, Score, Scored, Task, count_of, select
+from stripe.progress import progress_bar
+from stripe.tasks import Classification, Scored, Scoring, Task
 from stripe.training.compute import Compute
+from stripe.training.epoch import diverged, evaluate, train_epoch
+from stripe.training.metrics import EpochMetrics, best_of, measured, row_of
+from stripe.training.optimizers import Optimizers
+from stripe.training.recipe import Recipe
+from stripe.training.run import Run
+from stripe.training.state import load_state, save_state
 from stripe.training.world import World
 
-__all__ = ["Moves", "Score", "diverged", "evaluate", "total_of", "train_epoch"]
+__all__ = ["fit"]
 
-# Steps between two looks at the loss: rare enough to cost nothing, often enough to stop a diverged run early.
-LOOK_EVERY = 20
-
-Batches = Iterable[tuple[Any, Any]]
+logger = logging.getLogger(__name__)
 
 
-class Moves(Protocol):
-    """What moves the parameters: an optimiser, or several, see `stripe.training.optimizers.Optimizers`."""
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """As of an optimiser."""
-        ...
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
-        ...
-
-    def step(self) -> Any:
-        """Move the parameters."""
-        ...
-
-
-@dataclass
-class _Tally:
-    """What a task counts in the steps so far, over all processes."""
-
-    world: World
-    task: Task
-    losses: list[float] = field(default_factory=list)  # a step's sum over its images
-    sums: Tensor | None = None
-    images: int = 0
-    waiting: list[Tensor] = field(default_factory=list)
-
-    def add(self, images: int, rows: list[Tensor]) -> None:
-        """Note a step without waiting for it: how many images all processes saw, and the sums of this one's parts."""
-        self.waiting.append(torch.stack(rows).sum(0))
-        self.images += images
-
-    def read(self) -> Scored:
-        """The score so far; waits for the device. NaN where a loss was."""
-        if self.waiting:
-            rows = self.world.total(torch.stack(self.waiting).cpu().double())
-            self.losses += rows[:, 0].tolist()
-            sums = rows[:, 1:].sum(0)
-            self.sums = sums if self.sums is None else self.sums + sums
-            self.waiting.clear()
-        sums = torch.zeros(0) if self.sums is None else self.sums
-        return _score(self.task, math.fsum(self.losses) / self.images, sums.tolist(), self.images)
-
-
-@isolated()
-def train_epoch(
+def fit(
     model: nn.Module,
-    batches: Batches,
-    optimizer: Moves,
     data: Data,
-    compute: Compute,
+    recipe: Recipe,
+    run: Run,
     *,
-    epoch: int,
+    compute: Compute,
+    seed: int,
+    meta: Mapping[str, Any],
     task: Task | None = None,
-    world: World | None = None,
+    validation: Split | None = None,
+    images_per_epoch: int | None = None,
     accumulate: int = 1,
-    after_step: Callable[[], None] | None = None,
-    advance: Callable[[Any], None] | None = None,
-) -> Any:
-    """One pass over the training images: a step of the optimiser for each batch, on the losses of the task.
-
-    Args:
-        model: Placed by ``compute``; left in training mode. In a world of several processes, what
-            `World.parallel` gave.
-        batches: uint8 images (N, 3, H, W) and labels int64 (N,), or whatever the task collates, already on the device.
-            Where several processes train together, the same labels in each, and of the images those alone of its
-            `World.parts`, in that order.
-        optimizer: Its learning rate is set.
-        data: Knows how the images are normalised.
-        compute: Device and precision.
-        epoch: Which epoch, for the error message.
-        task: What is minimised and counted; default the classification of the data.
-        world: The processes that train together.
-        accumulate: In how many parts, one after the other, a batch is computed. The gradient is that of the whole
-            batch, but for batch normalisation, whose statistics are those of a part.
-        after_step: Called after each step of the optimiser.
-        advance: Called after each step, for a progress bar; with the score so far where that is known.
-
-    Returns:
-        The task's score as it was during the epoch, in training mode, on the augmented images; of classification a
-        `Score`.
-
-    Raises:
-        StripeError: The loss is no longer a finite number.
-    """
-    world = world or World(compute.device)
-    task = task or Classification(len(data.classes))
-    model.train()
-    tally = _Tally(world, task)
-
-    def look() -> Scored:
-        score = tally.read()
-        if not math.isfinite(score.loss):
-            step, loss = next((s, x) for s, x in enumerate(tally.losses, 1) if not math.isfinite(x))
-            rate = optimizer.param_groups[0]["lr"]
-            raise diverged(f"The loss became {loss} at step {step} of epoch {epoch} (learning rate {rate:.3g})")
-        return score
-
-    for step, (images, labels) in enumerate(batches, 1):
-        count = count_of(labels)
-        parts = world.parts(count, accumulate)
-        if not parts:  # the last batch; a process without an image would have no batch statistics
-            continue
-        optimizer.zero_grad(set_to_none=True)
-        rows, start = [], 0
-        for number, part in enumerate(parts, 1):
-            own = slice(start, start := start + part.stop - part.start)
-            with world.step(model, last=number == len(parts)), torch.enable_grad():
-                with cached():
-                    output, targets = _forward(model, images[own], select(labels, part), data, compute, task)
-                loss, named = _losses(task, output, targets)
-                # The mean over the whole batch: gradients are added over the parts, averaged over the processes.
-                own_images = part.stop - part.start
-                (loss * (own_images * world.size / count)).backward()
-            rows.append(_row(loss, named, own_images, task.sums(output, targets, training=True)))
-        optimizer.step()
-        if after_step:
-            after_step()
-        tally.add(count, rows)
-        score = look() if step % LOOK_EVERY == 0 else None
-        if advance:
-            advance(score)
-    return look()
-
-
-@overload
-def evaluate(
-    model: nn.Module, batches: Batches, data: Data, compute: Compute, *, task: None = None, world: World | None = None
-) -> Score: ...
-@overload
-def evaluate(
-    model: nn.Module, batches: Batches, data: Data, compute: Compute, *, task: Task, world: World | None = None
-) -> Any: ...
-@isolated()
-def evaluate(
-    model: nn.Module,
-    batches: Batches,
-    data: Data,
-    compute: Compute,
-    *,
-    task: Task | None = None,
+    average: AveragedModel | None = None,
+    compiled: bool = False,
     world: World | None = None,
-) -> Any:
-    """Score a network on images as they are.
+    workers: int | None = None,
+    save_every: int = 1,
+    capture: CaptureSession | None = None,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+) -> list[EpochMetrics]:
+    """Train a model from where the run stands to the recipe's last epoch.
+
+    After each epoch the capture, the checkpoints, the metrics and the state are written in this order, each as a whole.
+    So a process that is killed at any moment leaves a run that goes on after the last epoch of the state, and repeats
+    what it had begun; the numbers are those of an uninterrupted run, as every epoch draws from (seed, epoch) alone
+    (exactly on a CPU with the same number of threads).
 
     Args:
-        model: Placed by ``compute``; left in evaluation mode.
-        batches: uint8 images (N, 3, H, W) and labels int64 (N,), or whatever the task collates, on any device; of
-            several processes, each has others.
-        data: Knows how the images are normalised.
+        model: Placed by ``compute``.
+        data: Trained on its train split, scored on its test split.
+        recipe: How. Its batches are those of all processes together.
+        run: Where; claimed by the caller.
         compute: Device and precision.
-        task: What is counted; default the classification of the data.
-        world: The processes that do this together; the score is that of the images of all.
+        seed: Decides order, augmentation, and what layers like dropout draw.
+        meta: Description of the model for its checkpoints, see `stripe.checkpoint.save`.
+        task: What the model is trained for; default the classification of the data. Another one is said by the
+            settings of the run as ``"task": task.settings()``.
+        validation: Images that the best epoch is chosen by; None: the test split.
+        images_per_epoch: Training images an epoch, others in each; default all.
+        accumulate: In how many parts a batch is computed, see `stripe.training.epoch.train_epoch`.
+        average: The moving average of the model. It is what is scored, captured and saved then.
+        compiled: Whether to train the model through ``torch.compile``.
+        world: The processes that train together; the first one alone writes, captures and reports.
+        workers: Processes that decode.
+        save_every: Epochs between two checkpoints. The last epoch has one in any case; 0: it alone. The best epoch's
+            weights are kept besides.
+        capture: Records the model's attention after each epoch.
+        on_epoch: Called after each epoch.
 
     Returns:
-        The task's score; of classification a `Score`.
-    """
-    world = world or World(compute.device)
-    task = task or Classification(len(data.classes))
-    model.eval()
-    seen, rows = 0, []
-    with cached():
-        for images, labels in batches:
-            # Not around the loader: what that keeps for later would become inference tensors.
-            with torch.no_grad():  # not inference_mode: what a model makes once and keeps must stay fit for training
-                output, targets = _forward(model, images, labels, data, compute, task)
-                (loss, named), count = _losses(task, output, targets), count_of(labels)
-                rows.append(_row(loss, named, count, task.sums(output, targets, training=False)))
-            seen += count
-    own = torch.stack(rows).cpu().double().sum(0) if rows else torch.zeros(0, dtype=torch.float64)
-    if world.size > 1:  # one that had no image does not know how long a row is
-        lengths = torch.zeros(world.size)
-        lengths[world.rank] = len(own)
-        own = own if rows else torch.zeros(int(world.total(lengths).max()), dtype=torch.float64)
-    loss_sum, *sums, images_seen = world.total(torch.cat((own, torch.tensor([float(seen)])))).tolist()
-    return _score(task, loss_sum / images_seen, sums, int(images_seen))
-
-
-def diverged(what: str) -> StripeError:
-    """The error to raise when a loss is no longer a finite number.
-
-    Args:
-        what: Which loss, where.
-    """
-    return StripeError(
-        f"{what}: the training has diverged. What the epochs before left is kept; train anew, in another folder, with "
-        "a lower learning rate (lr=) or larger batches."
-    )
-
-
-def total_of(losses: Mapping[str, Tensor]) -> Tensor:
-    """What is minimised: the sum of a task's losses."""
-    first, *others = losses.values()
-    return sum(others, first)
-
-
-def _forward(model: nn.Module, images: Any, labels: Any, data: Data, compute: Compute, task: Task) -> tuple[Any, Any]:
-    """The output for some images, and their targets; both on the device."""
-    images, targets = task.collate(_moved(images, compute.device), _moved(labels, compute.device))
-    if isinstance(images, Tensor):
-        inputs: Any = compute.input(data, images)
-    else:
-        inputs = [compute.input(data, image[None])[0] for image in images]
-    with compute.autocast():
-        return task.forward(model, batch_of(inputs, model), targets), targets  # the network's own, which it may change
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """A tensor, or the tensors of a tree, on the device."""
-    if isinstance(value, Tensor):  # as nearly always, and then ten times faster than as a tree
-        return value.to(device, non_blocking=True)
-    return tree_map(lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf, value)
-
-
-def _losses(task: Task, output: Any, targets: Any) -> tuple[Tensor, list[Tensor]]:
-    """What is minimised, and those losses that the task records by name.
+        All epochs of the run, those before an interruption included.
 
     Raises:
-        StripeError: The task has no loss of such a name.
+        StripeError: The training diverged, an image cannot be read or a file not be written, or the run is of another
+            task.
     """
-    found = task.losses(output, targets)
-    if missing := [name for name in task.scoring.losses if name not in found]:
+    world = world or World(compute.device)
+    scored: nn.Module = model if average is None else average.module
+    task = task or Classification(len(data.classes))
+    scoring, row = task.scoring, row_of(task.scoring)
+    _check(world.told(run.scoring), task)
+    optimizer = Optimizers(task.optimizers(model, recipe), recipe)
+    history = load_state(run.state_file, model, optimizer, average, world, row)
+    if capture and (lost := set(range(1, len(history) + 1)) - capture.completed):
+        logger.warning("%s no longer holds the epochs %s; they stay missing", run.capture_file, sorted(lost))
+    select = "test" if validation is None else "val"
+    unseen = {"test": data.test} if validation is None else {"test": data.test, "validation": validation}
+    for split in (data.train, *unseen.values()):
+        _decode(split)
+
+    def score(split: Split) -> Scored:
+        """Of the images, each process takes its share."""
+        share = np.arange(world.rank, len(split), world.size)
+        batches = split.loader(recipe.batch_size, indices=share, workers=workers)
+        found: Scored = evaluate(scored, batches, data, compute, task=task, world=world)
+        return found
+
+    to_train: Any = torch.compile(model) if compiled else model
+    trained = world.parallel(to_train)
+    after_step = None if average is None else partial(average.update_parameters, model)
+    with progress_bar() as progress:
+        progress.disable |= not world.leads
+        epochs = progress.add_task("epochs", total=recipe.epochs, completed=len(history), note="")
+        steps = progress.add_task("", total=None, note="")
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            started = time.perf_counter()
+            # The processes draw differently, or dropout would fall on the same places of different images.
+            torch.manual_seed(mix(seed, epoch, *([world.rank] if world.rank else [])))
+            batches = train_batches(
+                data.train,
+                recipe.batch_size,
+                seed=seed,
+                epoch=epoch,
+                images_per_epoch=images_per_epoch,
+                device=compute.device,
+                workers=workers,
+                share=partial(world.share, accumulate=accumulate),
+            )
+            optimizer.begin(epoch, len(batches))
+            progress.reset(steps, description=f"epoch {epoch}", total=len(batches), note="")
+
+            def advance(score: Scored | None) -> None:
+                note = {"note": f"loss {score.loss:.3f}, {task.text(getattr(score, scoring.best))}"} if score else {}
+                progress.update(steps, advance=1, **note)  # type: ignore[arg-type]
+
+            train = train_epoch(
+                trained,
+                batches,
+                optimizer,
+                data,
+                compute,
+                epoch=epoch,
+                task=task,
+                world=world,
+                accumulate=accumulate,
+                after_step=after_step,
+                advance=advance,
+            )
+            training, learning_rate = time.perf_counter() - started, optimizer.learning_rate
+            progress.update(steps, description="test")
+            scores = {name: score(split) for name, split in unseen.items()}
+            for name, found in scores.items():
+                if not math.isfinite(found.loss):
+                    raise diverged(f"The {name} loss is {found.loss} after epoch {epoch}")
+            if capture:
+                progress.update(steps, description="capture")
+                with cached():
+                    capture.record(epoch, learning_rate=learning_rate)
+            values: dict[str, Any] = {
+                "epoch": epoch,
+                "learning_rate": learning_rate,
+                **measured(scoring, "train", train),
+                **measured(scoring, "test", scores["test"]),
+                "seconds": round(time.perf_counter() - started, 3),
+                "images_per_second": round(batches.num_images / training, 1),
+                **measured(scoring, "val", scores.get("validation")),
+            }
+            metrics = row(**values)
+            history.append(metrics)
+            if not world.leads:
+                continue
+            description = {**meta, "epoch": epoch, "learning_rate": learning_rate}
+            if epoch == recipe.epochs or (save_every and epoch % save_every == 0):
+                checkpoint.save(run.checkpoint(epoch), scored, description)
+            if best_of(history, select, scoring) is metrics:
+                checkpoint.save(run.best_file, scored, description)
+            run.write_metrics(history)
+            save_state(run.state_file, model, optimizer, history, average)
+            progress.update(epochs, advance=1, note=_note(history, select, task))
+            if on_epoch:
+                on_epoch(metrics)
+    return history
+
+
+def _decode(split: Split) -> None:
+    """Have a split that is held in memory decoded now: under a bar of its own, outside the first epoch's time."""
+    next(iter(split.loader(1, workers=0)), None)
+
+
+def _check(said: Scoring, task: Task) -> None:
+    """Whether a run measures what the task does."""
+    if said != task.scoring:
         raise StripeError(
-            f"the task {task.name} records the losses {', '.join(missing)} by name, but what it minimises is "
-            f"{', '.join(found)}"
+            f"This run records {', '.join(said.measures)}, best by {said.best}; the task {task.name} has "
+            f"{', '.join(task.scoring.measures)}, best by {task.scoring.best}. Give the settings of the run "
+            '"task": task.settings().'
         )
-    return total_of(found), [found[name] for name in task.scoring.losses]
 
 
-def _row(loss: Tensor, named: Sequence[Tensor], images: int, sums: Tensor) -> Tensor:
-    """Sums over the images of a batch, on the device: of the losses, which are their means, and of the task's sums."""
-    losses = torch.stack([loss, *named]) if named else loss[None]
-    losses = losses.detach() * images
-    return torch.cat((losses, sums.detach().to(torch.promote_types(losses.dtype, torch.float32))))
-
-
-def _score(task: Task, loss: float, sums: Sequence[float], images: int) -> Scored:
-    """The task's score of sums over all images; those of the losses by name become means."""
-    named = len(task.scoring.losses)
-    return task.score(loss, [*(value / images for value in sums[:named]), *sums[named:]], images)
+def _note(history: list[EpochMetrics], select: str, task: Task) -> str:
+    last, best = history[-1], best_of(history, select, task.scoring)
+    column = f"test_{task.scoring.best}"
+    return f"test {task.text(getattr(last, column))} (best {task.text(getattr(best, column))})"

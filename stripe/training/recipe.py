@@ -5,11 +5,12 @@ Those of the paper are in `stripe.training.recipes`.
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from stripe.errors import StripeError
+from stripe.models.spec import Range, out_of_range
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,10 @@ Schedule = Literal["step", "cosine"]
 Algorithm = Literal["sgd", "adamw"]
 Precision = Literal["float32", "bfloat16"]
 """Of convolutions and matrix products."""
+
+RATE = Range(0, low_open=True)
+MOMENTUM = Range(0, 1, high_open=True)
+DECAY = Range(0)
 
 
 @dataclass(frozen=True)
@@ -38,20 +43,17 @@ class Group:
     """
 
     names: str
-    lr: float | None = None
-    momentum: float | None = None
-    weight_decay: float | None = None
+    lr: float | None = field(default=None, metadata={"range": RATE})
+    momentum: float | None = field(default=None, metadata={"range": MOMENTUM})
+    weight_decay: float | None = field(default=None, metadata={"range": DECAY})
     algorithm: Algorithm | None = None
 
     def __post_init__(self) -> None:
         wrong = {
             "names": not self.names,
-            "lr": self.lr is not None and not 0 < self.lr < math.inf,
-            "momentum": self.momentum is not None and not 0 <= self.momentum < 1,
-            "weight_decay": self.weight_decay is not None and not 0 <= self.weight_decay < math.inf,
             "algorithm": self.algorithm is not None and self.algorithm not in get_args(Algorithm),
         }
-        for name in (name for name, is_wrong in wrong.items() if is_wrong):
+        for name in (*out_of_range(self), *(name for name, is_wrong in wrong.items() if is_wrong)):
             raise StripeError(f"{name}={getattr(self, name)!r} is out of range for a group of parameters")
 
 
@@ -82,14 +84,14 @@ class Recipe:
         (6, 9)
     """
 
-    epochs: int
-    batch_size: int
-    lr: float
+    epochs: int = field(metadata={"range": Range(1), "help": "Milestones scale with it."})
+    batch_size: int = field(metadata={"range": Range(1), "help": "Of all processes together."})
+    lr: float = field(metadata={"range": RATE, "help": "Initial learning rate."})
     schedule: Schedule
     milestones: tuple[int, ...]
-    gamma: float
-    momentum: float
-    weight_decay: float
+    gamma: float = field(metadata={"range": Range(0, 1, low_open=True)})
+    momentum: float = field(metadata={"range": MOMENTUM})
+    weight_decay: float = field(metadata={"range": DECAY})
     algorithm: Algorithm = "sgd"
     warmup: int = 0
     warmup_steps: int = 0
@@ -98,18 +100,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         wrong = {
-            "epochs": self.epochs < 1,
-            "batch_size": self.batch_size < 1,
-            "lr": not 0 < self.lr < math.inf,
             "schedule": self.schedule not in get_args(Schedule),
-            "gamma": not 0 < self.gamma <= 1,
-            "momentum": not 0 <= self.momentum < 1,
-            "weight_decay": not 0 <= self.weight_decay < math.inf,
             "algorithm": self.algorithm not in get_args(Algorithm),
             "warmup": not 0 <= self.warmup <= self.epochs,
             "warmup_steps": self.warmup_steps < 0 or (self.warmup > 0 and self.warmup_steps > 0),
         }
-        for name in (name for name, is_wrong in wrong.items() if is_wrong):
+        for name in (*out_of_range(self), *(name for name, is_wrong in wrong.items() if is_wrong)):
             raise StripeError(f"{name}={getattr(self, name)!r} is out of range for a training recipe")
 
     def settings(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import pandas as pd
 from stripe.errors import StripeError
 from stripe.files import UNSUPPORTED, write_whole
 from stripe.tasks import ACCURACY, Scoring
-from stripe.training.epochs import EpochMetrics, best_of, row_of
+from stripe.training.metrics import EpochMetrics, best_of, row_of
 
 __all__ = ["EpochMetrics", "Run", "best_of"]
 

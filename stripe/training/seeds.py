@@ -10,8 +10,8 @@ from stripe.data import Data
 from stripe.errors import StripeError
 from stripe.files import write_whole
 from stripe.provenance import provenance
-from stripe.training.by_name import train
 from stripe.training.run import Run
+from stripe.training.trainer import train
 from stripe.training.world import join
 
 __all__ = ["SUMMARY", "summarise", "train_seeds"]

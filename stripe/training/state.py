@@ -11,7 +11,7 @@ from torch import nn
 
 from stripe.errors import StripeError
 from stripe.files import write_whole
-from stripe.training.epochs import EpochMetrics
+from stripe.training.metrics import EpochMetrics
 from stripe.training.optimizers import Optimizers
 from stripe.training.world import World
 
@@ -68,7 +68,7 @@ def load_state(
         optimizer: Of that model; changed in place.
         average: The moving average of the model, where there is one; changed in place.
         world: The processes that go on together; the first one reads the file for all.
-        row: What an epoch becomes, see `stripe.training.epochs.row_of`.
+        row: What an epoch becomes, see `stripe.training.metrics.row_of`.
 
     Returns:
         The epochs that were finished.

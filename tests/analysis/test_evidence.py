@@ -8,6 +8,7 @@ import xarray as xr
 
 from stripe.analysis import constant_error, evidence, metrics, output_error, stripe_index, variance_shares
 from stripe.analysis.bootstrap import NUMBERS
+from stripe.analysis.evidence import beside
 from stripe.errors import StripeError
 
 
@@ -130,3 +131,12 @@ def test_one_image_or_one_channel(shape, rng, make_site, make_capture):
 def test_what_makes_no_sense_is_refused(options, message, channels, make_capture):
     with pytest.raises(StripeError, match=message):
         evidence(make_capture({"se": channels}), **options)
+
+
+def test_beside_the_metrics_of_every_epoch(channels, make_capture):
+    capture = make_capture({"se": channels})
+    table, measured = metrics(capture), evidence(capture, resamples=20)
+    both = beside(table, measured)
+    pd.testing.assert_frame_equal(both[table.columns], table)
+    assert both["output_error"].isna().tolist() == [True, False]
+    assert both.attrs == {**measured.attrs, "tolerance": 0.01}

@@ -248,3 +248,18 @@ def test_evidence_of_another_epoch_or_other_sites_is_refused(make_site, make_cap
     other = evidence(make_capture({"eca": make_site(noisy(rng, [0.2, 0.8], 0.01))}), resamples=5)
     with pytest.raises(StripeError, match="The control init has 0 rows of the site se"):
         verdicts(metrics(capture), controls={"init": other})
+
+
+def test_whether_the_vector_matters_is_said(judge_all, rng):
+    found = judge_all(noisy(rng, [0.2, 0.8], 0.001))
+    # One number, 0.5, is 0.3 off a size of √0.34.
+    assert found["scalar_error"] == pytest.approx(0.3 / np.sqrt(0.34), rel=1e-3)
+    assert "One number in the place of its vector would be 51.4% off." in found["verdict"]
+
+
+def test_what_the_class_explains_is_said(judge_all, rng):
+    labels = np.arange(60) % 2
+    gate = np.array([[0.2, 0.8], [0.8, 0.2]])[labels] + 0.01 * rng.standard_normal((1, 60, 2))
+    found = judge_all(gate, labels=labels)
+    assert found["category"] == "input-dependent"
+    assert "The class explains 99.9% of what differs between images (95% interval 99." in found["verdict"]

@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from stripe.analysis.bootstrap import NUMBERS
 from stripe.capture import CaptureSession
 
 
@@ -30,10 +32,9 @@ def test_prints_a_verdict_a_site(run, capture):
 def test_json_is_a_list_of_verdicts(run, capture):
     found = json.loads(run("analyze", str(capture), "--format", "json").stdout)
     assert [verdict["site"] for verdict in found] == ["att"]
-    assert found[0].keys() == {
-        *("site", "kind", "epoch", "category"),
-        *("constant_error", "stripe_index", "settled_by", "verdict"),
-    }
+    numbers = [f"{name}{end}" for name in NUMBERS for end in ("", "_low", "_high")]
+    assert found[0].keys() == {*("site", "kind", "epoch", "category"), *numbers, *("settled_by", "verdict")}
+    assert found[0]["output_error_low"] <= found[0]["output_error"] <= found[0]["output_error_high"]
     assert found[0]["epoch"] == 2
 
 
@@ -44,6 +45,21 @@ def test_writes_the_numbers(run, capture, tmp_path):
     assert table["learning_rate"].tolist() == [0.1, 0.1]
     assert json.loads((tmp_path / "metrics.csv.json").read_text())["tolerance"] == 0.5
     assert "Wrote metrics.csv" in result.stderr
+    assert table["output_error"].isna().tolist() == [True, False]  # of the last epoch alone
+    assert (table["images"] == 6).all()
+
+
+def test_shows_shares_and_the_error_of_the_output_with_its_interval(run, capture):
+    output = run("analyze", str(capture)).stdout
+    for words in ("η²", "channel/image/both", "output error", "undecided", "No control was recorded"):
+        assert words in output
+
+
+def test_a_capture_of_the_first_release_says_what_it_lacks(run):
+    old = Path(__file__).parents[1] / "first_release" / "run" / "capture.h5"
+    output = run("analyze", str(old)).stdout
+    assert "constant error" in output
+    assert "No output error: the capture does not hold the size of the maps (input_rms)" in output
 
 
 @pytest.mark.parametrize(

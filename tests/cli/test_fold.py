@@ -95,3 +95,41 @@ def test_images_are_normalised_as_they_were(run) -> None:
         loss = torch.nn.functional.cross_entropy(folded((images / 255 - mean) / std), labels)
     found = json.loads(run("evaluate", "--ckpt", "folded.safetensors", "--format", "json").stdout)
     assert found["loss"] == pytest.approx(float(loss), rel=1e-4)
+
+
+def test_a_network_that_is_no_classifier(run, tmp_path) -> None:
+    Path("dense_network.py").write_text(
+        "import torch\n"
+        "from stripe import models\n\n\n"
+        "class Dense(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.body = models.build('resnet11', attention='se')\n"
+        "        self.body.fc = torch.nn.Identity()\n\n"
+        "    def forward(self, x):\n"
+        "        maps = self.body.layer2(self.body.layer1(self.body.bn1(self.body.conv1(x))))\n"
+        "        return {'mask': maps[:, :1], 'other': maps[:, 1:3]}\n\n\n"
+        "def brightness(outputs, batch):\n"
+        "    images, labels = batch\n"
+        "    return outputs['mask'].mean((1, 2, 3)) + 0 * images.mean((1, 2, 3))\n"
+    )
+    words = ["fold", "--model", "python:dense_network:Dense", "--data", SHAPES, "--image-size", "16", "--images", "20"]
+    out = run(*words, "-o", "f.safetensors", "--frontier", "f.csv", "--format", "json")
+    assert "The network is no classifier, so the relative change of its outputs is measured" in out.stderr
+    tables = json.loads(out.stdout)
+    assert [site["folded"] for site in tables["sites"]] == ["backwards"] * 2
+    assert "outputs" not in tables["steps"][0]
+    assert tables["steps"][-1]["error"] > 0
+    assert pd.read_csv("f.csv")["error"].notna().all()
+    out = run(
+        *words, "-o", "g.safetensors", "--metric", "dense_network:brightness", "--frontier", "g.csv", "--budget", "100"
+    )
+    assert "brightness" in out.stdout
+    assert Path("g.png").stat().st_size
+    for metric, message in {
+        "dense_network": "not of the form MODULE:FUNCTION",
+        "dense_network:dark": "no 'dark'",
+    }.items():
+        refused = run(*words, "-o", "h.safetensors", "--metric", metric, code=1)
+        assert message in " ".join(refused.stderr.split())
+    assert not Path("h.safetensors").exists()

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 
 def test_model(run) -> None:
@@ -59,3 +60,10 @@ def test_wrong_use(run) -> None:
     assert "Give either a capture file or --model" in run("inspect", code=2).output
     assert "nowhere.h5" in run("inspect", "nowhere.h5", code=1).stderr
     assert "seresnet50" in run("inspect", "--model", "timm:seresnet5O", code=1).stderr
+
+
+def test_a_capture_says_what_it_holds_of_each_site(run) -> None:
+    old = Path(__file__).parents[1] / "first_release" / "run" / "capture.h5"
+    sites = json.loads(run("inspect", str(old), "--format", "json").stdout)
+    assert {site["recorded"] for site in sites} == {"attention, input"}
+    assert not any(site["residual"] for site in sites)

@@ -70,7 +70,7 @@ def test_the_same_as_whole_passes(network: nn.Module) -> None:
     assert tested.original.logits.equal(score(net, images).logits)
     order = random.Random(0).sample(places, len(places))
     taken: list[Foldable] = []
-    for number, place in enumerate(order[:6]):
+    for number, place in enumerate(order[:5]):
         for chosen in ([place], [*taken, place]):
             try:
                 wanted = score(gated(net, chosen, values), images)

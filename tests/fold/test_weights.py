@@ -296,6 +296,48 @@ def test_what_is_in_the_way_is_said() -> None:
     )
 
 
+class Weighted(nn.Module):
+    """x + k x ⊙ v in one of its forms."""
+
+    def __init__(self, form) -> None:
+        super().__init__()
+        self.conv, self.gate, self.form = nn.Conv2d(3, 2, 3), ConstantGate(torch.tensor([0.5, 3.0]), -3), form
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.form(self.conv(x), self.gate))
+
+
+@pytest.mark.parametrize(
+    ("form", "factor"),
+    [
+        (lambda x, gate: x + 0.5 * gate(x), [1.25 / 1.5, 2.5 / 1.5]),
+        (lambda x, gate: gate(x * 2) + x, [2 / 3, 7 / 3]),
+        (lambda x, gate: x - gate(x) / 2, [0.75 / 0.5, -0.5 / 0.5]),
+        (lambda x, gate: gate(x / 2) * 4 + x, [2 / 3, 7 / 3]),
+    ],
+)
+def test_a_weighted_gate_beside_its_own_map(form, factor: list[float]) -> None:
+    """By hand: (1 + k v) / (1 + k), v = (.5, 3)."""
+    model, images = Weighted(form).eval(), torch.randn(2, 3, 9, 9)
+    weight = model.conv.weight.clone()
+    with torch.no_grad():
+        wanted = model(images)
+    assert fold_gates(model, images)["gate"].layers == ("conv",)
+    torch.testing.assert_close(model.conv.weight, weight * torch.tensor(factor).view(2, 1, 1, 1))
+    torch.testing.assert_close(model(images), wanted)
+
+
+@pytest.mark.parametrize(
+    "form", [lambda x, gate: x - gate(x), lambda x, gate: gate(x) - x, lambda x, gate: x / gate(x)]
+)
+def test_what_would_be_nothing_without_the_gate_is_left(form) -> None:
+    model, images = Weighted(form).eval(), torch.randn(2, 3, 9, 9)
+    with torch.no_grad():
+        wanted = model(images)
+    assert fold_gates(model, images)["gate"].where == "left"
+    torch.testing.assert_close(model(images), wanted)
+
+
 def test_two_gates_in_a_row() -> None:
     """The second is in the first one's way until it is folded itself."""
     model = nn.Sequential(

@@ -319,3 +319,93 @@ def test_the_constant_of_a_gate_of_another_map_is_its_mean(batch: tuple[Tensor, 
 def test_others_are_refused_with_a_reason(net: nn.Module, reason: str, batch: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(StripeError, match=reason):
         fold(net, [batch])
+
+
+class Lengths(Block):
+    """Sizes are asked for, tensors made of them, and branches gone through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other, self.fc = nn.Conv2d(C, C, 1), nn.Conv2d(C, 2 * C, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [F.relu(self.bn(self.conv(x))), F.relu(self.other(x))]
+        pooled = sum(branches).mean((2, 3), keepdim=True) + torch.zeros(len(x), C, 1, 1, dtype=x.dtype)
+        gates = self.fc(pooled).reshape(len(x), 2, C, 1).softmax(1).chunk(2, dim=1)
+        first, second = (branch * gate.reshape(len(x), C, 1, 1) for branch, gate in zip(branches, gates, strict=True))
+        return first + second
+
+
+def test_sizes_and_branches_in_a_forward(batch: tuple[Tensor, Tensor]) -> None:
+    net = Written(Lengths()).eval()
+    result = fold(net, [batch])
+    assert result.sites["into"].tolist() == ["block.bn", "block.other"]
+    with torch.no_grad():
+        x = net.stem(batch[0])
+        first, second = F.relu(net.block.bn(net.block.conv(x))), F.relu(net.block.other(x))
+        pooled = (first + second).mean((2, 3), keepdim=True)
+        gates = net.block.fc(pooled).reshape(len(x), 2, C, 1).softmax(1).mean(0)
+        wanted = net.fc((first * gates[0, :, :, None] + second * gates[1, :, :, None]).mean((2, 3)))
+    torch.testing.assert_close(result.model(batch[0]), wanted)
+    assert "len" not in globals()
+    assert torch.zeros(2).tolist() == [0, 0]
+
+
+class Memory(nn.Module):
+    """One gate for several blocks, which remembers the blocks before, as in DIANet (Huang et al., 2020)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.state = nn.LSTMCell(C, C), None
+
+    def forward(self, x: Tensor, first: bool) -> Tensor:
+        pooled = x.mean((2, 3))
+        self.state = self.cell(pooled, None if first else self.state)
+        return x * self.state[0].sigmoid()[:, :, None, None]
+
+
+class Remembering(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.gate, self.fc = nn.Conv2d(3, C, 3), Memory(), nn.Linear(C, 5)
+        self.norms = nn.ModuleList(nn.Sequential(nn.Conv2d(C, C, 1), nn.BatchNorm2d(C)) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for number, norm in enumerate(self.norms):
+            x = (x + self.gate(norm(x), number == 0)).relu()
+        return self.fc(x.mean((2, 3)))
+
+
+def test_a_gate_that_remembers_its_calls(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    net = Remembering().eval()
+    result = fold(net, [batch])
+    assert result.sites["into"].tolist() == ["norms.0.1", "norms.1.1", "norms.2.1"]
+    assert not [name for name in result.model.state_dict() if "cell" in name]
+    with torch.no_grad():
+        x, state, means = net.stem(batch[0]), None, []
+        for norm in net.norms:
+            y = norm(x)
+            state = net.gate.cell(y.mean((2, 3)), state)
+            gate = state[0].sigmoid()[:, :, None, None]
+            means.append(gate.mean((0, 2, 3)))
+            x = (x + y * gate).relu()
+    for name, mean in zip(result.sites["into"], means, strict=True):
+        weight = net.get_submodule(name).weight * mean
+        torch.testing.assert_close(result.model.get_submodule(name).weight, weight, rtol=1e-4, atol=1e-5)
+    result.save(tmp_path / "folded.safetensors", {"model": "python:mine:make"})
+    loaded = stripe.load(tmp_path / "folded.safetensors", Remembering())
+    with torch.inference_mode():
+        assert torch.equal(loaded(batch[0]), result.model(batch[0]))
+
+
+def test_some_calls_of_a_shared_gate(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """The others keep the gate, which is one module still, and one set of weights in the file."""
+    net = Remembering().eval()
+    result = fold(net, [batch], sites="gate#3")
+    assert result.sites["folded"].tolist() == ["kept", "kept", "backwards"]
+    assert sum(p.numel() for p in result.model.parameters()) == sum(p.numel() for p in net.parameters())
+    result.save(tmp_path / "folded.safetensors", {"model": "python:mine:make"})
+    loaded = stripe.load(tmp_path / "folded.safetensors", Remembering())
+    with torch.inference_mode():
+        assert torch.equal(loaded(batch[0]), result.model(batch[0]))

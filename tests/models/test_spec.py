@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 
 from stripe.errors import StripeError
-from stripe.models.spec import AsrSpec, ModelSpec, NoiseSpec, fits
+from stripe.models.spec import AsrSpec, ModelSpec, NoiseSpec, Range, fits
 
 # As the first release wrote it into the checkpoints of a run.
 WRITTEN = {
@@ -110,3 +110,19 @@ def test_damage_is_said_with_file_and_field(meta: dict[str, Any], message: str) 
 )
 def test_types_as_they_are_annotated(value: Any, kind: Any, expected: bool) -> None:
     assert fits(value, kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "inside", "outside", "words"),
+    [
+        (Range(), [-1e9, 0], [float("inf"), float("nan")], "finite"),
+        (Range(1), [1, 7], [0, float("inf")], "at least 1"),
+        (Range(0, low_open=True), [1e-9], [0, -1], "more than 0"),
+        (Range(0, 1, high_open=True), [0, 0.99], [1, -0.1], "at least 0 and less than 1"),
+        (Range(high=2), [-3, 2], [2.1], "at most 2"),
+    ],
+)
+def test_ranges(numbers, inside, outside, words):
+    assert all(number in numbers for number in inside)
+    assert not any(number in numbers for number in outside)
+    assert str(numbers) == words

@@ -54,10 +54,17 @@ def test_a_truncated_file(tmp_path: Path, kept: float) -> None:
         read(path)
 
 
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.onnx", gated_nodes())
+    path.write_bytes(path.read_bytes().replace(b"relu", b"rel\xff"))
+    with pytest.raises(StripeError, match="damaged: there are names in it that are no text"):
+        read(path)
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(StripeError, match="there is no such file"):
         read(tmp_path / "a.onnx")
-    with pytest.raises(StripeError, match="cannot be read"):
+    with pytest.raises(StripeError, match="is no file"):
         read(tmp_path)
 
 

@@ -44,6 +44,16 @@ def test_a_network_with_a_gate(tmp_path: Path, opset: int) -> None:
     assert (site.name, site.kind, site.map_shape, site.is_attention) == ("block_se_Mul", "channel", (8, 12, 17), True)
 
 
+def test_the_domain_of_onnx_by_its_other_name(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.onnx", gated_nodes())
+    model = onnx.load(path)
+    for named in (*model.graph.node, *model.opset_import):
+        named.domain = "ai.onnx"
+    onnx.save(model, path)
+    x = images(2, 3, 8, 8)
+    np.testing.assert_allclose(load(read(path))(x).detach().numpy(), of_file(path, x), atol=1e-6)
+
+
 @pytest.mark.parametrize("lower", [False, True])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [2, 3, 5])

@@ -69,3 +69,14 @@ def test_chosen_sites(mixed):
     assert plots.index(mixed, site=["c.*", "a.se"]).drawn["sites"] == ["a.se", "c.se"]
     with pytest.raises(StripeError, match="No site of the capture fits 'x'"):
         plots.index(mixed, site="x")
+
+
+def test_the_error_of_a_constant_stands_beside_it_with_its_interval(mixed, make_tree, make_site):
+    """At the last epoch. Of v = 0.5 ± 0.1 in four images, √(4 / 3) · 0.1 / √(0.25 + 0.01) = 22.6 %."""
+    values = np.concatenate([np.full((1, 4, 2), 0.3), np.tile([[0.4, 0.4], [0.6, 0.6]], (1, 2, 1))])
+    errors = plots.index(make_tree({"a.se": make_site(values)}, [1, 5], 4)).axes[1]
+    assert errors.get_title(loc="left") + errors.get_title() == "constant error"
+    assert errors.lines[0].get_xdata() == pytest.approx([22.65], abs=0.01)
+    low, high = errors.collections[0].get_segments()[0][:, 0]
+    assert low <= 22.65 <= high
+    assert plots.index(mixed, site=["c.*", "a.se"]).axes[1].lines[0].get_xdata() == pytest.approx([0, 0])

@@ -71,3 +71,14 @@ def test_the_epoch_and_the_wrong_kind(capture, make_tree, make_site):
     spatial = make_tree({"sp": make_site(np.ones((1, 2, 3, 3)), "height", "width", kind="spatial")}, [0], 2)
     with pytest.raises(NothingToDrawError):
         plots.std(spatial)
+
+
+def test_the_error_of_a_constant_is_written_beside_each_site(make_tree, make_site):
+    """At the chosen epoch. Of v = 0.5 ± 0.1 in four images, √(4 / 3) · 0.1 / √(0.25 + 0.01) = 22.6 %."""
+    moving, still = np.tile([[0.4, 0.4], [0.6, 0.6]], (1, 2, 1)), np.full((1, 4, 2), 0.3)
+    noise = make_site(np.random.default_rng(0).random((2, 4, 3)), order=1)
+    capture = make_tree({"a.se": make_site(np.concatenate([moving, still])), "b.se": noise}, [1, 5], 4)
+    for epoch, start in ((1, "22.6 ["), (5, "0.0 [")):
+        texts = [text.get_text() for text in plots.std(capture, epoch=epoch).axes[1].texts]
+        heading = texts.index("constant error %")
+        assert texts[heading + 1].startswith(start)

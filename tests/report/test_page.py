@@ -50,8 +50,8 @@ def test_what_the_page_says(page):
     said = text(page)
     assert "resnet20+se on cifar10" in said
     assert "attention of 5 images at 3 epochs" in said
-    assert "Attention is not a constant at any site." in said
-    assert "Of 3 sites at epoch 3: 3 input-dependent" in said
+    assert "Whether attention depends on the image cannot be told from this capture." in said
+    assert "Of 3 sites at epoch 3: 3 undecided (too few images to tell)" in said
     assert "layer4: 3 × 4 px, mean of 500 images, predicted class" in said
     assert "This report shows a capture alone, without the training behind it" in said
     assert "Every captured value" in said

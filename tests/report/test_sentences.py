@@ -14,6 +14,8 @@ from stripe.report.sentences import headline
         (["striped", "input-dependent"], "Attention is not a constant at any site."),
         (["input-dependent"], "Attention is not a constant."),
         (["input-dependent", "unknown"], "Attention is not a constant at any site that could be judged."),
+        (["undecided", "striped"], "Attention is not a constant at any site that could be judged."),
+        (["unknown", "undecided"], "Whether attention depends on the image cannot be told from this capture."),
         (["unknown", "unknown"], "Whether attention depends on the image cannot be told from this capture."),
     ],
 )
@@ -25,5 +27,11 @@ def test_the_second_counts():
     categories = ["input-dependent", "nearly constant", "input-dependent"]
     assert headline(pd.DataFrame({"category": categories, "epoch": 7}))[1] == (
         "Of 3 sites at epoch 7: 1 nearly constant (its mean over images is at most 5 % off); "
-        "2 input-dependent (differs from image to image)."
+        "2 input-dependent (differs from image to image). No control was recorded, and the attention of an untrained "
+        "network looks like a constant, too."
     )
+
+
+def test_beside_a_control_nothing_is_said_of_one_that_lacks():
+    judged = pd.DataFrame({"category": ["nearly constant"], "epoch": 7, "against_init": "nearer"})
+    assert headline(judged)[1].endswith("(its mean over images is at most 5 % off).")

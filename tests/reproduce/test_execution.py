@@ -16,7 +16,7 @@ from stripe.errors import StripeError
 from stripe.reproduce import Plan, read
 from stripe.reproduce.execution import Machine, Watch, compute
 from stripe.reproduce.output import picture
-from stripe.training import Run, fitting
+from stripe.training import Run, loop
 from stripe.training.network import build
 from tests.reproduce.conftest import FIGURE, RECIPE, TINY
 
@@ -146,7 +146,7 @@ def test_speeds_are_measured_once_a_machine(write, cache, tmp_path, monkeypatch)
 def test_an_interrupted_run_goes_on(figure, cache, monkeypatch):
     """Ctrl-C in the second epoch leaves the first."""
     with monkeypatch.context() as patched:
-        calls, original = [], fitting.evaluate
+        calls, original = [], loop.evaluate
 
         def interrupt(*args, **kwargs):
             calls.append(1)
@@ -154,7 +154,7 @@ def test_an_interrupted_run_goes_on(figure, cache, monkeypatch):
                 raise KeyboardInterrupt
             return original(*args, **kwargs)
 
-        patched.setattr(fitting, "evaluate", interrupt)
+        patched.setattr(loop, "evaluate", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(figure, cache)
     (planned,) = cache.plan(figure.requests).values()
@@ -193,7 +193,7 @@ def test_side_by_side_is_the_same_as_in_turn(table, cache, tmp_path):
 
 
 def test_a_run_that_fails_leaves_a_gap_and_the_others(table, cache, tmp_path, monkeypatch):
-    original = fitting.train_epoch
+    original = loop.train_epoch
 
     def diverge(model, *args, **kwargs):
         if sum(parameter.numel() for parameter in model.parameters()) == sizes[0]:
@@ -201,7 +201,7 @@ def test_a_run_that_fails_leaves_a_gap_and_the_others(table, cache, tmp_path, mo
         return original(model, *args, **kwargs)
 
     sizes = [sum(p.numel() for p in build(table.requests[3].description(10)).parameters())]
-    monkeypatch.setattr(fitting, "train_epoch", diverge)
+    monkeypatch.setattr(loop, "train_epoch", diverge)
     served, failures = run(table, cache)
     assert list(failures.values()) == ["The loss became nan"]
     picture(table, served, cache, failures, tmp_path / "out")

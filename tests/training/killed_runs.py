@@ -14,19 +14,19 @@ import torch
 from stripe import checkpoint
 from stripe.capture.file import CaptureFile
 from stripe.data import load
-from stripe.training import RESNET, Run, fitting, train
+from stripe.training import RESNET, Run, loop, train
 
 # Where → (module or class, function, which call of it, whether after it).
 MOMENTS = {
-    "in-the-middle-of-an-epoch": (fitting, "evaluate", 2, False),
+    "in-the-middle-of-an-epoch": (loop, "evaluate", 2, False),
     "in-the-middle-of-a-capture": (CaptureFile, "finish", 2, False),
     "before-the-checkpoint": (checkpoint, "save", 3, False),  # each epoch's own, and the first one is the best so far
     "before-the-best-checkpoint": (checkpoint, "save", 2, False),
     "before-the-metrics": (Run, "write_metrics", 2, False),
-    "before-the-state": (fitting, "save_state", 2, False),
+    "before-the-state": (loop, "save_state", 2, False),
     "in-the-middle-of-the-state": (Path, "replace", 5, False),
-    "before-the-first-state": (fitting, "save_state", 1, False),
-    "after-the-first-epoch": (fitting, "save_state", 1, True),
+    "before-the-first-state": (loop, "save_state", 1, False),
+    "after-the-first-epoch": (loop, "save_state", 1, True),
 }
 
 

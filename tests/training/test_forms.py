@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stripe.data import Data
 from stripe.training import Compute, evaluate
-from stripe.training.loop import train_epoch
+from stripe.training.epoch import train_epoch
 from stripe.training.recipe import RESNET
 from tests.foreign import MODES, OUTPUTS, WAYS, Se, ambient
 

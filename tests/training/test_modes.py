@@ -122,7 +122,7 @@ def test_the_official_protocol_holds_nothing_out(trained, monkeypatch):
 
 def test_a_batch_in_parts_is_the_batch(tiny_data, tiny_recipe):
     """Without batch normalisation the steps are equal, whatever the number of parts."""
-    from stripe.training.loop import train_epoch
+    from stripe.training.epoch import train_epoch
 
     recipe, weights = replace(tiny_recipe, batch_size=8), []
     for parts in (1, 3, 100):

@@ -12,7 +12,7 @@ from torch import nn
 from stripe.errors import StripeError
 from stripe.tasks import Scoring, Task
 from stripe.training import RESNET, Compute, Run, evaluate, fit
-from stripe.training.epochs import row_of
+from stripe.training.metrics import row_of
 from stripe.training.recipe import Group
 
 CPU = Compute.on(torch.device("cpu"))

@@ -102,8 +102,8 @@ def test_more_processes_than_gpus(monkeypatch):
 def test_what_several_processes_cannot_do(tmp_path, tiny_data, tiny_recipe, monkeypatch, settings, message):
     from contextlib import nullcontext
 
-    from stripe.training import by_name, train
+    from stripe.training import train, trainer
 
-    monkeypatch.setattr(by_name, "join", lambda device: nullcontext(World(torch.device("cpu"), 0, 2)))
+    monkeypatch.setattr(trainer, "join", lambda device: nullcontext(World(torch.device("cpu"), 0, 2)))
     with pytest.raises(StripeError, match=message):
         train(tmp_path / "run", tiny_data, model="resnet11", recipe=tiny_recipe, **settings)

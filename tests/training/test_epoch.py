@@ -8,7 +8,7 @@ from torch import nn
 
 from stripe.errors import StripeError
 from stripe.training import RESNET, Compute
-from stripe.training.loop import LOOK_EVERY, Score, evaluate, train_epoch
+from stripe.training.epoch import LOOK_EVERY, Score, evaluate, train_epoch
 
 CPU = Compute.on(torch.device("cpu"))
 

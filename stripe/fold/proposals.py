@@ -16,15 +16,23 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-__all__ = ["Selections"]
+from stripe.adapter import tensors_of
+
+__all__ = ["Selections", "Undecided"]
 
 _SELECTIONS = frozenset(
     {"topk", "sort", "argsort", "msort", "nms", "nonzero", "argwhere", "unique", "unique_consecutive", "masked_select"}
 )
+_ORDERS = frozenset({"topk", "sort", "argsort", "msort"})
+"""Selections of so many as the code says."""
+
 _GETTERS = frozenset({"__getitem__", "index_select", "gather", "take", "take_along_dim"})
 
 _Key = tuple[str, str, int]
 """Path of the module that runs, name of the function, and which of its calls there."""
+
+_Sources = dict[int, tuple[Tensor, list[Tensor]]]
+"""Identity of a mask → the mask, held so that its identity is not reused, and the numbers that were compared for it."""
 
 
 class Selections:
@@ -87,7 +95,7 @@ class _Watcher(TorchFunctionMode):
         super().__init__()
         self.stack, self.results, self.judged, self.repeat = stack, results, judged, repeat
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.sources: dict[int, tuple[Tensor, list[Tensor]]] = {}  # of what was compared; held, so that none is reused
+        self.sources: _Sources = {}
         self.chosen: dict[int, Tensor] = {}
 
     def __torch_function__(
@@ -96,14 +104,13 @@ class _Watcher(TorchFunctionMode):
         kwargs = kwargs or {}
         name = str(getattr(func, "__name__", "")).partition(".")[0]
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        masked = name == "__getitem__" and any(leaf.dtype is torch.bool for leaf in inputs[1:])
-        if inputs and (name in _SELECTIONS or masked or (name == "where" and len(args) + len(kwargs) == 1)):
+        if _selects(name, inputs, len(args) + len(kwargs)):
             return self._select(name, func, args, kwargs, inputs)
         result = func(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         for output in outputs:
             if output.dtype is torch.bool:
-                self.sources[id(output)] = output, self._behind(inputs)
+                self.sources[id(output)] = output, _behind(inputs, self.sources)
             elif not output.is_floating_point() and any(id(leaf) in self.chosen for leaf in inputs):
                 self.chosen[id(output)] = output
         if name in _GETTERS and any(id(leaf) in self.chosen for leaf in inputs[1:]):
@@ -112,7 +119,7 @@ class _Watcher(TorchFunctionMode):
 
     def _select(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Tensor]) -> Any:
         key = self._key(name)
-        judged = _kept([*self._behind(inputs), *(leaf for leaf in inputs if leaf.is_floating_point())])
+        judged = _kept([*_behind(inputs, self.sources), *(leaf for leaf in inputs if leaf.is_floating_point())])
         if judged:
             self.judged[key] = judged
         if self.repeat and key in self.results:
@@ -126,20 +133,94 @@ class _Watcher(TorchFunctionMode):
                 self.chosen[id(leaf)] = leaf
         return result
 
-    def _behind(self, inputs: list[Tensor]) -> list[Tensor]:
-        """The numbers that were compared to make masks; of other tensors themselves, where they are such numbers."""
-        found: list[Tensor] = []
-        for leaf in inputs:
-            if leaf.is_floating_point():
-                found.append(leaf)
-            elif id(leaf) in self.sources:
-                found += self.sources[id(leaf)][1]
-        return found
-
     def _key(self, name: str) -> _Key:
         path = self.stack[-1] if self.stack else ""
         self.counts[path, name] += 1
         return path, name, self.counts[path, name]
+
+
+class Undecided(TorchFunctionMode):
+    """Notes the numbers by which, or out of which, a network selects first while it is active.
+
+    A detector returns another number of boxes for each image, and for each change of its weights, so that its outputs
+    cannot be compared. The scores and boxes out of which they are selected can.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: list[Tensor] = []
+        self.noted: dict[int, Tensor] = {}
+        self.sources: _Sources = {}
+        self.chosen: dict[int, Tensor] = {}  # what was selected, and what was computed of it; held as well
+        self.varying: dict[int, Tensor] = {}  # those of which there may be more or fewer
+
+    def of(self, output: Any, count: int) -> list[Tensor]:
+        """The numbers, (N, …) each, where how many there are in the outputs depends on values; nothing otherwise.
+
+        Args:
+            output: What the network returned.
+            count: N, the number of images.
+        """
+        varying = [leaf for leaf in tensors_of(output) if id(leaf) in self.varying]
+        if not any(leaf.shape[:1] != (count,) for leaf in varying):
+            return []
+        numbers = self.numbers
+        if all(tensor.ndim and len(tensor) == count for tensor in numbers):
+            return numbers
+        each = len(numbers) // count  # selected for one image after the other
+        images = [numbers[number * each : (number + 1) * each] for number in range(count)]
+        alike = each * count == len(numbers) and all(
+            len({tensor.shape for tensor in same}) == 1 for same in zip(*images, strict=True)
+        )
+        return [torch.stack(same) for same in zip(*images, strict=True)] if alike else []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = str(getattr(func, "__name__", "")).partition(".")[0]
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        selects = _selects(name, inputs, len(args) + len(kwargs))
+        after = any(id(leaf) in self.chosen for leaf in inputs)
+        if selects and not after:
+            self._note(_behind(inputs, self.sources))
+        elif name in _GETTERS and after and inputs[0].is_floating_point() and id(inputs[0]) not in self.chosen:
+            self._note(inputs[:1])
+        varies = (selects and name not in _ORDERS) or any(id(leaf) in self.varying for leaf in inputs)
+        result = func(*args, **kwargs)
+        for leaf in inputs[:1] if name == "__setitem__" else tree_leaves(result):
+            if not isinstance(leaf, Tensor):
+                continue
+            if leaf.dtype is torch.bool:
+                self.sources[id(leaf)] = leaf, _behind(inputs, self.sources)
+            if selects or after:
+                self.chosen[id(leaf)] = leaf
+            if varies:
+                self.varying[id(leaf)] = leaf
+        return result
+
+    def _note(self, tensors: list[Tensor]) -> None:
+        """Keep copies, of each tensor one, however often something is selected out of it."""
+        new = [tensor for tensor in tensors if id(tensor) not in self.noted]
+        self.noted |= {id(tensor): tensor for tensor in new}
+        self.numbers += _kept(new)
+
+
+def _selects(name: str, inputs: list[Tensor], given: int) -> bool:
+    """Whether a function selects some of many by their values."""
+    masked = name == "__getitem__" and any(leaf.dtype is torch.bool for leaf in inputs[1:])
+    return bool(inputs) and (name in _SELECTIONS or masked or (name == "where" and given == 1))
+
+
+def _behind(inputs: list[Tensor], sources: _Sources) -> list[Tensor]:
+    """The numbers that were compared to make masks; of other tensors themselves, where they are such numbers."""
+    found: list[Tensor] = []
+    for leaf in inputs:
+        if leaf.is_floating_point():
+            found.append(leaf)
+        elif id(leaf) in sources:
+            found += sources[id(leaf)][1]
+    return found
 
 
 def _kept(tensors: list[Tensor]) -> list[Tensor]:

@@ -10,7 +10,7 @@ from stripe.capture import open_capture
 from stripe.data import choose_images
 from stripe.errors import StripeError
 from stripe.models import from_meta
-from stripe.training import EpochMetrics, Run, fitting, train
+from stripe.training import EpochMetrics, Run, loop, train
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_the_capture_holds_every_epoch_as_the_checkpoints_have_it(run, tiny_data
 
 def test_a_finished_run_is_returned_as_it_is(run, tiny_data, tiny_recipe, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*.*") if path.name != "run.json"}
-    monkeypatch.setattr(fitting, "train_epoch", None)
+    monkeypatch.setattr(loop, "train_epoch", None)
     again = train(run.path, tiny_data, model="resnet11", attention="se", recipe=tiny_recipe, capture=5, device="cpu")
     assert again == run
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -113,14 +113,14 @@ def test_the_seed_decides(tmp_path, tiny_data, tiny_recipe):
 
 def test_images_per_epoch_are_those_images_and_said_so(tmp_path, tiny_data, tiny_recipe, monkeypatch):
     seen = []
-    original = fitting.train_batches
+    original = loop.train_batches
 
     def watched(*args, **kwargs):
         batches = original(*args, **kwargs)
         seen.append(batches.num_images)
         return batches
 
-    monkeypatch.setattr(fitting, "train_batches", watched)
+    monkeypatch.setattr(loop, "train_batches", watched)
     recipe = tiny_recipe.scaled(1)
     settings = {"model": "resnet11", "recipe": recipe, "select": "test"}
     some = train(tmp_path / "some", tiny_data, images_per_epoch=8, **settings)
@@ -131,10 +131,8 @@ def test_images_per_epoch_are_those_images_and_said_so(tmp_path, tiny_data, tiny
 
 
 def test_divergence_stops_and_keeps_what_was_good(tmp_path, tiny_data, tiny_recipe, monkeypatch):
-    original = fitting.Recipe.learning_rate
-    monkeypatch.setattr(
-        fitting.Recipe, "learning_rate", lambda self, epoch: original(self, epoch) if epoch == 1 else 1e30
-    )
+    original = loop.Recipe.learning_rate
+    monkeypatch.setattr(loop.Recipe, "learning_rate", lambda self, epoch: original(self, epoch) if epoch == 1 else 1e30)
     with pytest.raises(StripeError, match=r"(epoch 2.*diverged.*lr=)"):
         train(tmp_path / "run", tiny_data, model="resnet11", recipe=tiny_recipe)
     run = Run(tmp_path / "run")
@@ -193,7 +191,7 @@ def test_a_network_of_somebody_else(tmp_path, tiny_recipe):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"capture": 4}, "give --attention se"),
+        ({"capture": 4}, "give attention='se'"),
         ({"attention": "se", "capture": 13}, "13 images"),
         ({"model": "torchvision:resnet18", "capture": 4}, "no attention site"),
         ({"model": "resnet12"}, "resnet11"),

@@ -1,4 +1,4 @@
-"""Training by name: model, data and recipe in, a run directory out."""
+"""Training of a network that is said by name: settings and data in, a run directory out."""
 
 import logging
 from collections.abc import Callable
@@ -21,10 +21,11 @@ from stripe.tasks import Classification, Task
 from stripe.training import holdout, network
 from stripe.training.compute import Compute
 from stripe.training.config import RunConfig
-from stripe.training.fitting import fit
+from stripe.training.loop import fit
+from stripe.training.metrics import EpochMetrics
 from stripe.training.recipe import Recipe
 from stripe.training.recipes import recipe_for
-from stripe.training.run import EpochMetrics, Run
+from stripe.training.run import Run
 from stripe.training.world import World, join
 
 __all__ = ["train"]

@@ -5,7 +5,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
+from stripe.fold import fold
 from stripe.fold.exactness import Trial
+from stripe.fold.proposals import Undecided
+from tests.conftest import SqueezeExcite
 
 IMAGES = torch.rand(2, 3, 12, 12)
 
@@ -103,3 +106,49 @@ def test_no_hook_is_left() -> None:
     trial.is_unchanged()
     for model in (net, trial.model):
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+class Excited(Detector):
+    """A detector with attention."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__(threshold)
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3), SqueezeExcite(4))
+
+
+@pytest.mark.parametrize("threshold", [2.0, 0.5, 0.0])
+def test_a_detector_folds_and_its_cost_is_that_of_the_scores(threshold: float) -> None:
+    net = Excited(threshold).eval()
+    result = fold(net, [IMAGES])
+    assert result.sites["folded"].tolist() == ["backwards"]
+    with torch.no_grad():
+        maps = net.features[0](IMAGES)
+        gate = net.features[1].gate(maps)
+        found = []
+        for each in (gate, gate.mean(0)):
+            boxes = net.boxes(maps * each).flatten(2).transpose(1, 2)
+            boxes = torch.cat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:].abs() + 0.1], -1)
+            found.append((net.scores(maps * each).sigmoid(), boxes))
+        changes = [float((after - before).norm() / before.norm()) for before, after in zip(*found, strict=True)]
+    wanted = (sum(change**2 for change in changes) / 2) ** 0.5
+    assert result.steps["error"].tolist() == pytest.approx([0, wanted, wanted], rel=1e-4)
+
+
+def test_the_numbers_by_which_is_selected_first() -> None:
+    """Scores (2, 100) of each image, and the boxes (2, 100, 4) out of which the best are taken."""
+    net = Detector(0.0).eval()
+    with torch.no_grad():
+        with Undecided() as undecided:
+            output = net(IMAGES)
+        x = net.features(IMAGES)
+        numbers = undecided.of(output, 2)
+        assert [tuple(tensor.shape) for tensor in numbers] == [(2, 100), (2, 100, 4)]
+        torch.testing.assert_close(numbers[0], net.scores(x).flatten(1).sigmoid())
+        torch.testing.assert_close(numbers[1][..., :2], net.boxes(x).flatten(2).transpose(1, 2)[..., :2])
+
+
+def test_of_other_outputs_there_are_no_such_numbers() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), Best())
+    with Undecided() as undecided:
+        output = net(IMAGES)
+    assert undecided.of(output, 2) == []
