@@ -97,7 +97,7 @@ def test_more_processes_than_gpus(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"compiled": True}, "--compile"), ({"images_per_epoch": 1}, "2 processes cannot share")]
+    ("settings", "message"), [({"compiled": True}, "compiled= away"), ({"images_per_epoch": 1}, "2 processes cannot share")]
 )
 def test_what_several_processes_cannot_do(tmp_path, tiny_data, tiny_recipe, monkeypatch, settings, message):
     from contextlib import nullcontext
