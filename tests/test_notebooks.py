@@ -11,6 +11,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "analyses").glob("*.ipynb"))
 
 # A kernel that imports torch and trains for two epochs takes some ten seconds.
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIPE_EPOCHS", "3")
     monkeypatch.setenv("STRIPE_IMAGES_PER_EPOCH", "160")

@@ -173,6 +173,7 @@ def test_settings_that_make_no_sense_are_a_sentence(tmp_path, wrong, message):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_to_go_on_with(tmp_path):
     """A real SIGINT after the first line of a real process."""
     out = tmp_path / "run"
