@@ -29,17 +29,19 @@ def command(capture: str, output: str | None, sites: str, tolerance: float, outp
 
     Prints a verdict for each site (as sentences with --format json), with bootstrap intervals over the images of the
     last epoch. -o writes the numbers behind it: channel std before and after, stripe index, variance shares, errors of
-    a constant, differences between epochs, correlation of maps. How a CSV was made stands in a .json file beside it.
+    a constant, differences between epochs, correlation of maps, and the errors of the controls. How a CSV was made
+    stands in a .json file beside it.
     """
-    from stripe.analysis import evidence, metrics, save_table
+    from stripe.analysis import control_evidence, evidence, metrics, save_table
     from stripe.analysis.evidence import beside
     from stripe.capture import as_capture
     from stripe.cli.verdicts import print_verdicts
 
     opened = as_capture(capture)
     table, measured = metrics(opened, sites=sites, tolerance=tolerance), evidence(opened, sites=sites)
+    controls = control_evidence(opened, sites)
     if output:
-        for path in save_table(beside(table, measured), output):
+        for path in save_table(beside(table, measured, controls), output):
             click.echo(f"Wrote {path}", err=True)
     title = f"{capture} (weights: {opened.weights})" if opened.has_random_weights else capture
-    print_verdicts(table, measured, output_format, title=title)
+    print_verdicts(table, measured, controls, output_format, title=title)

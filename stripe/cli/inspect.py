@@ -50,6 +50,8 @@ def command(
         held = _of_capture(capture)
         if held or output_format == "json":
             print_records(held, output_format, title=str(capture))
+            if output_format != "json":
+                _print_controls(capture)
         else:
             click.echo(f"{capture} holds no attention, but Grad-CAM maps: stripe plot --kind gradcam {capture}")
         return
@@ -65,6 +67,16 @@ def command(
         sys.exit(1)
 
 
+def _print_controls(path: Path) -> None:
+    from stripe.capture import as_capture
+
+    controls = as_capture(path).controls
+    for name, control in controls.items():
+        click.echo(f"control {name}: {control.weights} (epoch {control.epochs[0]})")
+    if not controls:
+        click.echo("no control: `stripe capture --controls init,permuted` with the same arguments adds them")
+
+
 def _of_capture(path: Path) -> list[dict[str, Any]]:
     from stripe.capture import as_capture
     from stripe.capture.layout import VARIABLES
@@ -78,6 +90,7 @@ def _of_capture(path: Path) -> list[dict[str, Any]]:
             "input_dependent": facts.input_dependent,
             "owner": facts.owner,
             "residual": facts.residual,
+            "controls": ", ".join(opened.controls),
             "recorded": ", ".join(name for name in VARIABLES if name in opened.sites[site]),
         }
         for site, facts in opened.facts.items()

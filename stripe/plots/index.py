@@ -1,11 +1,14 @@
 """Stripe index of every site at every epoch: how close to a constant the attention of a network is."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from stripe.analysis import evidence, stripe_index
+from stripe.analysis import control_evidence, evidence, stripe_index
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.names import renamed
 from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names
@@ -18,6 +21,7 @@ from stripe.plots.style import MISSING, styled
 __all__ = ["index"]
 
 _RESAMPLES = 300  # of the intervals: enough for the resolution of a picture
+_CONTROLS = ("#9ecae1", "#fdae6b")  # lighter than the site's own mark
 _NUMBERED = 14  # largest number of epochs at which a cell has room for its number
 
 
@@ -30,7 +34,8 @@ def index(capture: CaptureLike, *, sites: Patterns = None, style: str = "paper")
     mean. Grey cells have no index, because v does not vary at all. The colours always span 0 to 1.
 
     Beside it, for the last epoch: what a constant in the place of attention moves in the output, with its 95 % interval
-    over images; what it is off itself (RMS) where the capture does not hold the size of the maps.
+    over images; what it is off itself (RMS) where the capture does not hold the size of the maps. Lighter, below it,
+    the same of the controls, in which nothing was learned.
 
     Args:
         capture: A capture, its tree or its path.
@@ -73,9 +78,11 @@ def index(capture: CaptureLike, *, sites: Patterns = None, style: str = "paper")
         _write_errors(errors, opened, list(chosen_sites))
         if len(epochs) <= _NUMBERED:
             _write_numbers(axes, matrix)
+        handles: list[Artist] = list(errors.get_legend_handles_labels()[0])
         if np.isnan(matrix).any():
-            patch = Patch(facecolor=MISSING, label="undefined: v does not vary, one channel, or NaN")
-            figure.legend(handles=[patch], loc="outside upper right")
+            handles.append(Patch(facecolor=MISSING, label="undefined: v does not vary, one channel, or NaN"))
+        if handles:
+            figure.legend(handles=handles, loc="outside upper right")
         note = f"right: what a constant is off at epoch {epochs[-1]}"
         figure.caption(caption(opened, f"{len(opened.images)} images", note, ending_note(ending)))
         return figure
@@ -88,13 +95,40 @@ def _write_errors(axes: Axes, capture: Capture, sites: list[str]) -> None:
     name = "output_error" if has_output else "constant_error"
     value, low, high = (100 * table[f"{name}{end}"].to_numpy() for end in ("", "_low", "_high"))
     rows = np.arange(len(sites))
-    axes.hlines(rows, low, high, color="C0", linewidth=1.2)
-    axes.plot(value, rows, "o", color="C0", markersize=3)
+    beside = control_evidence(capture, resamples=_RESAMPLES)
+    for place, (control, found) in enumerate(beside.items()):
+        of_control = found.set_index("site").loc[sites]
+        ends = (100 * of_control[f"{name}{end}"].to_numpy() for end in ("", "_low", "_high"))
+        _mark(
+            axes,
+            rows + 0.2 * (place + 1),
+            *ends,
+            color=_CONTROLS[place % 2],
+            marker="sD"[place % 2],
+            label=f"control {control}",
+        )
+    _mark(axes, rows, value, low, high, color="C0", marker="o", label="")
     axes.set_xlim(left=0)
     axes.set(title=name.replace("_", " "), xlabel="% (95 % interval)")
     axes.tick_params(axis="y", length=0, labelleft=False)
     axes.grid(axis="x", linewidth=0.4, alpha=0.4)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark(
+    axes: Axes,
+    rows: npt.NDArray[Any],
+    value: npt.NDArray[Any],
+    low: npt.NDArray[Any],
+    high: npt.NDArray[Any],
+    *,
+    color: str,
+    marker: str,
+    label: str,
+) -> None:
+    """A mark on its interval for each row."""
+    axes.hlines(rows, low, high, color=color, linewidth=1.2)
+    axes.plot(value, rows, marker, color=color, markersize=3, label=label)
 
 
 def _write_numbers(axes: Axes, matrix: npt.NDArray[np.float64]) -> None:

@@ -62,7 +62,8 @@ class RunConfig:
             and saved instead of them; None: there is none.
         seed: Decides the initial weights, order, augmentation and the captured images.
         images_per_epoch: Train on so many random images in each epoch; None: all.
-        capture: Record the attention for so many test images after each epoch; 0: none.
+        capture: Record the attention for so many test images after each epoch, and before training as the control
+            ``init`` of the capture; 0: none.
         precision: Of convolutions and matrix products; None: bfloat16 on GPUs that have it, else float32.
         image_size: Height and width in pixels, one number where they are equal; None: those of the data, or what a
             third-party network expects.
@@ -153,7 +154,7 @@ class RunConfig:
         metadata={
             "range": Range(0),
             "metavar": "N",
-            "help": "Record the attention for N test images after every epoch, into OUT/capture.h5.",
+            "help": "Record the attention for N test images, before training and after every epoch, in OUT/capture.h5.",
         },
     )
     precision: Precision | None = field(

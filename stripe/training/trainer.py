@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from stripe.capture import CaptureSession
+from stripe.asr import cached
+from stripe.capture import CaptureSession, Control
 from stripe.data import Data, choose_images, normalization_of, write_size
 from stripe.data.augment import mix
 from stripe.errors import StripeError
@@ -150,6 +151,8 @@ def train(
             logger.info("the run in %s is finished", run.path)
             return run
         recording = None
+        # Epoch 0 is the control of the others and no epoch among them: what settles is what training moves.
+        untrained = not len(run.metrics) and not config.pretrained
         if chosen is not None and world.leads:
             recording = stack.enter_context(
                 CaptureSession(
@@ -160,8 +163,12 @@ def train(
                     preprocess=partial(compute.input, data),
                     paths=[data.test.paths[index] for index in chosen],
                     attrs={**described, "scale": scale, "weights": "in training", "split": "test"},
+                    controls=[Control("init", 0, seed, f"before training, seed {seed}")] if untrained else [],
                 )
             )
+            if untrained:
+                with cached():
+                    recording.record_control("init", statistics=True)
         fit(
             trained,
             data,
