@@ -55,6 +55,8 @@ class CaptureSession:
             too.
         dtype: Data type of the values in the file, ``float32`` or ``float16``.
         attrs: Model, data, seed and whatever else decides the values. A capture is resumed only if they agree.
+        overwrite: Whether a capture at ``path`` is replaced and not resumed. Its values are lost at once. A file that
+            is no capture, or is damaged, is never replaced.
 
     Raises:
         StripeError: There is no site to record, there are no images, or the file can't be used.
@@ -80,6 +82,7 @@ class CaptureSession:
         record_input: bool = True,
         dtype: str = "float32",
         attrs: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
     ) -> None:
         check_weights(model)
         self.model = unwrap(model)
@@ -115,6 +118,7 @@ class CaptureSession:
                 attrs=attrs or {},
                 provenance=provenance(),
             ),
+            overwrite=overwrite,
         )
         if self.completed:
             try:
