@@ -86,3 +86,17 @@ def test_nan_is_not_kept_quiet(run, se_net, images):
     output = run("analyze", "nan.h5").stdout
     assert "unknown" in output
     assert "Beware: NaN or infinite values in 1 sites: att" in output
+
+
+def test_a_run_stands_for_its_capture(run):
+    old = Path(__file__).parents[1] / "first_release" / "run"
+    assert run("analyze", str(old), "--format", "json").stdout == (
+        run("analyze", str(old / "capture.h5"), "--format", "json").stdout
+    )
+
+
+def test_a_run_without_a_capture(run, tmp_path):
+    old = Path(__file__).parents[1] / "first_release" / "run" / "run.json"
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "run.json").write_bytes(old.read_bytes())
+    assert "has no capture: train with --capture N" in run("analyze", "bare", code=1).stderr
