@@ -38,13 +38,14 @@ class CaptureFile:
     Args:
         path: Path of the file.
         layout: Layout of the capture: its epochs, images, sites and attributes.
+        overwrite: Whether an existing capture is replaced by an empty one. Files that are no captures never are.
 
     Raises:
         StripeError: The file is damaged, is not a capture, was made from something else, or is open for writing
             elsewhere.
     """
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: Layout, *, overwrite: bool = False) -> None:
         self.path = path
         if not path.exists():
             _create(path, layout)
@@ -52,8 +53,8 @@ class CaptureFile:
         try:
             with readable(path):
                 structure(self._lock, path)
-                if not self._lock["complete"][:].any():
-                    self._replace(layout)  # no epoch is complete, so there is nothing to agree with
+                if overwrite or not self._lock["complete"][:].any():
+                    self._replace(layout)  # if no epoch is complete, there is nothing to agree with
                 layout = replace(layout, record_rms=_holds_rms(self._lock))
                 _check_same(self._lock, path, layout)
                 layout = replace(layout, controls=_newest(_controls(self._lock), layout.controls))
@@ -317,7 +318,8 @@ def _check_same(file: h5py.File, path: Path, layout: Layout) -> None:
     """Refuse a file that was made from something else, and say what differs."""
     for difference in _differences(file, path, layout):
         raise StripeError(
-            f"{path} is a capture of something else: {difference}. Give another output file, or delete this one."
+            f"{path} is a capture of something else: {difference}. Give another output file, or "
+            "overwrite=True to replace it."
         )
 
 

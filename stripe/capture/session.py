@@ -60,6 +60,8 @@ class CaptureSession:
         attrs: Model, data, seed and whatever else decides the values. A capture is resumed only if they agree.
         controls: The controls that will be recorded, or a function that gives them for the session once its sites are
             known.
+        overwrite: Whether a capture at ``path`` is replaced and not resumed. Its values are lost at once. A file that
+            is no capture, or is damaged, is never replaced.
 
     Attributes:
         model: The model without its wrappers.
@@ -93,6 +95,7 @@ class CaptureSession:
         dtype: str = "float32",
         attrs: Mapping[str, Any] | None = None,
         controls: "Sequence[Control] | Callable[[CaptureSession], Sequence[Control]]" = (),
+        overwrite: bool = False,
     ) -> None:
         check_weights(model)
         self.model = unwrap(model)
@@ -134,6 +137,7 @@ class CaptureSession:
                 provenance=provenance(),
                 controls=planned,
             ),
+            overwrite=overwrite,
         )
         if self.completed:
             try:

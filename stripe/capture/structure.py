@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from stripe.capture.layout import FORMAT, FORMAT_VERSION, NOT_A_VARIABLE, VARIABLES
+from stripe.capture.probe import unreadable
 from stripe.capture.slab import Slab, slabs
 from stripe.capture.text import text
 from stripe.errors import StripeError
@@ -36,10 +37,7 @@ def readable(path: Path) -> Iterator[None]:
         raise StripeError(f"{path} may not be read: {error}. Change its permissions, or name another file.") from error
     except Exception as error:
         reason = text(str(error)).strip("'\"") or type(error).__name__
-        raise StripeError(
-            f"{path} can't be read as a capture ({reason}). It is another kind of file, or it is damaged: then delete "
-            "it and capture again."
-        ) from error
+        raise StripeError(f"{path} can't be read as a capture ({reason}). {unreadable(path)}.") from error
 
 
 def structure(file: h5py.File, path: Path) -> dict[str, Slab]:

@@ -26,8 +26,12 @@ __all__ = ["command"]
 @split_option
 @click.option("--images", "num_images", type=click.IntRange(1), help="How many. Default: 500, or all if fewer.")
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="capture.h5", show_default=True
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Default: named after the model and the data, as seresnet50-photos.h5.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace a capture that is there. Default: complete it.")
 @click.option("--sites", default="*", show_default=True, metavar="GLOB", help="Which sites, as `layer3.*`.")
 @click.option("--no-input", is_flag=True, help="Don't record the mean of the map before the attention.")
 @click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
@@ -49,7 +53,8 @@ __all__ = ["command"]
 def command(
     checkpoints: tuple[str, ...],
     more_checkpoints: tuple[str, ...],
-    output: Path,
+    output: Path | None,
+    overwrite: bool,
     num_images: int | None,
     split: str | None,
     batch_size: int,
@@ -78,6 +83,7 @@ def command(
     """
     from stripe import checkpoint as ckpt
     from stripe.capture import Epoch, as_capture, capture
+    from stripe.cli.outputs import capture_name
     from stripe.cli.resolve import resolve, take_images, weights_without_checkpoint
     from stripe.devices import pick_device
 
@@ -99,6 +105,7 @@ def command(
     loaded = f"checkpoints, {entry}" if entry else "checkpoints"
     weights = loaded if paths else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
     from_file = bool(paths) or resolved.attrs["model"].startswith("onnx:")
+    output = output or capture_name(resolved.attrs, weights)
     with interruptible():
         capture(
             model,
@@ -116,6 +123,7 @@ def command(
             fresh=resolved.fresh,
             seed=seed,
             optional_controls=controls is None,
+            overwrite=overwrite,
         )
     held = as_capture(output).controls
     beside = f"; controls: {', '.join(held)}" if held else "; no controls"
