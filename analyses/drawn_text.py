@@ -1,10 +1,10 @@
 """Text drawn with Pillow, and how well networks read it, tell which way up it stands, and find it.
 
-For the notebook on networks that others trained. Everything is drawn from a seed, in fonts that matplotlib ships, so that
-the images are the same on every machine.
+For the notebook on networks that others trained. Everything is drawn from a seed, in fonts that matplotlib ships, so
+that the images are the same on every machine.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,18 +30,22 @@ FONTS = (
     "STIXGeneral",
     "STIXGeneralItalic",
 )
-WORDS = """about after again answer apple April autumn because before between black board bread bridge brother castle
-chair church circle city clear cloud coffee colour copper corner cotton country daily danger December dinner doctor
-double dream early earth engine evening every family father feather finger flower foreign forest Friday friend garden
-glass golden green ground hammer harbour history honey horse hotel house hundred island January journey kitchen ladder
-language large letter library light listen little machine market matter meadow measure metal middle minute Monday morning
-mother mountain museum music narrow nature needle never north November number ocean office orange order paper pencil
-people picture planet pocket police potato power price public purple quarter question quick quiet railway rather record
-report river room school science second September seven shadow shoulder silver simple sister square station stone street
-summer Sunday sugar table teacher theatre thousand ticket together tomorrow travel tree uncle under valley village visit
-voice water weather welcome western window winter without wonder world yellow yesterday""".split()
+_DICTIONARY = """
+about after again answer apple April autumn because before between black board bread bridge brother castle chair
+church circle city clear cloud coffee colour copper corner cotton country daily danger December dinner doctor double
+dream early earth engine evening every family father feather finger flower foreign forest Friday friend garden glass
+golden green ground hammer harbour history honey horse hotel house hundred island January journey kitchen ladder
+language large letter library light listen little machine market matter meadow measure metal middle minute Monday
+morning mother mountain museum music narrow nature needle never north November number ocean office orange order
+paper pencil people picture planet pocket police potato power price public purple quarter question quick quiet
+railway rather record report river room school science second September seven shadow shoulder silver simple sister
+square station stone street summer Sunday sugar table teacher theatre thousand ticket together tomorrow travel tree
+uncle under valley village visit voice water weather welcome western window winter without wonder world yellow
+yesterday
+"""
+WORDS = tuple(_DICTIONARY.split())
 SHRUNK = 0.4
-"""The detector was trained to find boxes of lines that are shrunk by A · (1 − r²) / L, of area A and perimeter L (DB)."""
+"""r: detectors of this kind (DB) learn to find boxes that are shrunk by A · (1 − r²) / L, of area A and perimeter L."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,7 @@ def constant_gates(network: nn.Module, values: Mapping[str, Tensor]) -> Iterator
         values: Name of a site → its constant, (channels,).
     """
 
-    def replaced(value: Tensor):
+    def replaced(value: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             gate = min(inputs, key=torch.Tensor.numel)
             return tuple(value.view(1, -1, 1, 1).expand_as(gate) if each is gate else each for each in inputs)
