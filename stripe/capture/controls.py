@@ -66,7 +66,7 @@ class ControlPlan:
         for name in dict.fromkeys(self.names):
             reason, how = self._init(model) if name == "init" else self._permuted(gate_parameters(model, batch, sites))
             if reason and not self.optional:
-                raise StripeError(f"The control {name} is not possible: {reason} Leave it out of controls=.")
+                raise StripeError(f"The control {name} is not possible: {reason} Leave this control out.")
             if reason:
                 logger.warning("without the control %s: %s", name, reason)
                 continue
