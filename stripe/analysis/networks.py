@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from stripe.analysis.comparison import compare as compare_sites
+from stripe.analysis.comparison import control_evidence
 from stripe.analysis.evidence import evidence
 from stripe.analysis.metrics import metrics
 from stripe.analysis.verdict import CATEGORIES, verdicts
@@ -34,7 +35,8 @@ def compare(
         resamples: How often the images are drawn anew for the intervals.
 
     Returns:
-        One row for each network and site: ``network``, then the columns of ``verdicts`` with ``evidence``, and
+        One row for each network and site: ``network``, then the columns of ``verdicts`` with ``evidence`` and the
+        controls that a capture has, and
         ``against``, which says how the site compares with the one of the same name in the first network: ``equal``,
         ``nearer`` or ``further`` (to or from a constant), ``unknown`` where an interval is missing, and ``""`` in the
         first network and where it has no such site. ``attrs["networks"]`` lists the networks,
@@ -58,7 +60,8 @@ def compare(
     tables: list[pd.DataFrame] = []
     for name, capture in opened.items():
         numbers = evidence(capture, sites, resamples=resamples)
-        found = verdicts(metrics(capture, sites), numbers)
+        controls = control_evidence(capture, sites, resamples=resamples)
+        found = verdicts(metrics(capture, sites), numbers, controls)
         found.insert(0, "network", name)
         tables.append(found)
     first = {row["site"]: row for row in tables[0].to_dict("records")}
@@ -67,6 +70,9 @@ def compare(
         against = [compare_sites(row, first[row["site"]]) if row["site"] in first else "" for row in rows]  # type: ignore[arg-type]
         found["against"] = against or ""
     table = pd.concat(tables, ignore_index=True)
+    for column in (str(column) for column in table.columns):
+        if column.startswith("against_"):
+            table[column] = table[column].fillna("")  # of a network without that control
     common = set.intersection(*(set(found["site"]) for found in tables))
     table.attrs = {
         "networks": list(opened),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stripe.training import Run
 
-__all__ = ["captures_of", "open_runs"]
+__all__ = ["capture_of", "captures_of", "open_runs"]
 
 
 def open_runs(paths: Sequence[Path]) -> "list[Run]":
@@ -30,6 +30,26 @@ def open_runs(paths: Sequence[Path]) -> "list[Run]":
     return runs
 
 
+def capture_of(path: Path) -> Path:
+    """The capture that a path names: the file itself, or the capture of the run in a directory.
+
+    Raises:
+        StripeError: The path is a directory without a run, of several runs, or of a run without a capture.
+    """
+    from stripe.errors import StripeError
+
+    if not path.is_dir():
+        return path
+    run, *more = open_runs([path])
+    if more:
+        raise StripeError(f"{path} holds {len(more) + 1} runs; name one of them, such as {run.path}.")
+    if not run.capture_file.exists():
+        raise StripeError(
+            f"The run in {path} has no capture: train with --capture N, or give its checkpoints to `stripe capture`."
+        )
+    return run.capture_file
+
+
 def captures_of(paths: Sequence[Path]) -> list[Path]:
     """Paths of captures, in which each run is replaced by its capture.
 
@@ -37,7 +57,7 @@ def captures_of(paths: Sequence[Path]) -> list[Path]:
         paths: Captures, or directories as ``open_runs`` takes them.
 
     Raises:
-        StripeError: A directory is not one of a run, or a file is a checkpoint.
+        StripeError: A directory is not one of a run, a run has no capture, or a file is a checkpoint.
     """
     from stripe.errors import StripeError
 
@@ -48,9 +68,9 @@ def captures_of(paths: Sequence[Path]) -> list[Path]:
                 f"stripe capture --ckpt {path}"
             )
     return [
-        capture
+        capture_of(each)
         for path in paths
-        for capture in ([run.capture_file for run in open_runs([path])] if path.is_dir() else [path])
+        for each in ([run.path for run in open_runs([path])] if path.is_dir() else [path])
     ]
 
 

@@ -17,7 +17,7 @@ from stripe.plots.figure import StripeFigure, wrapped
 from stripe.plots.heatmap import colorbar, heatmap, readable_limits
 from stripe.plots.index import write_numbers
 from stripe.plots.select import CHANNEL_KINDS, Choice, Patterns, choose, choose_epoch, choose_sites
-from stripe.plots.std import finish, quantiles, spread_bars
+from stripe.plots.std import SIDES, finish, quantiles, spread_bars
 from stripe.plots.stripe import index_text, number_axis
 from stripe.plots.style import Width, is_narrow, styled
 
@@ -33,7 +33,7 @@ def beside(
     kind: str,
     captures: Sequence[CaptureLike],
     *,
-    site: Patterns = None,
+    sites: Patterns = None,
     images: Choice = 100,
     channels: Choice = 128,
     epoch: int | None = None,
@@ -51,7 +51,7 @@ def beside(
     Args:
         kind: ``"index"``, ``"std"`` or ``"stripe"``.
         captures: Two or more captures, their trees or paths.
-        site: Names of sites or globs; by default all sites, and three of them for ``stripe``.
+        sites: Names of sites or globs; by default all sites, and three of them for ``stripe``.
         images: Number of images (a sample), or a list of images, for ``stripe``.
         channels: Number of channels (a sample), or a list of channels, for ``stripe``.
         epoch: Epoch to draw, for ``std`` and ``stripe``; by default the last of each capture.
@@ -79,23 +79,23 @@ def beside(
         }
         narrow = is_narrow(width)
         if kind == "stripe":
-            figure, notes = _stripes(opened, site, images, channels, epoch, seed, settings, drawn, width)
+            figure, notes = _stripes(opened, sites, images, channels, epoch, seed, settings, drawn, width)
         else:
             kinds = [*CHANNEL_KINDS, "spatial"] if kind == "index" else CHANNEL_KINDS
-            sites = [choose_sites(capture, site, kinds) for capture in opened]
-            rows = [0.26 * max(len(part), 3) for part in sites]
+            chosen_sites = [choose_sites(capture, sites, kinds) for capture in opened]
+            rows = [0.26 * max(len(part), 3) for part in chosen_sites]
             shape = (len(opened), 1) if narrow else (1, len(opened))
             height = (sum(rows) + 0.75 * len(rows) if narrow else max(rows) + 0.9) + 0.7
             figure = StripeFigure(settings, max(6.9, 2.6 * len(opened)), height, drawn, printed=width)
             ratios = {"height_ratios": rows} if narrow else {}
             grid = figure.subplots(*shape, squeeze=False, sharex=kind == "std", **ratios)  # type: ignore[call-overload]
             endings = []
-            for axes, part in zip(grid.flat, sites, strict=True):
+            for axes, part in zip(grid.flat, chosen_sites, strict=True):
                 names, ending = short_names(list(part))
                 axes.set_yticks(range(len(names)), names)
                 endings.append(ending)
             draw = _indices if kind == "index" else _spreads
-            notes = draw(figure, list(grid.flat), opened, sites, epoch)
+            notes = draw(figure, list(grid.flat), opened, chosen_sites, epoch)
             notes += [ending_note(endings[0])] if len(set(endings)) == 1 else []
             for axes, name in zip(grid.flat, network_names(opened), strict=True):
                 room = 72 * figure.get_figwidth() / (1.3 * shape[1])
@@ -131,8 +131,8 @@ def _spreads(
     for axes, capture, part in zip(panels, captures, sites, strict=True):
         own, sides = choose_epoch(capture, epoch), sides_of(part)
         for side, offset in zip(sides, (-0.17, 0.17) if len(sides) > 1 else (0.0,), strict=True):
-            spread = [quantiles(data, side, own, relative=False) for data in part.values()]
-            spread_bars(axes, np.array(spread), side, offset)
+            spread = [quantiles(data[side].sel(epoch=own), relative=False) for data in part.values()]
+            spread_bars(axes, np.array(spread), SIDES[side], offset)
         axes.set_ylim(len(part) - 0.4, -0.6)
     for axes in panels:  # the scale is that of all
         finish(axes)
@@ -146,7 +146,7 @@ def _spreads(
 
 def _stripes(
     captures: list[Capture],
-    site: Patterns,
+    sites: Patterns,
     images: Choice,
     channels: Choice,
     epoch: int | None,
@@ -156,10 +156,10 @@ def _stripes(
     width: Width | None,
 ) -> tuple[StripeFigure, list[str]]:
     """Draw attention, images × channels: one row of panels for each site, one column for each capture."""
-    all_sites = [choose_sites(capture, site, CHANNEL_KINDS) for capture in captures]
+    all_sites = [choose_sites(capture, sites, CHANNEL_KINDS) for capture in captures]
     common = [name for name in all_sites[0] if all(name in part for part in all_sites)]
     if common:
-        some = common if site is not None else [common[i] for i in sorted({0, len(common) // 2, len(common) - 1})]
+        some = common if sites is not None else [common[i] for i in sorted({0, len(common) // 2, len(common) - 1})]
         chosen = [some for _ in captures]
     else:
         chosen = [list(choose_sites(capture, None, CHANNEL_KINDS, 3)) for capture in captures]

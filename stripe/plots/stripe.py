@@ -8,7 +8,8 @@ from matplotlib.axis import Axis
 
 from stripe.analysis import stripe_index
 from stripe.capture import CaptureLike, as_capture
-from stripe.plots.common import caption, column_name, columns, describe, sides_of
+from stripe.names import renamed
+from stripe.plots.common import caption, column_name, columns, control_of, describe, sides_of
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap, readable_limits
 from stripe.plots.kinds import kind
@@ -26,14 +27,16 @@ __all__ = ["index_text", "number_axis", "stripe"]
 
 _SITES = 3  # drawn by default: the first, middle and last, as late stages may differ from early ones
 _TITLES = {"input": "before attention", "attention": "after attention"}
-_QUANTITIES = {"input": "GAP", "attention": "v"}
+_QUANTITIES = {"input": "GAP", "attention": "v", "control": "v"}
+_WIDTHS = {1: 4.4, 2: 7.2, 3: 9.6}  # inches, by panels
 
 
 @kind("capture", "images × channels, before and after attention", paper="fig. 1a, 23–29", place=1)
+@renamed(site="sites")
 def stripe(
     capture: CaptureLike,
     *,
-    site: Patterns = None,
+    sites: Patterns = None,
     images: Choice = 100,
     channels: Choice = 128,
     epoch: int | None = None,
@@ -51,7 +54,7 @@ def stripe(
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names of sites or globs; by default the first, the middle and the last site.
+        sites: Names of sites or globs; by default the first, the middle and the last site.
         images: Number of images (a sample, balanced over the classes), or a list of images.
         channels: Number of channels (a sample), or a list of channels. Other axes (branches, strips) are drawn as
             further channels.
@@ -70,40 +73,45 @@ def stripe(
 
     Example:
         >>> from stripe import plots
-        >>> plots.stripe("capture.h5", site="layer3.*", channels=64)  # doctest: +SKIP
+        >>> plots.stripe("capture.h5", sites="layer3.*", channels=64)  # doctest: +SKIP
     """
     opened = as_capture(capture)
     with styled(style, cmap) as settings:
         epoch = choose_epoch(opened, epoch)
-        sites = choose_sites(opened, site, CHANNEL_KINDS, _SITES)
+        chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS, _SITES)
         ids = opened.images
         rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
         drawn = describe(opened, "stripe", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
-        sides = sides_of(sites)
+        sides = sides_of(chosen_sites)
+        control = control_of(opened)
+        panels_wide = len(sides) + bool(control)
 
         narrow = is_narrow(width)  # panels above each other
-        height = (1.4 * len(sides) if narrow else 1.75) * len(sites) + 0.45
-        default = 3.6 * len(sides) if len(sides) > 1 else 4.4
-        figure = StripeFigure(settings, default, height, drawn, printed=width)
-        shape = (len(sites) * len(sides), 1) if narrow else (len(sites), len(sides))
-        grid = figure.subplots(*shape, squeeze=False).reshape(len(sites), len(sides))
+        height = (1.4 * panels_wide if narrow else 1.75) * len(chosen_sites) + 0.45
+        figure = StripeFigure(settings, _WIDTHS[panels_wide], height, drawn, printed=width)
+        shape = (len(chosen_sites) * panels_wide, 1) if narrow else (len(chosen_sites), panels_wide)
+        grid = figure.subplots(*shape, squeeze=False).reshape(len(chosen_sites), panels_wide)
         flat = []
-        for panels, (name, data) in zip(grid, sites.items(), strict=True):
+        for panels, (name, data) in zip(grid, chosen_sites.items(), strict=True):
             held = int(np.prod(data["attention"].shape[2:]))
             chosen = choose(channels, np.arange(held), what="channel", seed=seed)
             drawn["sites"][name] = {"channels": chosen.tolist()}
-            for side, axes in zip(sides, panels, strict=True):
-                values = columns(data[side].sel(epoch=epoch))
+            shown = {side: data[side].sel(epoch=epoch) for side in sides}
+            if control:
+                shown["control"] = control[1].sites[name]["attention"].isel(epoch=0)
+            for (side, found), axes in zip(shown.items(), panels, strict=True):
+                values = columns(found)
                 first = side == sides[0]
+                title = f"control {control[0]}" if control and side == "control" else _TITLES[side]
                 heading = f"{name}\n" if first else "" if narrow else "\n"
-                limits, span = _panel(axes, values, rows, chosen, heading, side)
+                limits, span = _panel(axes, values, rows, chosen, heading + title, side)
                 flat += [span] if span else []
                 drawn["sites"][name][f"{side}_range"] = limits
                 number_axis(axes.xaxis, chosen, 8)
                 if first or narrow:
                     number_axis(axes.yaxis, ids[rows], 4)
                     axes.set_ylabel(_axis("image", len(rows), len(ids)))
-                if side == sides[-1] or not narrow:
+                if axes is panels[-1] or not narrow:
                     axes.set_xlabel(_axis(column_name(data), len(chosen), held))
         notes = ["GAP: mean of the map", "v: attention value"] if len(sides) > 1 else ["v: attention value"]
         notes.append("colours: 1–99 % quantiles of the drawn values")
@@ -116,18 +124,18 @@ def stripe(
 def _panel(
     axes: Axes, values: xr.DataArray, rows: np.ndarray, chosen: np.ndarray, heading: str, side: str
 ) -> tuple[tuple[float, float], float]:
-    """Draw one heatmap, with its title, index and colour bar; return its colour limits, and its range if it is flat."""
+    """Draw one heatmap, with its heading, index and colour bar; return its limits, and its range if it is flat."""
     matrix = values.isel(image=rows, channel=chosen).values
     limits, span = readable_limits(matrix)
     image = heatmap(axes, matrix, limits=limits)
-    axes.set_title(heading + _TITLES[side])
+    axes.set_title(heading)
     index = float(stripe_index(values))
     axes.set_title(index_text(index), loc="right")
     axes.set(xticks=[], yticks=[])
     bar = colorbar(image, axes, "", aspect=14, pad=0.02)
-    bar.ax.set_xlabel(
-        _QUANTITIES[side], fontsize="small", labelpad=7
-    )  # below the bar: beside it, it would be the next panel's
+    # Below the bar, as beside it, it would be the next panel's; from its left edge on, as the number of the last channel
+    # is at its left.
+    bar.ax.set_xlabel(_QUANTITIES[side], fontsize="small", labelpad=7, loc="left")
     return limits, span
 
 

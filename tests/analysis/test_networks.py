@@ -55,6 +55,16 @@ def test_networks_without_a_common_name_are_summed_up() -> None:
     assert summed["constant_error"][0] == pytest.approx(np.mean(errors))
 
 
+def test_controls_are_compared_within_their_network() -> None:
+    controlled = capture({"a": 0.5})
+    of_control = capture({"a": 0.01})["sites/a"].dataset.isel(epoch=0, drop=True)
+    about = {"epoch": 0, "how": "at initialisation", "seed": 0, "digest": "", "order": 0}
+    controlled["controls/init"] = xr.DataTree(xr.Dataset(attrs=about))
+    controlled["controls/init/sites/a"] = xr.DataTree(of_control)
+    table = compare({"A": controlled, "B": capture({"a": 0.5})}, resamples=100)
+    assert table["against_init"].tolist() == ["further", ""]
+
+
 @pytest.mark.parametrize(
     ("sources", "weights", "names"),
     [

@@ -86,9 +86,12 @@ def test_curves_of_runs(run) -> None:
     assert result.stdout == "curves.png\n"
     assert drawn("curves.png")["runs"] == {"resnet11": ["plain"], "resnet11+se": ["se/seed-0", "se/seed-1"]}
     assert run("plot", "--kind", "training", "plain").stdout == "plain-training.png\n"
-    assert "has no site to choose" in run("plot", "--kind", "training", "plain", "--sites", "x", code=1).stderr
+    assert "has no sites to choose" in run("plot", "--kind", "training", "plain", "--sites", "x", code=1).stderr
+    assert "The run in se/seed-0 has no capture" in run("plot", "--kind", "diff", "se", code=1).stderr
+    for seed in "01":
+        Path(f"se/seed-{seed}/capture.h5").touch()
     assert "draws one capture, and here are 2" in run("plot", "--kind", "diff", "se", code=1).stderr
-    assert "There is no file plain/capture.h5" in run("plot", "--kind", "diff", "plain", code=1).stderr
+    assert "The run in plain has no capture" in run("plot", "--kind", "diff", "plain", code=1).stderr
 
 
 @pytest.mark.parametrize(
