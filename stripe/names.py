@@ -8,9 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["data_name", "did_you_mean", "registered", "renamed", "run_name"]
+__all__ = ["data_name", "did_you_mean", "registered", "renamed", "run_name", "without_folders"]
 
 _REGISTERED = re.compile(r'^@register\("([^"]+)"(?:, place=(\d+))?', re.MULTILINE)
+
+_ABSOLUTE = re.compile(r"((?:[\w-]+[:=])*)((?:/(?!/)|[A-Za-z]:\\).+)", re.DOTALL)
 
 LAST = 100
 """The place in lists of names that say none."""
@@ -50,6 +52,22 @@ def data_name(spec: str) -> str:
     """
     kind, colon, path = spec.partition(":")
     return f"folder {PurePath(path).name}" if kind == "folder" and colon else spec
+
+
+def without_folders(text: str) -> str:
+    """A path, a specification with one, or a word of a command line, without the folders of an absolute path.
+
+    Where a file lies on somebody's disk is nobody's business, and mostly tells who that is.
+
+    Args:
+        text: Such as ``/home/me/a.h5``, ``folder:/home/me/photos`` or ``--ckpt=/home/me/run/*.pth``.
+
+    Example:
+        >>> without_folders("folder:/home/me/photos"), without_folders("runs/a.h5"), without_folders("tcp://host:1")
+        ('folder:photos', 'runs/a.h5', 'tcp://host:1')
+    """
+    found = _ABSOLUTE.match(text)
+    return f"{found[1]}{PurePath(found[2]).name}" if found else text
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -193,7 +193,15 @@ def fold(
             "gates": _gates(folded, chosen),
             **({"merged": merged} if merged else {}),
         },
+        _built_from(unwrap(model)),
     )
+
+
+def _built_from(model: nn.Module) -> dict[str, Any]:
+    """What timm notes in its networks of how they are built."""
+    about = getattr(model, "pretrained_cfg", None)
+    name, classes = (about or {}).get("architecture"), getattr(model, "num_classes", None)
+    return {"model": f"timm:{name}", "num_classes": classes} if isinstance(name, str) and classes else {}
 
 
 def _outlined(
