@@ -5,6 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from stripe import tuning
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -14,6 +16,8 @@ try:
     __version__ = version("stripe-observation")
 except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0.0.0"
+
+tuning.apply()  # before anything imports torch
 
 _LAYERS = (
     "analysis",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from stripe import tuning
 from stripe.errors import StripeError
 
 __all__ = ["describe_machine", "pick_device"]
@@ -39,13 +40,16 @@ def describe_machine(device: torch.device) -> dict[str, str]:
 
     Returns:
         A dictionary with ``device`` (``cpu``, ``cuda:0`` …), ``processor`` (name of the GPU; or of the CPU, with the
-        numbers of torch's threads and of logical cores), ``torch`` and, for an Nvidia GPU, ``cuda`` and ``cudnn``.
+        numbers of torch's threads and of logical cores), ``torch``; for a CPU ``tuning``, what ``stripe.tuning`` set,
+        if anything; and for an Nvidia GPU ``cuda`` and ``cudnn``.
 
     Example:
         >>> describe_machine(torch.device("cpu"))["device"]
         'cpu'
     """
     described = {"device": str(device), "processor": _processor(device), "torch": torch.__version__}
+    if device.type == "cpu" and tuning.applied:
+        described["tuning"] = ", ".join(tuning.applied)
     if device.type == "cuda" and torch.version.cuda:
         described |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
     return described

@@ -1,18 +1,23 @@
-"""Names: of networks and data sets where people read them, and those by which the files of a folder are known."""
+"""Names of networks and data sets for people, names that the files of a folder register, former names of arguments."""
 
 import difflib
+import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["data_name", "did_you_mean", "registered", "run_name"]
+__all__ = ["data_name", "did_you_mean", "registered", "renamed", "run_name"]
 
 _REGISTERED = re.compile(r'^@register\("([^"]+)"(?:, place=(\d+))?', re.MULTILINE)
 
 LAST = 100
 """The place in lists of names that say none."""
+
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 def run_name(settings: Mapping[str, Any]) -> str:
@@ -81,3 +86,35 @@ def registered(package: str) -> list[str]:
         for name, place in _REGISTERED.findall(file.read_text(encoding="utf-8"))
     ]
     return [name for _, name in sorted(found)]
+
+
+def renamed(**present: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Decorate a function whose arguments had other names in the first release: these are still accepted.
+
+    Args:
+        **present: Former name of an argument → its present name.
+
+    Returns:
+        A decorator. The decorated function raises ``TypeError`` if an argument is given by both names.
+
+    Example:
+        >>> @renamed(tol="tolerance")
+        ... def settled(tolerance: float) -> float:
+        ...     return tolerance
+        >>> settled(tol=0.1)
+        0.1
+    """
+
+    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        @functools.wraps(function)
+        def accept(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            for former in present.keys() & kwargs.keys():
+                name = present[former]
+                if name in kwargs:
+                    raise TypeError(f"{former}= is the former name of {name}=; give one of the two")
+                kwargs[name] = kwargs.pop(former)
+            return function(*args, **kwargs)
+
+        return accept
+
+    return decorate

@@ -1,8 +1,9 @@
+import inspect
 from typing import Any
 
 import pytest
 
-from stripe.names import data_name, run_name
+from stripe.names import data_name, renamed, run_name
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,17 @@ def test_networks(settings: dict[str, Any], name: str) -> None:
 )
 def test_data_sets(spec: str, name: str) -> None:
     assert data_name(spec) == name
+
+
+def test_former_names_of_arguments_are_accepted():
+    @renamed(tol="tolerance", site="sites")
+    def called(sites, *, tolerance=0.5, **rest):
+        """What it does."""
+        return sites, tolerance, rest
+
+    assert called(site="a", tol=1) == called("a", tolerance=1) == ("a", 1, {})
+    assert called("a", other=2) == ("a", 0.5, {"other": 2})
+    assert list(inspect.signature(called).parameters) == ["sites", "tolerance", "rest"]
+    assert (called.__name__, called.__doc__) == ("called", "What it does.")
+    with pytest.raises(TypeError, match="tol= is the former name of tolerance="):
+        called("a", tol=1, tolerance=1)

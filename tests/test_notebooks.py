@@ -16,6 +16,7 @@ NEEDS = {"07_published_networks": ("onnx2torch", "onnxruntime", "rapidocr_onnxru
 
 # A kernel that imports torch and trains for two epochs takes some ten seconds.
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in NEEDS.get(path.stem, ()):
         if find_spec(package) is None:

@@ -8,6 +8,7 @@ measures every epoch of a capture in one pass over the file, ``evidence`` one ep
 
 from stripe.analysis.center_bias import CenterBias, center_bias
 from stripe.analysis.channel_std import channel_std
+from stripe.analysis.comparison import control_evidence
 from stripe.analysis.constant_error import constant_error, output_error, stripes_carry
 from stripe.analysis.epoch_diff import epoch_diff, settled_fraction, settling_epoch
 from stripe.analysis.evidence import evidence
@@ -24,6 +25,7 @@ __all__ = [
     "channel_std",
     "class_share",
     "constant_error",
+    "control_evidence",
     "epoch_diff",
     "evidence",
     "map_correlation",

@@ -94,21 +94,21 @@ class Movement:
     """Differences from epoch to epoch, and the values that have settled.
 
     Attributes:
-        tol: The largest distance from the last epoch's value that counts as settled.
+        tolerance: The largest distance from the last epoch's value that counts as settled.
         total: ``(epoch, feature)`` sum over the images of the difference to the epoch before; 0 in the first epoch.
         largest: ``(epoch, feature)`` the largest of them.
-        settled: ``(epoch,)`` values that from this epoch on stay within ``tol`` of that of the last epoch.
+        settled: ``(epoch,)`` values that from this epoch on stay within ``tolerance`` of that of the last epoch.
     """
 
-    tol: float
+    tolerance: float
     total: Floats
     largest: Floats
     settled: Counts
 
     @classmethod
-    def zeros(cls, epochs: int, features: int, tol: float) -> Self:
+    def zeros(cls, epochs: int, features: int, tolerance: float) -> Self:
         """Of no image yet."""
-        return cls(tol, np.zeros((epochs, features)), np.zeros((epochs, features)), _counts(epochs))
+        return cls(tolerance, np.zeros((epochs, features)), np.zeros((epochs, features)), _counts(epochs))
 
     def add(self, first: int, rows: Rows, final: Rows, still: NDArray[np.bool_], scratch: Rows) -> None:
         """Take in further images; of the same images, later epochs come before earlier ones.
@@ -117,8 +117,8 @@ class Movement:
             first: Index of the first epoch of ``rows``.
             rows: ``(epochs, images, features)`` values; the last epoch is the first one of the call before.
             final: ``(images, features)`` values of the last epoch of all.
-            still: ``(images, features)`` whether no epoch after those of ``rows`` is more than ``tol`` away from the
-                last one; updated.
+            still: ``(images, features)`` whether no epoch after those of ``rows`` is more than ``tolerance`` away from
+                the last one; updated.
             scratch: One epoch less than ``rows``; overwritten.
         """
         difference = np.abs(np.subtract(rows[1:], rows[:-1], out=scratch), out=scratch)
@@ -127,7 +127,7 @@ class Movement:
         np.maximum(self.largest[later], difference.max(axis=1), out=self.largest[later])
         if not still.any():
             return
-        within = np.abs(np.subtract(rows[:-1], final, out=scratch), out=scratch) <= self.tol
+        within = np.abs(np.subtract(rows[:-1], final, out=scratch), out=scratch) <= self.tolerance
         for epoch in reversed(range(len(within))):
             still &= within[epoch]
             self.settled[first + epoch] += np.count_nonzero(still)
@@ -135,7 +135,7 @@ class Movement:
     def merge(self, other: Self) -> Self:
         """Of the images of both."""
         return type(self)(
-            self.tol,
+            self.tolerance,
             self.total + other.total,
             np.maximum(self.largest, other.largest),
             self.settled + other.settled,

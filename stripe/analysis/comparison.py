@@ -4,7 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["CONTROLS", "compare"]
+import pandas as pd
+
+from stripe.analysis.evidence import evidence
+from stripe.capture import CaptureLike, as_capture
+
+__all__ = ["CONTROLS", "compare", "control_evidence"]
 
 CONTROLS = {"init": "at initialisation", "permuted": "with the gate's parameters permuted"}
 """Name of a control → where its site is, in words."""
@@ -31,3 +36,24 @@ def compare(site: Mapping[str, Any], control: Mapping[str, Any]) -> str:
                 return "nearer"
             return "further" if low > control_high else "equal"
     return "unknown"
+
+
+def control_evidence(
+    capture: CaptureLike, sites: str = "*", *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> dict[str, pd.DataFrame]:
+    """Measure the controls of a capture as ``evidence`` measures the capture itself.
+
+    Args:
+        capture: A capture, its tree or its path.
+        sites: Shell pattern of the sites to measure.
+        level: Share of the intervals.
+        resamples: How often the images are drawn anew.
+        seed: Seed of these draws; with that of the capture, both draw the same images.
+
+    Returns:
+        Name of a control → its ``evidence``; empty where the capture has no control, as those of the first release.
+    """
+    return {
+        name: evidence(control, sites, level=level, resamples=resamples, seed=seed)
+        for name, control in as_capture(capture).controls.items()
+    }

@@ -4,6 +4,7 @@ import xarray as xr
 
 from stripe.analysis.dims import require
 from stripe.errors import StripeError
+from stripe.names import renamed
 
 __all__ = ["epoch_diff", "settled_fraction", "settling_epoch"]
 
@@ -47,10 +48,11 @@ def _require_epochs(attention: xr.DataArray) -> None:
         raise StripeError("The epoch difference needs ascending epochs. Sort the array with .sortby('epoch').")
 
 
-def settling_epoch(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray:
+@renamed(tol="tolerance")
+def settling_epoch(attention: xr.DataArray, tolerance: float = 0.01) -> xr.DataArray:
     r"""The first epoch from which on a value stays within the tolerance of its last one, for every value by itself.
 
-    .. math:: e^* = \min\{t : |v^T - v^s| \le \mathrm{tol}\ \ \forall s \ge t\}
+    .. math:: e^* = \min\{t : |v^T - v^s| \le \mathrm{tolerance}\ \ \forall s \ge t\}
 
     with :math:`v^T` the value at the last epoch. Small differences from epoch to epoch are not enough: a value that
     drifts slowly, but all the time, has not settled before it is within the tolerance of where it ends.
@@ -62,7 +64,7 @@ def settling_epoch(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray:
 
     Args:
         attention: Attention values with a dimension ``epoch``, in ascending order, and any others.
-        tol: The largest distance from the last value that still counts as settled, in the unit of ``attention``.
+        tolerance: The largest distance from the last value that still counts as settled, in the unit of ``attention``.
 
     Returns:
         The dimensions of ``attention`` without ``epoch``, float64: labels of the coordinate ``epoch``. Lazy if
@@ -82,21 +84,22 @@ def settling_epoch(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray:
     if attention.dtype == "float16":
         attention = attention.astype("float32")
     distance = abs(attention.isel(epoch=slice(None, -1)) - attention.isel(epoch=-1, drop=True))
-    moved = ~(distance <= tol)  # a NaN distance has not settled
+    moved = ~(distance <= tolerance)  # a NaN distance has not settled
     epochs = attention["epoch"].astype("float64")  # 0, 1, 2 … where the dimension has no labels
     moved = moved.assign_coords(epoch=epochs[1:])
     last_move = epochs[1:].where(moved, epochs[0].item()).max("epoch")
     return last_move.where(~moved.isel(epoch=-1, drop=True)).rename("settling_epoch")
 
 
-def settled_fraction(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray:
+@renamed(tol="tolerance")
+def settled_fraction(attention: xr.DataArray, tolerance: float = 0.01) -> xr.DataArray:
     """The share of all values that have settled by each epoch, see ``settling_epoch``.
 
     It never falls, and at the last epoch is what it was one before: a value that moved there has not settled.
 
     Args:
         attention: Attention values with a dimension ``epoch``, in ascending order, and any others.
-        tol: The largest distance from the last value that still counts as settled, in the unit of ``attention``.
+        tolerance: The largest distance from the last value that still counts as settled, in the unit of ``attention``.
 
     Returns:
         ``(epoch,)`` float64, from 0 to 1. Lazy if ``attention`` is.
@@ -104,5 +107,5 @@ def settled_fraction(attention: xr.DataArray, tol: float = 0.01) -> xr.DataArray
     Raises:
         StripeError: As ``epoch_diff``.
     """
-    settling = settling_epoch(attention, tol)
+    settling = settling_epoch(attention, tolerance)
     return (settling <= attention["epoch"]).mean(settling.dims).rename("settled_fraction")

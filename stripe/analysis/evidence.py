@@ -1,6 +1,6 @@
 """The numbers that a verdict rests on, each with its interval: a row for each site, at one epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -93,16 +93,24 @@ def evidence(
     return table
 
 
-def beside(table: pd.DataFrame, evidence: pd.DataFrame) -> pd.DataFrame:
+def beside(
+    table: pd.DataFrame, evidence: pd.DataFrame, controls: Mapping[str, pd.DataFrame] | None = None
+) -> pd.DataFrame:
     """The metrics of a capture with the evidence in further columns, NaN at epochs that it is not of.
 
     Args:
         table: What ``metrics`` returns.
         evidence: What ``evidence`` returns, of the same sites.
+        controls: Name of a control → its ``evidence``.
 
     Returns:
-        The rows and columns of ``table`` and the columns that ``evidence`` has beyond them; the ``attrs`` of both.
+        The rows and columns of ``table`` and the columns that ``evidence`` has beyond them; the ``attrs`` of both. Of a
+        control the errors with their intervals, as ``init_output_error``.
     """
+    for control, found in (controls or {}).items():
+        errors = [f"{name}{end}" for name in ("output_error", "constant_error") for end in ("", "_low", "_high")]
+        renamed = found.set_index("site")[errors].add_prefix(f"{control}_")
+        evidence = evidence.join(renamed, on="site")
     new = ["site", "epoch", *(name for name in evidence.columns if name not in table.columns)]
     both = table.merge(evidence[new], how="left", on=["site", "epoch"], validate="one_to_one")
     both.attrs = {**evidence.attrs, **table.attrs}

@@ -11,6 +11,7 @@ from stripe.analysis.dims import feature_dims, map_dims, require
 from stripe.analysis.sites import select_sites
 from stripe.analysis.summary import Summary, summarize
 from stripe.capture import Capture, CaptureLike, as_capture
+from stripe.names import renamed
 
 __all__ = ["metrics"]
 
@@ -20,7 +21,8 @@ Floats = NDArray[np.float64]
 FROZEN = 1e-6
 
 
-def metrics(capture: CaptureLike, sites: str = "*", tol: float = 0.01) -> pd.DataFrame:
+@renamed(tol="tolerance")
+def metrics(capture: CaptureLike, sites: str = "*", tolerance: float = 0.01) -> pd.DataFrame:
     r"""Measure every site of a capture at every epoch, reading each value once.
 
     Works on captures larger than memory: chunks of some images are read and measured in parallel by dask.
@@ -33,7 +35,7 @@ def metrics(capture: CaptureLike, sites: str = "*", tol: float = 0.01) -> pd.Dat
         capture: A capture, its tree (as `stripe.capture.open_capture` or ``xarray.open_datatree`` opens it) or its
             path.
         sites: Shell pattern of the sites to measure, such as ``"layer3.*"``.
-        tol: Largest distance from the value at the last epoch that counts as settled, in the unit of attention.
+        tolerance: Largest distance from the value at the last epoch that counts as settled, in the unit of attention.
 
     Returns:
         One row a site and epoch, in the order of the forward pass, with the columns
@@ -53,12 +55,12 @@ def metrics(capture: CaptureLike, sites: str = "*", tol: float = 0.01) -> pd.Dat
         - ``stripe_index``: η² (``stripe_index``), which is 1/N for pure noise on N images;
         - ``diff_mean``, ``diff_p95``, ``diff_max``: \|v[t] − v[t−1]\| to the captured epoch before (`epoch_diff`):
           mean; 95th percentile over channels of the mean over images; greatest of all. NaN in the first epoch;
-        - ``settled``: share of the values that from here on stay within ``tol`` of that of the last epoch
+        - ``settled``: share of the values that from here on stay within ``tolerance`` of that of the last epoch
           (``settled_fraction``); NaN where there is one epoch;
         - ``map_correlation``: `map_correlation`; NaN where one image's attention is no map;
         - ``nonfinite``, ``input_nonfinite``: how many values are NaN or infinite, after and before.
 
-        ``attrs["tolerance"]`` is ``tol``.
+        ``attrs["tolerance"]`` is ``tolerance``.
 
     Raises:
         StripeError: The capture has no site that matches, or a site without an epoch or an image.
@@ -71,14 +73,14 @@ def metrics(capture: CaptureLike, sites: str = "*", tol: float = 0.01) -> pd.Dat
         require(attention, ["epoch", "image"], f"The analysis of site {name}")
         is_map = bool(map_dims(attention)) and map_dims(attention) == feature_dims(attention)
         before = summarize(site["input"]) if "input" in site else None
-        lazy.append((summarize(attention, tol=tol, maps=is_map), before))
+        lazy.append((summarize(attention, tolerance=tolerance, maps=is_map), before))
     summaries: tuple[tuple[Summary, Summary | None], ...] = dask.compute(*lazy)
     tables = [
         _site_table(opened, name, site, after, before)
         for (name, site), (after, before) in zip(chosen.items(), summaries, strict=True)
     ]
     table = pd.concat(tables, ignore_index=True)
-    table.attrs["tolerance"] = tol
+    table.attrs["tolerance"] = tolerance
     return table
 
 

@@ -46,13 +46,13 @@ class Summary:
         )
 
 
-def summarize(values: xr.DataArray, tol: float | None = None, maps: bool = False) -> Delayed:
+def summarize(values: xr.DataArray, tolerance: float | None = None, maps: bool = False) -> Delayed:
     """A lazy `Summary` of an array, for `dask.compute`.
 
     Args:
         values: ``(epoch, image, …)``; the further dimensions become one axis of features. What is not chunked by dask
             yet is read in chunks of a few images and all epochs, about 16 MiB each.
-        tol: Tolerance of the differences between epochs; None leaves them out.
+        tolerance: Tolerance of the differences between epochs; None leaves them out.
         maps: Whether to correlate the maps of the images.
     """
     values = values.transpose("epoch", "image", ...)
@@ -63,18 +63,18 @@ def summarize(values: xr.DataArray, tol: float | None = None, maps: bool = False
         values = values.chunk({"image": max(CHUNK_BYTES // image_bytes, 1)}, token=token)
     # A difference needs both its epochs and a correlation the whole map in one chunk.
     whole = values.chunk({dim: -1 for dim in values.dims if dim != "image"})
-    parts = [delayed(summarize_block)(part, tol, maps) for part in whole.data.to_delayed().ravel()]
+    parts = [delayed(summarize_block)(part, tolerance, maps) for part in whole.data.to_delayed().ravel()]
     while len(parts) > 1:
         parts = [delayed(_merge)(parts[i : i + MERGE_WIDTH]) for i in range(0, len(parts), MERGE_WIDTH)]
     return parts[0]
 
 
-def summarize_block(values: NDArray[np.floating[Any]], tol: float | None, maps: bool) -> Summary:
+def summarize_block(values: NDArray[np.floating[Any]], tolerance: float | None, maps: bool) -> Summary:
     """The `Summary` of an array in memory.
 
     Args:
         values: ``(epoch, image, …)``.
-        tol: Tolerance of the differences between epochs; None leaves them out.
+        tolerance: Tolerance of the differences between epochs; None leaves them out.
         maps: Whether to correlate the maps of the images.
     """
     epochs, images = values.shape[:2]
@@ -82,7 +82,7 @@ def summarize_block(values: NDArray[np.floating[Any]], tol: float | None, maps: 
     features = values.shape[2]
     precision = np.result_type(values.dtype, np.float32)
     moments = Moments.zeros(values[:, :3].astype(precision))
-    movement = None if tol is None else Movement.zeros(epochs, features, tol)
+    movement = None if tolerance is None else Movement.zeros(epochs, features, tolerance)
     agreement = Agreement.zeros(epochs, features) if maps else None
     limit = max(1, min(MAX_ROWS, BLOCK_VALUES // features))
     some = -(-images // -(-images // limit))  # images at a time, evenly

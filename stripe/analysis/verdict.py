@@ -63,7 +63,8 @@ def verdicts(
         ``constant_error``, ``stripe_index``, ``settled_by`` (the first epoch from which on 95 % of the values stay
         within the tolerance of their last; NaN if never, or if one epoch was captured) and ``verdict``, the sentence.
         With ``evidence``, all of its numbers with their intervals; with ``controls``, a column such as ``against_init``
-        that says ``equal``, ``nearer`` or ``further`` (to or from a constant), or ``unknown``.
+        that says ``equal``, ``nearer`` or ``further`` (to or from a constant), or ``unknown``, and the errors of the
+        control with their intervals, such as ``init_output_error``.
 
     Raises:
         StripeError: The evidence or a control lacks a site, or is of another epoch than the last one.
@@ -115,6 +116,7 @@ def _judge(
         _nonfinite(last),
     ]
     names = [f"{number}{end}" for number in NUMBERS for end in ("", "_low", "_high")]
+    errors = [f"{number}{end}" for number in ("output_error", "constant_error") for end in ("", "_low", "_high")]
     return {
         "site": last["site"],
         "kind": last["kind"],
@@ -122,6 +124,7 @@ def _judge(
         "category": category,
         **{name: float(last[name]) for name in names if name in last},
         **{f"against_{control}": found for control, found in against.items()},
+        **{f"{control}_{name}": float(row[name]) for control, row in beside.items() for name in errors if name in row},
         "settled_by": settled_by,
         "verdict": " ".join(sentence for sentence in sentences if sentence),
     }

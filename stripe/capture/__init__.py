@@ -11,16 +11,16 @@ from stripe.capture.opened import Capture, CaptureLike, LayerFacts, SiteFacts, a
 from stripe.capture.reader import open_capture
 
 if TYPE_CHECKING:
-    from stripe.capture.layout import Epoch
-    from stripe.capture.loading import Loader
+    from stripe.capture.layout import Control, Epoch
+    from stripe.capture.loader import Loader
     from stripe.capture.recorder import Recorded, Recorder
     from stripe.capture.session import CaptureSession, capture, no_attention, select_sites
     from stripe.capture.sites import Site, discover
     from stripe.capture.unbuilt import discover_unbuilt
 else:
     _HOMES = {
-        "layout": ("Epoch",),
-        "loading": ("Loader",),
+        "layout": ("Control", "Epoch"),
+        "loader": ("Loader",),
         "recorder": ("Recorded", "Recorder"),
         "session": ("CaptureSession", "capture", "no_attention", "select_sites"),
         "sites": ("Site", "discover"),
@@ -38,6 +38,7 @@ __all__ = [
     "Capture",
     "CaptureLike",
     "CaptureSession",
+    "Control",
     "Epoch",
     "LayerFacts",
     "Loader",

@@ -17,7 +17,11 @@ A capture is an HDF5 file that is also a valid netCDF-4 file: every axis is a di
 ``/sites/<name>/input``      (epoch, image, *dims of site)     mean of the map over the axes that the gate lacks
 ``/sites/<name>/input_rms``  (epoch, image, *dims of site)     root mean square of the map over the same axes
 ``/gradcam/<layer>/…``       (height, width), (image) …        present if ``stripe gradcam`` added it
+``/controls/complete``       (control)                         1 if the control is complete, else 0
+``/controls/<name>/sites``   as ``/sites``, without (epoch)    the same images, in a network that has not learned
 ===========================  ================================  ====================================================
+
+A control has no axis of epochs because xarray lets no group have another one than its parent.
 
 The file has old object headers, and its datasets are contiguous and allocated at creation. Afterwards only raw data
 changes, so that a process killed at any moment leaves a file that opens.
@@ -48,6 +52,7 @@ __all__ = [
     "LIBVER",
     "NOT_A_VARIABLE",
     "VARIABLES",
+    "Control",
     "Epoch",
     "Layout",
     "add_dimension",
@@ -93,6 +98,25 @@ class Epoch:
             return cls(number, str(path), hashlib.file_digest(file, "blake2b").hexdigest()[:32])
 
 
+@dataclass(frozen=True)
+class Control:
+    """A control of a capture: the same images, in a network that has not learned, or whose gates have not.
+
+    Attributes:
+        name: Name of the control, such as ``init`` or ``permuted``.
+        epoch: Number of the epoch whose weights it shows, 0 before training.
+        seed: Seed of the random numbers that it was made with, −1 if it is unknown.
+        how: How its weights came about, in words.
+        digest: Digest of the weights that it was made from, by which a resumed capture recognises it.
+    """
+
+    name: str
+    epoch: int = 0
+    seed: int = -1
+    how: str = ""
+    digest: str = ""
+
+
 def weights_digest(model: "nn.Module") -> str:
     """BLAKE2b of a model's parameters and buffers."""
     import torch
@@ -120,6 +144,7 @@ class Layout:
         dtype: Data type of the values, ``float16`` or ``float32``.
         attrs: Model, data, seed and whatever else decides the values; compared when a capture is resumed.
         provenance: Versions, command and time of writing; not compared.
+        controls: The controls that the file has room for.
     """
 
     epochs: tuple[Epoch, ...]
@@ -132,6 +157,7 @@ class Layout:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     record_rms: bool = True
+    controls: tuple[Control, ...] = ()
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -144,7 +170,8 @@ class Layout:
     def nbytes(self) -> int:
         """Size of the recorded values in the file, in bytes."""
         values = sum(int(np.prod(site.shape, dtype=np.int64)) for site in self.sites) * len(self.variables)
-        return len(self.epochs) * self.num_images * values * np.dtype(self.dtype).itemsize
+        passes = len(self.epochs) + len(self.controls)
+        return passes * self.num_images * values * np.dtype(self.dtype).itemsize
 
 
 @contextmanager
@@ -208,7 +235,19 @@ def fill(file: h5py.File, layout: Layout) -> None:
     add_variable(file, "path", (image,), h5py.string_dtype())[:] = list(
         map(text, layout.paths or [""] * layout.num_images)
     )
-    sites = file.create_group("sites")
+    _add_sites(file, layout, (epoch, image))
+    if layout.controls:
+        controls = file.create_group("controls")
+        add_variable(controls, "complete", (add_dimension(controls, "control", len(layout.controls)),), np.uint8)[:] = 0
+    for order, control in enumerate(layout.controls):
+        group = controls.create_group(control.name)
+        about = {"epoch": control.epoch, "seed": control.seed, "how": control.how, "digest": control.digest}
+        group.attrs.update({key: attribute(value) for key, value in (about | {"order": order}).items()})
+        _add_sites(group, layout, (image,))
+
+
+def _add_sites(parent: h5py.Group, layout: Layout, lead: tuple[h5py.Dataset, ...]) -> None:
+    sites = parent.create_group("sites")
     for order, site in enumerate(layout.sites):
         group = sites.create_group(group_name(site.name))
         group.attrs.update(
@@ -223,7 +262,7 @@ def fill(file: h5py.File, layout: Layout) -> None:
         )
         scales = [add_scale(group, dim, np.arange(size)) for dim, size in zip(site.dims, site.shape, strict=True)]
         for name in layout.variables:
-            add_variable(group, name, (epoch, image, *scales), np.dtype(layout.dtype))
+            add_variable(group, name, (*lead, *scales), np.dtype(layout.dtype))
 
 
 def add_scale(group: h5py.Group, name: str, values: np.ndarray[Any, Any]) -> h5py.Dataset:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import h5py
 
-from stripe.capture.probe import probe
+from stripe.capture.probe import probe, unreadable
 from stripe.errors import StripeError
 
 __all__ = ["open_for_writing"]
@@ -34,10 +34,7 @@ def open_for_writing(path: Path) -> h5py.File:
         elif "already open" in reason:
             message = "is still open in this program. Close it first, or give another output file"
         else:
-            message = (
-                f"can't be opened as HDF5 ({error}). It is another kind of file, or it is damaged: then delete it and "
-                "capture again"
-            )
+            message = f"can't be opened as HDF5 ({error}). {unreadable(path)}"
         raise StripeError(f"{path} {message}.") from error
 
 

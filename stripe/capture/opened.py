@@ -202,6 +202,15 @@ class Capture:
         return {name: nodes[name].to_dataset() for name in self.facts}
 
     @cached_property
+    def controls(self) -> dict[str, "Capture"]:
+        """Controls by name, each a capture of the same images and sites with one epoch; empty if none was recorded.
+
+        ``init`` is the network at initialisation. ``permuted`` is the network of the last epoch, with the parameters of
+        its gates permuted. ``weights`` says how each was made.
+        """
+        return {str(name): self._control(node) for name, node in self._groups("controls").items()}
+
+    @cached_property
     def gradcam(self) -> dict[str, xr.Dataset]:
         """Average Grad-CAM maps by layer, as ``stripe.gradcam.gradcam`` returns them; empty if there are none."""
         return {str(name): node.to_dataset() for name, node in self._groups("gradcam").items()}
@@ -216,6 +225,18 @@ class Capture:
         if "thumbnail" not in self.tree.dataset:
             return None
         return self.tree.dataset["thumbnail"].isel(image=position).to_numpy()
+
+    def _control(self, node: xr.DataTree) -> "Capture":
+        number = [int(node.attrs["epoch"])]
+        root = self.tree.to_dataset().drop_dims("epoch").assign_coords(epoch=number)
+        root = root.assign(learning_rate=("epoch", [np.nan]))
+        root.attrs |= {**node.attrs, "weights": str(node.attrs["how"])}
+        parts = {"/": root}
+        for name, site in node.children["sites"].children.items():
+            values = site.to_dataset(inherit=False)
+            own = values.data_vars.keys()
+            parts[f"/sites/{name}"] = values.assign({key: values[key].expand_dims(epoch=number) for key in own})
+        return Capture(xr.DataTree.from_dict(parts))
 
     def _groups(self, name: str) -> dict[str, xr.DataTree]:
         return dict(self.tree.children[name].children) if name in self.tree.children else {}

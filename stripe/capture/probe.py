@@ -12,9 +12,12 @@ from pathlib import Path
 
 from stripe.errors import StripeError
 
-__all__ = ["mark_sound", "probe"]
+__all__ = ["mark_sound", "probe", "unreadable"]
 
 WALK = Path(__file__).with_name("walk.py")  # a program, not a module of this process
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""The bytes with which every HDF5 file that this package writes begins."""
 
 _sound: set[tuple[int, ...]] = set()
 _damaged: dict[tuple[int, ...], str] = {}
@@ -44,6 +47,21 @@ def probe(path: Path) -> None:
         hangs = -ended in (getattr(signal, name, None) for name in ("SIGXCPU", "SIGKILL"))
         _damaged[signature] = "reading it comes to no end" if hangs else "reading it crashes HDF5"
     raise StripeError(f"{path} can't be read: it is damaged, {_damaged[signature]}. Delete it and capture again.")
+
+
+def unreadable(path: Path) -> str:
+    """Say what to do about a file that HDF5 cannot read; nobody is told to delete a file of another kind."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(SIGNATURE))
+    except OSError:
+        start = b""
+    if start and not SIGNATURE.startswith(start):
+        return (
+            "It is no HDF5 file, but one of another kind, or its beginning is damaged. If it is a checkpoint, `stripe "
+            "capture` makes a capture of it"
+        )
+    return "It is damaged: delete it and capture again"
 
 
 def mark_sound(path: Path) -> None:

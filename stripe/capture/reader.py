@@ -1,5 +1,6 @@
 """Reading of a capture as a lazy ``xarray.DataTree``."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def open_capture(path: str | Path) -> xr.DataTree:
 
     Returns:
         A tree with ``epoch``, ``image``, ``label``, ``path``, ``thumbnail`` … at its root, ``attention``, ``input``
-        and ``input_rms`` (epoch, image, …) in ``/sites/<name>``, and average Grad-CAM maps in ``/gradcam/<layer>``.
+        and ``input_rms`` (epoch, image, …) in ``/sites/<name>``, average Grad-CAM maps in ``/gradcam/<layer>``, and
+        the complete controls in ``/controls/<control>/sites/<name>`` (image, …).
 
     Raises:
         StripeError: The file does not exist, is damaged, is not a capture, or has no complete epoch yet.
@@ -60,6 +62,7 @@ def open_capture(path: str | Path) -> xr.DataTree:
                     for part in ("sites", "gradcam")
                     for name, group in file.get(part, {}).items()
                 },
+                **_controls(file, in_one_piece),
             }
         )
     tree = complete_epochs(tree)
@@ -72,11 +75,36 @@ def open_capture(path: str | Path) -> xr.DataTree:
 def complete_epochs(tree: xr.DataTree) -> xr.DataTree:
     """Select the complete epochs of a tree; a tree that does not mark them is returned unchanged."""
     root = tree.dataset
+    if "controls" in tree.children and "complete" in tree["controls"].dataset:  # opened by xarray
+        marks = tree["controls"].dataset["complete"].to_numpy()
+        made = {name: node for name, node in tree["controls"].children.items() if marks[node.attrs["order"]]}
+        parts = {path: node.to_dataset(inherit=False) for path, node in tree.subtree_with_keys}
+        kept = {path: part for path, part in parts.items() if _is_kept(path, made)}
+        encoding = dict(tree.encoding)
+        tree = xr.DataTree.from_dict({"/" if path == "." else f"/{path}": part for path, part in kept.items()})
+        tree.encoding = encoding
     complete = np.flatnonzero(root["complete"]) if "complete" in root else None
     if complete is None or len(complete) == root.sizes["epoch"]:
         return tree
     found = tree.isel(epoch=complete)
     found.encoding = dict(tree.encoding)
+    return found
+
+
+def _is_kept(path: str, controls: Container[str]) -> bool:
+    """Whether a group of a tree is none of an incomplete control; the group of all controls holds their marks alone."""
+    first, *rest = path.split("/")
+    return first != "controls" or bool(rest and rest[0] in controls)
+
+
+def _controls(file: h5py.File, in_one_piece: dict[str, Slab]) -> dict[str, xr.Dataset]:
+    """The complete controls by their path."""
+    found = {}
+    for name, group in file.get("controls", {}).items():
+        if isinstance(group, h5py.Group) and file["controls/complete"][group.attrs["order"]]:
+            found[f"/controls/{text(name)}"] = _dataset(group, in_one_piece)
+            for site, values in group["sites"].items():
+                found[f"/controls/{text(name)}/sites/{text(site)}"] = _dataset(values, in_one_piece)
     return found
 
 

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from stripe.adapter import ours, tensors_in
-from stripe.capture.gating import strip_expanded
+from stripe.capture.gates import strip_expanded
 from stripe.capture.products import Product, product_of
 from stripe.capture.sites import Site
 from stripe.capture.unwrap import unwrap

@@ -2,9 +2,11 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, check_weights, eager, run
+from stripe.capture.controls import ControlPlan, has_statistics, restored, with_statistics
 from stripe.capture.file import CaptureFile
-from stripe.capture.layout import Epoch, Layout, weights_digest
-from stripe.capture.loading import Loader, count_images
+from stripe.capture.layout import Control, Epoch, Layout, weights_digest
+from stripe.capture.loader import Loader, count_images
 from stripe.capture.recorder import Recorder
 from stripe.capture.sites import Site, discover
 from stripe.capture.thumbnails import thumbnails
@@ -55,6 +58,17 @@ class CaptureSession:
             too.
         dtype: Data type of the values in the file, ``float32`` or ``float16``.
         attrs: Model, data, seed and whatever else decides the values. A capture is resumed only if they agree.
+        controls: The controls that will be recorded, or a function that gives them for the session once its sites are
+            known.
+        overwrite: Whether a capture at ``path`` is replaced and not resumed. Its values are lost at once. A file that
+            is no capture, or is damaged, is never replaced.
+
+    Attributes:
+        model: The model without its wrappers.
+        sites: The sites that are recorded.
+        attention: All attention sites of the model.
+        controls: Names of the controls that are to be recorded.
+        sample: An image or two, as the model takes them.
 
     Raises:
         StripeError: There is no site to record, there are no images, or the file can't be used.
@@ -80,6 +94,8 @@ class CaptureSession:
         record_input: bool = True,
         dtype: str = "float32",
         attrs: Mapping[str, Any] | None = None,
+        controls: "Sequence[Control] | Callable[[CaptureSession], Sequence[Control]]" = (),
+        overwrite: bool = False,
     ) -> None:
         check_weights(model)
         self.model = unwrap(model)
@@ -88,8 +104,14 @@ class CaptureSession:
         self._preprocess = preprocess
         if dtype not in DTYPES:
             raise StripeError(f"Values are recorded as {' or '.join(DTYPES)}, not as {dtype}.")
+        epochs = list(epochs)
+        if not epochs:
+            raise StripeError("There are no epochs to record: epochs= is empty.")
         first = batch_of(next(iter(loader), None), self.model)
-        self.sites = select_sites(discover(self.model, self._input(first.first(2))), sites)
+        self.sample = self._input(first.first(2))
+        found = discover(self.model, self.sample)
+        self.sites = select_sites(found, sites)
+        self.attention = [site for site in found if site.is_attention]
         self._num_images = count_images(loader)
         self._image_shape = _shape(first)
         picture = thumbnails(first.first(1).images)
@@ -97,10 +119,9 @@ class CaptureSession:
             raise StripeError("The paths of the images must be texts.")
         if paths and len(paths) != self._num_images:
             raise StripeError(f"There are {len(paths)} paths for {self._num_images} images.")
+        planned = tuple(controls(self) if callable(controls) else controls)
+        self.controls = [control.name for control in planned]
         self._recorder = Recorder(self.model, self.sites, record_input=record_input)
-        epochs = list(epochs)
-        if not epochs:
-            raise StripeError("There are no epochs to record: epochs= is empty.")
         numbered = {e.number: e for e in (Epoch(e) if isinstance(e, int) else e for e in epochs)}
         self._file = CaptureFile(
             self.path,
@@ -114,7 +135,9 @@ class CaptureSession:
                 dtype=dtype,
                 attrs=attrs or {},
                 provenance=provenance(),
+                controls=planned,
             ),
+            overwrite=overwrite,
         )
         if self.completed:
             try:
@@ -139,6 +162,11 @@ class CaptureSession:
         """Numbers of the epochs that are complete in the file."""
         return self._file.completed
 
+    @property
+    def completed_controls(self) -> set[str]:
+        """Names of the controls that are complete in the file."""
+        return self._file.completed_controls
+
     def record(
         self, epoch: int, *, learning_rate: float = float("nan"), advance: Callable[[int], None] | None = None
     ) -> None:
@@ -155,7 +183,39 @@ class CaptureSession:
             StripeError: The session has no such epoch, the images are not those of the other epochs, or the file could
                 not be written.
         """
-        with_images = not self.completed - {epoch}
+        self._record(epoch, with_images=not self.completed - {epoch}, advance=advance)
+        self._file.finish(epoch, learning_rate)
+
+    def record_control(
+        self, name: str, *, statistics: bool = False, advance: Callable[[int], None] | None = None
+    ) -> None:
+        """Run all images through the model as it is now, and write the values of its gates as those of a control.
+
+        Args:
+            name: Name of one of the session's controls. If it is complete already, it is written anew.
+            statistics: Whether the running statistics of the model's batch normalisations are set to those of the
+                images before; afterwards they are what they were. A new network has those of no image, so that its
+                gates would see maps that are not normalised.
+            advance: As for ``record``.
+
+        Raises:
+            StripeError: As for ``record``.
+        """
+        with restored(self.model) if statistics else nullcontext():
+            if statistics:
+                with_statistics(self.model, self._runs())
+            self._record(name, with_images=not self.completed, advance=advance)
+        self._file.finish(name)
+
+    def _runs(self) -> Iterator[Callable[[], object]]:
+        """A function for each batch that runs the model on it."""
+        for item in self._loader:
+            batch = self._input(batch_of(item, self.model).beside(self.model))
+            if len(batch):
+                yield partial(run, self.model, batch)
+
+    def _record(self, epoch: int | str, *, with_images: bool, advance: Callable[[int], None] | None) -> None:
+        """Write the values of an epoch, or of the control of a name."""
         self._file.begin(epoch)
         start = 0
         with evaluating(self.model), eager(), self._recorder, BackgroundWriter() as writer:
@@ -177,12 +237,11 @@ class CaptureSession:
                     advance(len(batch))
         if start != self._num_images:
             raise StripeError(f"The loader gave {start} images, not the {self._num_images} that it announced.")
-        self._file.finish(epoch, learning_rate)
 
     def _input(self, batch: Batch) -> Batch:
         return batch.on(self.model, self._preprocess)
 
-    def _write_values(self, epoch: int, start: int, packed: Tensor) -> None:
+    def _write_values(self, epoch: int | str, start: int, packed: Tensor) -> None:
         values = self._recorder.unpack(packed.cpu())
         self._file.write(
             epoch,
@@ -235,6 +294,10 @@ def capture(
     *,
     epochs: Sequence[int | Epoch] = (Epoch(0),),
     load: Callable[[Epoch], float] | None = None,
+    controls: Sequence[str] = (),
+    fresh: Callable[[], nn.Module] | None = None,
+    seed: int = 0,
+    optional_controls: bool = False,
     **settings: Any,
 ) -> Path:
     """Record a model's attention over the loader's images at one or many checkpoints.
@@ -248,13 +311,22 @@ def capture(
         epochs: The epochs to record; by default epoch 0, with the weights that the model has.
         load: Function that loads the weights of an epoch into the model and returns the learning rate that it was
             trained with, or NaN.
+        controls: Controls to record of the same images, each of which takes as long as an epoch. ``init`` is the
+            network at initialisation, with the statistics of its batch normalisations taken from the images unless the
+            model has none either. ``permuted`` is the network of the last epoch, with the parameters of its gates
+            permuted within their tensors: those whose only way to the output runs through a gate.
+        fresh: Function that builds the same network at initialisation, for the control ``init``. Without one, each
+            module of the model is reset by its own ``reset_parameters``.
+        seed: Seed of the controls, which the file keeps.
+        optional_controls: Whether a control that the model cannot have is left out with a warning.
         **settings: Further arguments of ``stripe.capture.CaptureSession``.
 
     Returns:
         The path of the file.
 
     Raises:
-        StripeError: There is no site to record, there are no images, or the file can't be used.
+        StripeError: There is no site to record, there are no images, the model cannot have a control, or the file can't
+            be used.
 
     Example:
         >>> capture(timm.create_model("seresnet50"), DataLoader(images, 64), "attention.h5")   # doctest: +SKIP
@@ -264,15 +336,35 @@ def capture(
     if load is None:  # the digest of the model's own weights tells whether a capture can be resumed
         digest = weights_digest(unwrap(model))
         wanted = [replace(epoch, digest=epoch.digest or digest) for epoch in wanted]
-    with CaptureSession(model, loader, path, epochs=wanted, **settings) as session, progress_bar() as progress:
-        todo = [epoch for epoch in sorted(wanted, key=lambda e: e.number) if epoch.number not in session.completed]
-        if not todo:
+    wanted = sorted(wanted, key=lambda epoch: epoch.number)
+    plan = ControlPlan((controls,) if isinstance(controls, str) else tuple(controls), fresh, seed, optional_controls)
+
+    def planned(session: CaptureSession) -> Sequence[Control]:
+        return plan.controls(session.model, session.sample, session.attention, wanted[-1])
+
+    with CaptureSession(model, loader, path, epochs=wanted, controls=planned, **settings) as session:
+        todo = [epoch for epoch in wanted if epoch.number not in session.completed]
+        beside = [control for control in session.controls if control not in session.completed_controls]
+        if not todo and not beside:
             logger.warning("%s already holds all %d epochs; nothing was recorded", path, len(wanted))
-        task = progress.add_task("capture", total=len(todo) * session._num_images, note="")
-        for epoch in todo:
-            progress.update(task, note=f"epoch {epoch.number}")
-            learning_rate = load(epoch) if load else float("nan")
-            session.record(epoch.number, learning_rate=learning_rate, advance=lambda n: progress.advance(task, n))
+        with progress_bar() as progress:
+            task = progress.add_task("capture", total=(len(todo) + len(beside)) * session._num_images, note="")
+
+            def advance(images: int) -> None:
+                progress.advance(task, images)
+
+            for epoch in todo:
+                progress.update(task, note=f"epoch {epoch.number}")
+                learning_rate = load(epoch) if load else float("nan")
+                session.record(epoch.number, learning_rate=learning_rate, advance=advance)
+            if beside and load and wanted[-1] not in todo:
+                load(wanted[-1])
+            statistics = has_statistics(session.model)
+            for name in beside:
+                progress.update(task, note=f"control {name}")
+                with restored(session.model):
+                    plan.apply(name, session.model, session.sample, session.attention)
+                    session.record_control(name, statistics=statistics and name == "init", advance=advance)
     return Path(path)
 
 

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from stripe.adapter import Batch, batch_of, eager, ours, run, tensors_in
 from stripe.capture.axes import of_images, of_one_image
-from stripe.capture.gating import ATTENTION_KINDS, Gating, Shape, classify, strip_expanded
+from stripe.capture.gates import ATTENTION_KINDS, Gating, Shape, classify, strip_expanded
 from stripe.capture.products import Product, product_of
 from stripe.capture.trace import CLEAN, DEPENDENT, REDUCTIONS, Trace
 from stripe.capture.unwrap import unwrap

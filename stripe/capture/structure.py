@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from stripe.capture.layout import FORMAT, FORMAT_VERSION, NOT_A_VARIABLE, VARIABLES
+from stripe.capture.probe import unreadable
 from stripe.capture.slab import Slab, slabs
 from stripe.capture.text import text
 from stripe.errors import StripeError
@@ -36,10 +37,7 @@ def readable(path: Path) -> Iterator[None]:
         raise StripeError(f"{path} may not be read: {error}. Change its permissions, or name another file.") from error
     except Exception as error:
         reason = text(str(error)).strip("'\"") or type(error).__name__
-        raise StripeError(
-            f"{path} can't be read as a capture ({reason}). It is another kind of file, or it is damaged: then delete "
-            "it and capture again."
-        ) from error
+        raise StripeError(f"{path} can't be read as a capture ({reason}). {unreadable(path)}.") from error
 
 
 def structure(file: h5py.File, path: Path) -> dict[str, Slab]:
@@ -84,7 +82,9 @@ def structure(file: h5py.File, path: Path) -> dict[str, Slab]:
     if not isinstance(json.loads(file.attrs.get("classes", "[]")), list):
         raise ValueError("its classes are no list")
     for name, site in file.get("sites", {}).items():
-        _check_site(name, site, (len(epochs), len(images)))
+        _check_site(name, site, {"epoch": len(epochs), "image": len(images)})
+    if "controls" in file:
+        _check_controls(file, len(images))
     for name, layer in file.get("gradcam", {}).items():
         _check_layer(name, layer, len(images))
     return found
@@ -119,7 +119,26 @@ def _numbers(group: h5py.Group, name: str, kinds: str, ndim: int) -> h5py.Datase
     return item
 
 
-def _check_site(name: str, site: h5py.Group, lead: tuple[int, int]) -> None:
+def _check_controls(file: h5py.File, images: int) -> None:
+    complete = _numbers(file["controls"], "complete", INTEGERS, 1)
+    controls = {name: item for name, item in file["controls"].items() if isinstance(item, h5py.Group)}
+    orders = sorted(operator.index(attributes(group)["order"]) for group in controls.values())
+    if orders != list(range(len(complete))):
+        raise ValueError("its controls are not numbered as they were")
+    for name, group in controls.items():
+        about = attributes(group)
+        operator.index(about["epoch"]), operator.index(about["seed"])
+        if not isinstance(about["how"], str) or not isinstance(about["digest"], str):
+            raise ValueError(f"the description of its control {text(name)} is not readable")
+        if group["sites"].keys() != file["sites"].keys():
+            raise ValueError(f"its control {text(name)} is of other sites than it should")
+        for site, values in group["sites"].items():
+            _check_site(site, values, {"image": images})
+            if values["attention"].shape[1:] != file["sites"][site]["attention"].shape[2:]:
+                raise ValueError(f"its control {text(name)} at {text(site)} has another shape than it should")
+
+
+def _check_site(name: str, site: h5py.Group, lead: dict[str, int]) -> None:
     about = attributes(site)
     if not isinstance(about["kind"], str) or not isinstance(about["owner"], str):
         raise ValueError(f"the description of its site {text(name)} is not readable")
@@ -131,7 +150,8 @@ def _check_site(name: str, site: h5py.Group, lead: tuple[int, int]) -> None:
     for variable in ("attention", *(name for name in VARIABLES[1:] if name in site)):
         values = _numbers(site, variable, "f", attention.ndim)
         dims = axes(values)
-        if values.shape[:2] != lead or values.shape != attention.shape or dims[:2] != ["epoch", "image"]:
+        named = dict(zip(dims[: len(lead)], values.shape, strict=False))
+        if list(named.items()) != list(lead.items()) or values.shape != attention.shape:
             raise ValueError(f"its {variable} at {text(name)} has another shape than it should")
         if values.dtype != attention.dtype or not values.size:
             raise ValueError(f"its {variable} at {text(name)} has another type than it should")

@@ -1,5 +1,7 @@
 """``stripe analyze``: measures of how constant the attention in a capture is."""
 
+from pathlib import Path
+
 import click
 
 from stripe.cli.options import format_option
@@ -8,7 +10,7 @@ __all__ = ["command"]
 
 
 @click.command("analyze")
-@click.argument("capture", type=click.Path(exists=True, dir_okay=False))
+@click.argument("source", metavar="RUN|CAPTURE", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "-o",
     "--output",
@@ -24,22 +26,26 @@ __all__ = ["command"]
     help="Largest distance from the value at the last epoch that counts as settled.",
 )
 @format_option
-def command(capture: str, output: str | None, sites: str, tolerance: float, output_format: str) -> None:
-    """Measure how constant the attention in a CAPTURE is.
+def command(source: Path, output: str | None, sites: str, tolerance: float, output_format: str) -> None:
+    """Measure how constant the attention in a CAPTURE, or in the one of a RUN, is.
 
     Prints a verdict for each site (as sentences with --format json), with bootstrap intervals over the images of the
     last epoch. -o writes the numbers behind it: channel std before and after, stripe index, variance shares, errors of
-    a constant, differences between epochs, correlation of maps. How a CSV was made stands in a .json file beside it.
+    a constant, differences between epochs, correlation of maps, and the errors of the controls. How a CSV was made
+    stands in a .json file beside it.
     """
-    from stripe.analysis import evidence, metrics, save_table
+    from stripe.analysis import control_evidence, evidence, metrics, save_table
     from stripe.analysis.evidence import beside
     from stripe.capture import as_capture
+    from stripe.cli.runs import capture_of
     from stripe.cli.verdicts import print_verdicts
 
+    capture = capture_of(source)
     opened = as_capture(capture)
-    table, measured = metrics(opened, sites=sites, tol=tolerance), evidence(opened, sites=sites)
+    table, measured = metrics(opened, sites=sites, tolerance=tolerance), evidence(opened, sites=sites)
+    controls = control_evidence(opened, sites)
     if output:
-        for path in save_table(beside(table, measured), output):
+        for path in save_table(beside(table, measured, controls), output):
             click.echo(f"Wrote {path}", err=True)
-    title = f"{capture} (weights: {opened.weights})" if opened.has_random_weights else capture
-    print_verdicts(table, measured, output_format, title=title)
+    title = f"{capture} (weights: {opened.weights})" if opened.has_random_weights else str(capture)
+    print_verdicts(table, measured, controls, output_format, title=title)

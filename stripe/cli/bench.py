@@ -90,7 +90,8 @@ def command(
     if trained:
         table = bench.add_accuracy(table, trained)
     about = table.attrs
-    title = f"{about['processor']} · {about['precision']} · {about['batch_size']} × {about['image_size']} px"
+    machine = " · ".join(about[key] for key in ("processor", "tuning") if key in about)
+    title = f"{machine} · {about['precision']} · {about['batch_size']} × {about['image_size']} px"
     if output_format == "json":
         print_records([{**record, **about} for record in table.to_dict("records")], "json")  # type: ignore[dict-item]
     else:

@@ -26,14 +26,25 @@ __all__ = ["command"]
 @split_option
 @click.option("--images", "num_images", type=click.IntRange(1), help="How many. Default: 500, or all if fewer.")
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="capture.h5", show_default=True
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Default: named after the model and the data, as seresnet50-photos.h5.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace a capture that is there. Default: complete it.")
 @click.option("--sites", default="*", show_default=True, metavar="GLOB", help="Which sites, as `layer3.*`.")
 @click.option("--no-input", is_flag=True, help="Don't record the mean of the map before the attention.")
 @click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the images (and random weights)."
+)
+@click.option(
+    "--controls",
+    callback=lambda _context, _parameter, value: _controls(value),
+    metavar="NAMES",
+    help="Controls, each one more pass over the images: `init`, `permuted`, both with a comma, or `none`. "
+    "Default: init, and permuted with checkpoints or an ONNX file; what a model cannot have is left out.",
 )
 @click.option("--partial", is_flag=True, help="Let keys that don't fit the model pass, and say which.")
 @weights_option
@@ -42,7 +53,8 @@ __all__ = ["command"]
 def command(
     checkpoints: tuple[str, ...],
     more_checkpoints: tuple[str, ...],
-    output: Path,
+    output: Path | None,
+    overwrite: bool,
     num_images: int | None,
     split: str | None,
     batch_size: int,
@@ -52,6 +64,7 @@ def command(
     dtype: str,
     device: str | None,
     workers: int | None,
+    controls: tuple[str, ...] | None,
     partial: bool,
     entry: str | None,
     **names: Any,
@@ -63,9 +76,14 @@ def command(
     stripe capture --model timm:seresnet50 --pretrained --data folder:photos
 
     Without a checkpoint the model is taken as it is. An interrupted capture is completed by the same command.
+
+    The attention of a network that has learned nothing looks like a constant, too. So the same images are also recorded
+    in controls: the network at initialisation (init), and the last one with the parameters of each gate permuted within
+    their tensors (permuted).
     """
     from stripe import checkpoint as ckpt
-    from stripe.capture import Epoch, capture
+    from stripe.capture import Epoch, as_capture, capture
+    from stripe.cli.outputs import capture_name
     from stripe.cli.resolve import resolve, take_images, weights_without_checkpoint
     from stripe.devices import pick_device
 
@@ -86,6 +104,8 @@ def command(
 
     loaded = f"checkpoints, {entry}" if entry else "checkpoints"
     weights = loaded if paths else weights_without_checkpoint(resolved.attrs["model"], names["pretrained"], seed)
+    from_file = bool(paths) or resolved.attrs["model"].startswith("onnx:")
+    output = output or capture_name(resolved.attrs, weights)
     with interruptible():
         capture(
             model,
@@ -99,8 +119,27 @@ def command(
             record_input=not no_input,
             dtype=dtype,
             attrs={**resolved.attrs, "weights": weights, "split": split, "seed": seed},
+            controls=(("init", "permuted") if from_file else ("init",)) if controls is None else controls,
+            fresh=resolved.fresh,
+            seed=seed,
+            optional_controls=controls is None,
+            overwrite=overwrite,
         )
-    click.echo(f"{output}: {len(epochs)} epochs × {len(chosen)} images. Next: stripe plot --kind stripe {output}")
+    held = as_capture(output).controls
+    beside = f"; controls: {', '.join(held)}" if held else "; no controls"
+    click.echo(
+        f"{output}: {len(epochs)} epochs × {len(chosen)} images{beside}. Next: stripe plot --kind stripe {output}"
+    )
+
+
+def _controls(value: str | None) -> tuple[str, ...] | None:
+    """The names in the value of ``--controls``; None where it was not given."""
+    if value in (None, "none"):
+        return None if value is None else ()
+    names = tuple(name.strip() for name in str(value).split(","))
+    if unknown := [name for name in names if name not in ("init", "permuted")]:
+        raise click.BadParameter(f"{unknown[0]!r} is none of init, permuted and none (init,permuted gives both).")
+    return names
 
 
 def _numbered(paths: list[Path], entry: str | None = None) -> dict[int, Path]:

@@ -40,7 +40,7 @@ def command(out: Path, seed: int) -> None:
     """
     from stripe import data as datasets
     from stripe import plots, report
-    from stripe.analysis import evidence, metrics, save_table
+    from stripe.analysis import control_evidence, evidence, metrics, save_table
     from stripe.capture import open_capture
     from stripe.cli.verdicts import print_verdicts
 
@@ -52,7 +52,9 @@ def command(out: Path, seed: int) -> None:
         table = metrics(capture)
         save_table(table, out / f"{attention}-metrics.csv")
         click.echo()
-        print_verdicts(table, evidence(capture), "table", title=f"{MODEL} + {attention}, {run.scale}")
+        print_verdicts(
+            table, evidence(capture), control_evidence(capture), "table", title=f"{MODEL} + {attention}, {run.scale}"
+        )
         for kind in kinds:
             pictures.append(plots.save(plots.draw(kind, capture), out / f"{attention}-{kind}.png"))
         pictures.append(report.save(out / f"{attention}-report.html", capture, [run]))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stripe.cli.options import channels_option, format_option, image_size_option, model_options
+from stripe.cli.options import channels_option, format_option, image_size_option, model_options, weights_option
+from stripe.cli.runs import capture_of
 from stripe.cli.tables import print_records
 from stripe.errors import StripeError
 
@@ -22,20 +23,24 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.argument("capture", required=False, type=click.Path(path_type=Path))
+@click.argument("source", metavar="[RUN|CAPTURE]", required=False, type=click.Path(path_type=Path))
+@click.option("--ckpt", metavar="PATH", type=click.Path(path_type=Path), help="A checkpoint, whose network is listed.")
 @model_options
 @image_size_option
 @channels_option
+@weights_option
 @format_option
 def command(
-    capture: Path | None,
+    source: Path | None,
+    ckpt: Path | None,
+    entry: str | None,
     model_spec: str | None,
     image_size: "ImageSize | None",
     channels: int | None,
     output_format: str,
     **model: Any,
 ) -> None:
-    """List the attention sites of a model or of a CAPTURE.
+    """List the attention sites of a model, of a checkpoint's network, or of the CAPTURE of a RUN.
 
     A site is a place where a feature map is multiplied by something smaller. It is attention where that depends on
     the image, and a constant factor (layer scale, ASR …) where it does not.
@@ -43,26 +48,54 @@ def command(
     \b
     stripe inspect capture.h5
     stripe inspect --model timm:seresnet50
+    stripe inspect --ckpt run/best.safetensors
     """
-    if (capture is None) == (model_spec is None):
-        raise click.UsageError("Give either a capture file or --model.")
-    if capture is not None:
+    if source is not None and ckpt is None and _is_checkpoint(source):
+        source, ckpt = None, source
+    if (source is None) == (model_spec is None and ckpt is None):
+        raise click.UsageError("Give either a capture file or --model, or a checkpoint with --ckpt.")
+    if source is not None:
+        capture = capture_of(source)
         held = _of_capture(capture)
         if held or output_format == "json":
             print_records(held, output_format, title=str(capture))
+            if output_format != "json":
+                _print_controls(capture)
         else:
             click.echo(f"{capture} holds no attention, but Grad-CAM maps: stripe plot --kind gradcam {capture}")
         return
-    assert model_spec is not None
-    found = _of_model(model_spec, image_size, channels, **model)
+    if ckpt is not None:
+        title, found = str(ckpt), _of_checkpoint(ckpt, entry, model_spec, image_size, channels, **model)
+    else:
+        assert model_spec is not None
+        title, found = model_spec, _of_model(model_spec, image_size, channels, **model)
     sites = [site.describe() for site in found]
     if sites or output_format == "json":
-        print_records(sites, output_format, title=model_spec)
+        print_records(sites, output_format, title=title)
     if not any(site.is_attention for site in found):
         from stripe.capture import no_attention
 
-        click.secho(f"{model_spec} has no attention site: {no_attention(found)}", err=True)
+        click.secho(f"{title} has no attention site: {no_attention(found)}", err=True)
         sys.exit(1)
+
+
+def _print_controls(path: Path) -> None:
+    from stripe.capture import as_capture
+
+    controls = as_capture(path).controls
+    for name, control in controls.items():
+        click.echo(f"control {name}: {control.weights} (epoch {control.epochs[0]})")
+    if not controls:
+        click.echo("no control: `stripe capture --controls init,permuted` with the same arguments adds them")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a file is named like a checkpoint. Captures mostly end in ``.h5``, and are listed without torch."""
+    if path.suffix == ".h5" or not path.is_file():
+        return False
+    from stripe.checkpoint.reader import SUFFIXES
+
+    return path.name.endswith(SUFFIXES)
 
 
 def _of_capture(path: Path) -> list[dict[str, Any]]:
@@ -78,6 +111,7 @@ def _of_capture(path: Path) -> list[dict[str, Any]]:
             "input_dependent": facts.input_dependent,
             "owner": facts.owner,
             "residual": facts.residual,
+            "controls": ", ".join(opened.controls),
             "recorded": ", ".join(name for name in VARIABLES if name in opened.sites[site]),
         }
         for site, facts in opened.facts.items()
@@ -112,6 +146,44 @@ def _of_model(
         )
         return discover(network, torch.rand(2, channels or models.input_channels(network) or 3, *sides(size)))
     return discover_unbuilt(build, (2, channels or _channels(spec, build, dict(model_args)), *sides(size)))
+
+
+def _of_checkpoint(
+    pattern: Path,
+    entry: str | None,
+    spec: str | None,
+    image_size: "ImageSize | None",
+    channels: int | None,
+    attention: str | None,
+    num_classes: int | None,
+    pretrained: bool,
+    model_args: tuple[tuple[str, Any], ...],
+) -> "list[Site]":
+    """The sites of the network of a checkpoint, with its weights."""
+    import torch
+
+    from stripe import checkpoint, models
+    from stripe.capture import discover
+    from stripe.data import sides
+
+    if pretrained:
+        raise StripeError("--pretrained does not change which sites there are; leave it away.")
+    paths = checkpoint.find([pattern])
+    read = checkpoint.translate(checkpoint.read(paths[-1], weights=entry))
+    spec = spec or read.spec.model
+    if spec is None:
+        raise StripeError(f"{paths[-1]} does not say which network it is of: name it with --model.")
+    size = image_size or read.spec.image_size or models.native_image_size(spec) or 224
+    network = None
+    if spec != read.spec.model or attention or num_classes or model_args:
+        network = models.build(
+            spec,
+            num_classes=num_classes or read.spec.num_classes,
+            attention=attention or read.spec.attention,
+            args=dict(model_args),
+        )
+    network = checkpoint.restore(read, network).eval()
+    return discover(network, torch.rand(2, channels or models.input_channels(network) or 3, *sides(size)))
 
 
 def _channels(spec: str, build: "Callable[[], nn.Module]", args: dict[str, Any]) -> int:

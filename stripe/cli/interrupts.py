@@ -23,6 +23,7 @@ def interruptible(left: str | None = None, *, tell: bool = True) -> Iterator[Non
         if tell:
             from stripe.provenance import command_line
 
-            left = left or f"Nothing that was finished is lost; to go on:\n  {command_line()}"
+            again = command_line().replace(" --overwrite", "")  # which would begin anew
+            left = left or f"Nothing that was finished is lost; to go on:\n  {again}"
             click.echo(f"\nInterrupted. {left}", err=True)
         sys.exit(130)

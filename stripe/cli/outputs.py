@@ -1,8 +1,31 @@
 """Checks of the output files of a command before it begins."""
 
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
 
-__all__ = ["check_folded", "check_output", "check_weights"]
+__all__ = ["capture_name", "check_folded", "check_output", "check_weights"]
+
+
+def capture_name(attrs: Mapping[str, Any], weights: str) -> Path:
+    """Name a capture after its network and data, so that captures of two networks do not meet in one file.
+
+    Args:
+        attrs: Attributes of the capture: ``model``, ``attention`` and ``data``.
+        weights: Description of the weights; random ones are named, as one often compares them with trained ones.
+
+    Example:
+        >>> capture_name({"model": "timm:seresnet50", "data": "folder:/home/me/photos"}, "published").name
+        'seresnet50-photos.h5'
+    """
+    kind, _, rest = str(attrs["model"]).partition(":")
+    model = (PurePath(rest).stem if kind == "onnx" else rest.rpartition(":")[2] or rest) or kind
+    attention = str(attrs.get("attention") or "none")
+    kind, _, rest = str(attrs["data"]).partition(":")
+    parts = [model, *([attention] if attention != "none" else []), *(["random"] * weights.startswith("random"))]
+    name = "-".join([*parts, PurePath(rest).name if kind == "folder" else kind])
+    return Path(re.sub(r"[^\w.+-]+", "-", name).strip("-.") + ".h5")
 
 
 def check_output(path: Path) -> None:

@@ -114,7 +114,7 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple
     from stripe.errors import StripeError
     from stripe.plots.save import check_format
 
-    options["site"] = list(sites) or None
+    options["sites"] = list(sites) or None
     if kind == "all":
         if output and Path(output).suffix:
             raise StripeError(f"--kind all draws several pictures; -o is their folder, and {output} looks like a file")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +26,8 @@ class Resolved:
     """A model on the CPU, a data set, their attributes for a file, and the normalisation of the images.
 
     ``normalize`` is the normalisation of the data set, or the one that the weights were trained with. ``split`` is the
-    default split: ``test``, or ``all`` if the data has no split and the weights were not trained on it.
+    default split: ``test``, or ``all`` if the data has no split and the weights were not trained on it. ``fresh``
+    builds the network anew with random weights; it is None where the name is that of a file or of the user's code.
     """
 
     model: "nn.Module"
@@ -33,6 +35,7 @@ class Resolved:
     attrs: dict[str, Any]
     normalize: "Callable[[Tensor], Tensor]"
     split: str
+    fresh: "Callable[[], nn.Module] | None"
 
 
 def resolve(
@@ -73,6 +76,7 @@ def resolve(
         StripeError: Neither the options nor the checkpoint name a model, or one of the names is unknown.
     """
     import torch
+    from torch import nn
 
     from stripe import checkpoint as checkpoints
     from stripe import data as datasets
@@ -97,19 +101,24 @@ def resolve(
     if num_classes is None and not in_file:
         num_classes = described.num_classes or (None if pretrained else len(data.classes) or None)
     torch.manual_seed(seed)
-    if model_spec is None and not model_args:
-        model = models.from_meta(replace(saved, attention=attention, num_classes=num_classes).to_meta())
-    else:
-        model = models.build(
-            spec,
-            num_classes=num_classes,
-            attention=attention,
-            pretrained=pretrained,
-            args=args,
-            image_size=data.image_size if in_file else None,
-        )
-    if checkpoint:
-        checkpoints.prepare(model, checkpoint)
+
+    def build(published: bool) -> nn.Module:
+        if model_spec is None and not model_args:
+            built = models.from_meta(replace(saved, attention=attention, num_classes=num_classes).to_meta())
+        else:
+            built = models.build(
+                spec,
+                num_classes=num_classes,
+                attention=attention,
+                pretrained=published,
+                args=args,
+                image_size=data.image_size if in_file else None,
+            )
+        if checkpoint:
+            checkpoints.prepare(built, checkpoint)
+        return built
+
+    model = build(pretrained)
     data = fed_as(
         data,
         model,
@@ -136,6 +145,7 @@ def resolve(
         },
         data.normalize,
         "test" if data.everything is None or _is_of(meta, data) else "all",
+        None if spec.startswith(("onnx:", "python:")) else partial(build, published=False),
     )
 
 

@@ -1,5 +1,6 @@
 """The table of verdicts of ``stripe analyze`` and ``stripe demo``."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["print_verdicts"]
 
 
-def print_verdicts(table: "pd.DataFrame", evidence: "pd.DataFrame", output_format: str, title: str) -> None:
+def print_verdicts(
+    table: "pd.DataFrame",
+    evidence: "pd.DataFrame",
+    controls: Mapping[str, "pd.DataFrame"],
+    output_format: str,
+    title: str,
+) -> None:
     """Print what the numbers of a capture mean: one row for each site, and how many sites are of which category.
 
     A table shows what fits a terminal; JSON has every number with its interval, and the sentences.
@@ -20,12 +27,14 @@ def print_verdicts(table: "pd.DataFrame", evidence: "pd.DataFrame", output_forma
     Args:
         table: What ``stripe.analysis.metrics`` returns.
         evidence: What ``stripe.analysis.evidence`` returns, of the same sites at the last epoch.
+        controls: What ``stripe.analysis.control_evidence`` returns, of the same sites.
         output_format: ``table``, or ``json`` for the rows of ``stripe.analysis.verdicts``.
         title: A line above the table.
     """
     from stripe.analysis import verdicts
+    from stripe.analysis.wording import like_control
 
-    found = verdicts(table, evidence)
+    found = verdicts(table, evidence, controls)
     rows: list[dict[str, Any]] = found.to_dict("records")  # type: ignore[assignment]
     if output_format == "json":
         print_records(rows, output_format)
@@ -35,7 +44,9 @@ def print_verdicts(table: "pd.DataFrame", evidence: "pd.DataFrame", output_forma
     print_records([_shown(row, channels[row["site"]], has_output) for row in rows], output_format, title=title)
     for kind, of_kind in found.groupby("kind", sort=False):
         counts = ", ".join(f"{count} {category}" for category, count in of_kind["category"].value_counts().items())
-        click.echo(f"{len(of_kind)} {kind} sites: {counts}")
+        equal = like_control(of_kind)
+        beside = f"; {equal} of these constants are equal to a control, which has not learned" if equal else ""
+        click.echo(f"{len(of_kind)} {kind} sites: {counts}{beside}")
     broken = table.loc[table["nonfinite"] > 0, "site"].unique()
     if len(broken):
         click.secho(f"Beware: NaN or infinite values in {len(broken)} sites: {', '.join(broken[:5])}", fg="red")
@@ -54,13 +65,15 @@ def print_verdicts(table: "pd.DataFrame", evidence: "pd.DataFrame", output_forma
             "No output error: the capture does not hold the size of the maps (input_rms), or they are 0. A capture by "
             "an earlier release does not hold it: capture again to know what the next layer sees."
         )
-    if "against_init" not in found and "against_permuted" not in found:
+    if controls:
+        click.echo("controls: the same of a control, and whether the site is nearer to a constant (init: untrained)")
+    else:
         click.echo("No control was recorded: the attention of an untrained network looks like a constant, too.")
 
 
 def _shown(row: dict[str, Any], channels: int, has_output: bool) -> dict[str, Any]:
     """What a table shows of a site."""
-    from stripe.analysis.wording import index_text, interval_text, share_text
+    from stripe.analysis.wording import control_text, index_text, interval_text, share_text
 
     name = "output_error" if has_output else "constant_error"
     return {
@@ -70,6 +83,7 @@ def _shown(row: dict[str, Any], channels: int, has_output: bool) -> dict[str, An
         "η²": index_text(row["stripe_index"]),
         "channel/image/both": share_text(row),
         name: interval_text(row, name),
+        **({"controls": control_text(row, name)} if any(key.startswith("against_") for key in row) else {}),
         "settled_by": row["settled_by"],
         "verdict": row["category"],
     }

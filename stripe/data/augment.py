@@ -29,7 +29,7 @@ def draw_crops(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def crop_and_flip(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
-    """Pad each image by `PADDING` black pixels, cut a crop of the original size, flip some from left to right.
+    """Pad each image by ``PADDING`` black pixels, cut a crop of the original size, flip some from left to right.
 
     He et al. 2016 (arXiv 1512.03385), section 4.2, as one gather over the batch, on the device of ``images``.
 

@@ -1,4 +1,4 @@
-"""What every data set is: two splits of uint8 images, and the constants that normalise them."""
+"""Data sets: two splits of uint8 images, and the constants that normalise them."""
 
 import math
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Which images to look at: the same for everybody with the same seed."""
+"""Choice of the images to look at: the same for everybody with the same seed."""
 
 import numpy as np
 import numpy.typing as npt

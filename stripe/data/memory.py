@@ -52,7 +52,7 @@ class MemorySplit(Split):
         return read_all(self._source, indices, f"Reading {len(indices):,} images")
 
     def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
-        """See `Split.loader`. ``workers`` has no effect: all is in memory."""
+        """See ``Split.loader``. ``workers`` has no effect: all is in memory."""
         return _Plain(self, np.arange(len(self)) if indices is None else indices, batch_size)
 
     def augmented(
@@ -65,7 +65,7 @@ class MemorySplit(Split):
         workers: int | None = None,
         share: Share = np.arange,
     ) -> Batches:
-        """See `Split.augmented`: `crop_and_flip` of each batch, on ``device``."""
+        """See ``Split.augmented``: ``crop_and_flip`` of each batch, on ``device``."""
         return _Augmented(self, indices, batch_size, seed, device, share)
 
 

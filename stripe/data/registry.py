@@ -156,6 +156,8 @@ def load(
     _find()
     known = _known.get(name)
     if known is None or not known.fits(colon, rest):
+        if spec and Path(spec).expanduser().is_dir():
+            raise StripeError(f"There is no data set {spec!r}, but a folder; did you mean folder:{spec}?")
         hint = did_you_mean(name, _known) if known is None else ""
         raise StripeError(f"There is no data set {spec!r}. Use {', '.join(names())}{hint or '.'}")
     if center_bias is not None and "center_bias" not in known.takes:

@@ -15,13 +15,13 @@ inside, and growing by about one a unit where it is near zero, which is what a s
 
 
 def _both(a: Array, b: Array) -> Array:
-    """What lies inside both outlines."""
+    """The points inside both outlines."""
     inside: Array = np.maximum(a, b)
     return inside
 
 
 def _either(a: Array, b: Array) -> Array:
-    """What lies inside one outline or the other."""
+    """The points inside one outline or the other."""
     inside: Array = np.minimum(a, b)
     return inside
 

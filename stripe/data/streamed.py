@@ -36,7 +36,7 @@ class StreamedSplit(Split):
         self._images = images
 
     def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
-        """See `Split.loader`."""
+        """See ``Split.loader``."""
         order = np.arange(len(self)) if indices is None else indices
         return _Streamed(self, order, batch_size, workers, self._images, transform=None)
 
@@ -50,7 +50,7 @@ class StreamedSplit(Split):
         workers: int | None = None,
         share: Share = np.arange,
     ) -> Batches:
-        """See `Split.augmented`.
+        """See ``Split.augmented``.
 
         Photos: random resized crop and flip (Szegedy et al. 2015, arXiv 1409.4842, section 6), of the proportions of
         the images that come out, give or take a third. Images that are all of one size: crop with padding and flip,

@@ -16,7 +16,7 @@ from stripe.adapter import Batch, batch_of, class_scores, run, tensors_of
 from stripe.data import Batches as DataBatches
 from stripe.data import Data, Split, train_batches
 from stripe.errors import StripeError
-from stripe.fold.selections import Undecided
+from stripe.fold.proposals import Undecided
 from stripe.modes import evaluating
 from stripe.training import Compute
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 from stripe.adapter import Batch, copy_model, run
 from stripe.capture.products import product_of
 from stripe.errors import StripeError
-from stripe.models.outline import trace
+from stripe.models.graph import trace
 
 __all__ = ["Calls", "Frame"]
 

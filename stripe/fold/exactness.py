@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, copy_model, run, tensors_of
-from stripe.fold.selections import Selections
+from stripe.fold.proposals import Selections
 from stripe.models.dataflow import follow
 
 __all__ = ["Trial", "same"]
@@ -23,7 +23,7 @@ class Trial:
 
     A network that insists on another type stays in its own, and one that computes in a lower precision in between, or
     rounds its outputs to one, is judged by that precision. Of a detector, what it selects boxes by is compared, too,
-    before and after non-maximum suppression, see `stripe.fold.selections`.
+    before and after non-maximum suppression, see `stripe.fold.proposals`.
 
     Args:
         model: The network; not changed.

@@ -15,17 +15,8 @@ from stripe.capture import Recorder, Site, discover
 from stripe.errors import StripeError
 from stripe.fold.calls import Calls, Frame
 from stripe.fold.exactness import Trial
-from stripe.models.outline import (
-    SHARED,
-    WHOLE,
-    Outline,
-    calls_of,
-    is_given,
-    outline,
-    outline_undoably,
-    replace_module,
-    trace,
-)
+from stripe.models.graph import replace_module, trace
+from stripe.models.outline import WHOLE, Outline, calls_of, is_given, outline, outline_undoably
 from stripe.models.surgery import ConstantGate, clear
 
 __all__ = ["Foldable", "find_foldable", "gated", "outline_places", "put_gates"]
@@ -196,7 +187,7 @@ class _Trial(Trial):
                 candidates = calls_of(graph, path, name)
                 if level and self.calls.runs[frames[level - 1][0]] == 1:
                     # A module that runs once and takes the map alone was tried as a whole.
-                    candidates = [each for each in candidates if each.operand not in (WHOLE, SHARED)]
+                    candidates = [each for each in candidates if each.operand != WHOLE]
                 elif not level and site.operand == 0:
                     candidates.reverse()
                 given = [each for each in candidates if is_given(graph, each)]

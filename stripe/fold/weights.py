@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from stripe.adapter import Batch
+from stripe.fold.absorption import Placed, absorb, tensor_of
 from stripe.fold.exactness import TOLERANCE, Trial, same
-from stripe.fold.route import Placed, absorb, place, tensor_of
+from stripe.fold.route import place
 from stripe.models.dataflow import Call, follow
-from stripe.models.outline import merge, replace_module, tails
+from stripe.models.graph import replace_module
+from stripe.models.merge import merge, tails
 from stripe.models.surgery import ConstantGate, Passage, clear
 
 __all__ = ["Landing", "fold_gates"]

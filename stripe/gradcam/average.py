@@ -11,11 +11,11 @@ import xarray as xr
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, isolated
-from stripe.capture.loading import Loader, count_images
+from stripe.capture.loader import Loader, count_images
 from stripe.capture.thumbnails import thumbnails
 from stripe.errors import StripeError
 from stripe.gradcam.gradients import differentiable
-from stripe.gradcam.layers import find_layer
+from stripe.gradcam.layers import find_layer, name_of_layer
 from stripe.gradcam.maps import GradCam
 from stripe.moments import Moments
 from stripe.progress import progress_bar
@@ -29,7 +29,7 @@ Target = Literal["predicted", "label"] | int
 def gradcam(
     model: nn.Module,
     loader: Loader,
-    layer: str | None = None,
+    layer: str | nn.Module | None = None,
     *,
     target: Target = "predicted",
     classes: npt.ArrayLike | None = None,
@@ -44,7 +44,7 @@ def gradcam(
     Args:
         model: Any classifier; it is not changed.
         loader: The images, all of one size, as a ``DataLoader``, a list of batches or a ``stripe.capture.Loader``.
-        layer: Name of a module; by default the last stage (``stripe.gradcam.find_layer``).
+        layer: A module of the model, or its name; by default the last stage (``stripe.gradcam.find_layer``).
         target: Class whose evidence the maps show: ``predicted``, ``label``, or the number of one class for all images.
         classes: Class of the network for each label, as an array (labels,), for the target ``label``; by default each
             label is a class of the network.
@@ -76,6 +76,7 @@ def gradcam(
         >>> averages = gradcam(timm.create_model("resnet50", pretrained=True), loader)  # doctest: +SKIP
         >>> averages["mean"].plot.imshow()  # doctest: +SKIP
     """
+    layer = None if layer is None else name_of_layer(model, layer)
     model = differentiable(model)
     numbers = None if classes is None else torch.from_numpy(np.asarray(classes, dtype=np.int64))
     first = batch_of(next(iter(loader), None), model).stacked()

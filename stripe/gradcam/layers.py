@@ -9,12 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, run
+from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
 from stripe.gradcam.gradients import differentiable, frozen
 from stripe.gradcam.grid import grid_of
 from stripe.modes import evaluating
 
-__all__ = ["candidates", "find_layer", "get_layer", "prefix_tokens"]
+__all__ = ["candidates", "find_layer", "get_layer", "name_of_layer", "prefix_tokens"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,24 @@ def get_layer(model: nn.Module, name: str) -> nn.Module:
         close = difflib.get_close_matches(name, modules, n=5, cutoff=0.3) or list(modules)[-5:]
         raise StripeError(f"{type(model).__name__} has no layer {name!r}. Close to it: {', '.join(close)}.")
     return modules[name]
+
+
+def name_of_layer(model: nn.Module, layer: str | nn.Module) -> str:
+    """Return the name of a layer that is given by its name or as the module itself.
+
+    Raises:
+        StripeError: The module is none of the model's.
+    """
+    if isinstance(layer, str):
+        return layer
+    modules: dict[str, nn.Module] = dict(unwrap(model).named_modules())
+    for name, module in modules.items():
+        if module is layer and name:
+            return name
+    raise StripeError(
+        f"The layer, a {type(layer).__name__}, is no module inside of {type(model).__name__}: give layer= the name of "
+        "one or the module itself."
+    )
 
 
 @isolated()

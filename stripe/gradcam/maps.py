@@ -12,7 +12,7 @@ from stripe.adapter import Batch, batch_of, class_scores, explained, isolated, o
 from stripe.errors import StripeError
 from stripe.gradcam.gradients import differentiable, frozen
 from stripe.gradcam.grid import grid_of
-from stripe.gradcam.layers import get_layer, prefix_tokens
+from stripe.gradcam.layers import get_layer, name_of_layer, prefix_tokens
 from stripe.modes import evaluating
 
 __all__ = ["GradCam", "Maps"]
@@ -51,7 +51,7 @@ class GradCam:
 
     Args:
         model: A classifier.
-        layer: Name of the layer, for example from ``stripe.gradcam.find_layer``.
+        layer: The layer, by its name, for example from ``stripe.gradcam.find_layer``, or as a module of the model.
 
     Raises:
         StripeError: There is no such layer.
@@ -61,9 +61,10 @@ class GradCam:
         ...     maps, classes = cam(images)
     """
 
-    def __init__(self, model: nn.Module, layer: str) -> None:
-        self.model, self.layer = differentiable(model), layer
-        self._module = get_layer(self.model, layer)
+    def __init__(self, model: nn.Module, layer: str | nn.Module) -> None:
+        self.layer = name_of_layer(model, layer)
+        self.model = differentiable(model)
+        self._module = get_layer(self.model, self.layer)
         self._prefix = prefix_tokens(self.model)
         self._output: Any = None
 

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from stripe.errors import StripeError
-from stripe.models.outline import Outline, merge, outline, replace_module, tidy
+from stripe.models.graph import replace_module, tidy
+from stripe.models.merge import merge
+from stripe.models.outline import Outline, outline
 
 __all__ = ["ConstantGate", "Outline", "Passage", "clear", "replace_module", "restructure"]
 
@@ -69,7 +71,7 @@ def restructure(model: nn.Module, folded: Any, source: str) -> None:
             see `Outline`, in the order in which that was done. ``gates``: path of a site's module → None where the
             constant is in the weights around it, else the ``channels`` and the ``axis`` of the multiplication that is
             left, and whether it is ``shifted``, see `ConstantGate`. ``merged``: path of such a module and name of the
-            node up to which it is one with what follows, see `stripe.models.outline.merge`.
+            node up to which it is one with what follows, see `stripe.models.merge.merge`.
         source: The file that the description stands in, for the error.
 
     Raises:

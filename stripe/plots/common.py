@@ -18,6 +18,7 @@ __all__ = [
     "caption",
     "column_name",
     "columns",
+    "control_of",
     "describe",
     "ending_note",
     "image_name",
@@ -51,6 +52,12 @@ def column_name(site: xr.Dataset) -> str:
 def sides_of(sites: Mapping[str, xr.Dataset]) -> tuple[str, ...]:
     """Names of the variables to draw: ``input`` (before attention), if it was recorded, and ``attention`` (after)."""
     return ("input", "attention") if all("input" in data for data in sites.values()) else ("attention",)
+
+
+def control_of(capture: Capture) -> tuple[str, Capture] | None:
+    """The control to show beside a capture, and its name: that at initialisation, else the first; None without any."""
+    name = "init" if "init" in capture.controls else next(iter(capture.controls), None)
+    return None if name is None else (name, capture.controls[name])
 
 
 def short_names(names: Sequence[str]) -> tuple[list[str], str]:

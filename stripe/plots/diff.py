@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from stripe.analysis import epoch_diff
 from stripe.capture import CaptureLike, as_capture
+from stripe.names import renamed
 from stripe.plots.common import (
     add_thumbnail_title,
     caption,
@@ -38,10 +39,11 @@ _TOP = 0.995  # quantile of the brightest colour: the first epochs change far mo
 
 
 @kind("capture", "change from epoch to epoch, channels × epochs", paper="fig. 1c, 12–19", place=3)
+@renamed(site="sites")
 def diff(
     capture: CaptureLike,
     *,
-    site: Patterns = None,
+    sites: Patterns = None,
     images: Choice = 4,
     channels: Choice = 20,
     seed: int = 0,
@@ -54,7 +56,7 @@ def diff(
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names of sites or globs; by default the site in the middle of the network.
+        sites: Names of sites or globs; by default the site in the middle of the network.
         images: Number of images (a sample, balanced over the classes), or a list of images.
         channels: Number of channels (a sample), or a list of channels.
         seed: Seed of the samples.
@@ -66,7 +68,7 @@ def diff(
 
     Example:
         >>> from stripe import plots
-        >>> plots.diff("run/capture.h5", site="layer2.4.*", images=[0, 7, 12])  # doctest: +SKIP
+        >>> plots.diff("run/capture.h5", sites="layer2.4.*", images=[0, 7, 12])  # doctest: +SKIP
     """
     opened = as_capture(capture)
     epochs = opened.epochs
@@ -76,11 +78,11 @@ def diff(
             "training (`stripe capture --ckpt 'run/checkpoints/*'`) or record while training "
             "(`stripe train --capture 200`)."
         )
-    sites = choose_sites(opened, site, CHANNEL_KINDS, 1)
+    chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS, 1)
     ids = opened.images
     rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
     chosen, matrices = {}, {}
-    for name, data in sites.items():
+    for name, data in chosen_sites.items():
         values = columns(data["attention"].isel(image=rows))
         chosen[name] = choose(channels, np.arange(values.sizes["channel"]), what="channel", seed=seed)
         change = epoch_diff(values.isel(channel=chosen[name]))
@@ -97,14 +99,14 @@ def diff(
     )
 
     with styled(style) as settings:
-        across, down = _layout(len(sites), len(rows))
+        across, down = _layout(len(chosen_sites), len(rows))
         figure = StripeFigure(settings, max(6.9, 1.7 * across), 2.15 * down + 0.6, drawn)
         grid = figure.subplots(down, across, squeeze=False)
-        panels = [(name, row) for name in sites for row in range(len(rows))]
+        panels = [(name, row) for name in chosen_sites for row in range(len(rows))]
         for axes in grid.flat[len(panels) :]:
             axes.remove()
         drops = learning_rate_drops(opened.learning_rate)
-        names, ending = _row_names(figure, list(sites))
+        names, ending = _row_names(figure, list(chosen_sites))
         for number, (axes, (name, row)) in enumerate(zip(grid.flat, panels, strict=False)):
             image = heatmap(axes, matrices[name][row], limits=(0.0, top), colormap=DIFFERENCE_MAP)
             position = int(rows[row])
@@ -113,7 +115,7 @@ def diff(
             # Panels of a row share their channels, and all panels their epochs, so that only outer panels have labels.
             axes.set(xticks=[], yticks=[])
             if number % across == 0:
-                _label_channels(axes, chosen[name], names[name] + column_name(sites[name]))
+                _label_channels(axes, chosen[name], names[name] + column_name(chosen_sites[name]))
             if number + across >= len(panels):
                 label_epochs(axes, epochs[1:], room=32 // across)
                 axes.set_xlabel("epoch t+1")

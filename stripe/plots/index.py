@@ -1,12 +1,16 @@
 """Stripe index of every site at every epoch: how close to a constant the attention of a network is."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from stripe.analysis import evidence, stripe_index
+from stripe.analysis import control_evidence, evidence, stripe_index
 from stripe.capture import Capture, CaptureLike, as_capture
+from stripe.names import renamed
 from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
@@ -17,22 +21,25 @@ from stripe.plots.style import MISSING, styled
 __all__ = ["index"]
 
 _RESAMPLES = 300  # of the intervals: enough for the resolution of a picture
+_CONTROLS = ("#9ecae1", "#fdae6b")  # lighter than the site's own mark
 _NUMBERED = 14  # largest number of epochs at which a cell has room for its number
 
 
 @kind("capture", "stripe index of every site over the epochs", place=5)
-def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") -> StripeFigure:
+@renamed(site="sites")
+def index(capture: CaptureLike, *, sites: Patterns = None, style: str = "paper") -> StripeFigure:
     """Draw a heatmap, sites × epochs, of the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v) of all images.
 
     The index is 1 (bright) if attention is the same vector for every image, and 0 (dark) if all channels have the same
     mean. Grey cells have no index, because v does not vary at all. The colours always span 0 to 1.
 
     Beside it, for the last epoch: what a constant in the place of attention moves in the output, with its 95 % interval
-    over images; what it is off itself (RMS) where the capture does not hold the size of the maps.
+    over images; what it is off itself (RMS) where the capture does not hold the size of the maps. Lighter, below it,
+    the same of the controls, in which nothing was learned.
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names of sites or globs; by default all sites.
+        sites: Names of sites or globs; by default all sites.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Returns:
@@ -48,32 +55,34 @@ def index(capture: CaptureLike, *, site: Patterns = None, style: str = "paper") 
     """
     opened = as_capture(capture)
     with styled(style) as settings:
-        sites = choose_sites(opened, site, [*CHANNEL_KINDS, "spatial"])
-        names, ending = short_names(list(sites))
-        kinds = [opened.facts[name].kind for name in sites]
+        chosen_sites = choose_sites(opened, sites, [*CHANNEL_KINDS, "spatial"])
+        names, ending = short_names(list(chosen_sites))
+        kinds = [opened.facts[name].kind for name in chosen_sites]
         if len(set(kinds)) > 1:
             names = [n if n.endswith(kind) else f"{n}  {kind}" for n, kind in zip(names, kinds, strict=True)]
         epochs = opened.epochs
-        matrix = np.stack([stripe_index(data["attention"]).values for data in sites.values()])
-        drawn = describe(opened, "index", epochs=epochs.tolist(), sites=list(sites), range=[0.0, 1.0])
+        matrix = np.stack([stripe_index(data["attention"]).values for data in chosen_sites.values()])
+        drawn = describe(opened, "index", epochs=epochs.tolist(), sites=list(chosen_sites), range=[0.0, 1.0])
 
-        pitch = 0.24 if len(sites) <= 20 else 0.15
+        pitch = 0.24 if len(chosen_sites) <= 20 else 0.15
         labels = 0.055 * max(map(len, names))
         beside = 1.5
         width = 6.9 - beside if len(epochs) > _NUMBERED else max(3.4, 1.3 + labels + 0.3 * len(epochs))
-        figure = StripeFigure(settings, width + beside, 1.1 + pitch * max(len(sites), 4), drawn)
+        figure = StripeFigure(settings, width + beside, 1.1 + pitch * max(len(chosen_sites), 4), drawn)
         axes, errors = figure.subplots(1, 2, sharey=True, width_ratios=(max(width - labels, 1.5), beside))
         image = heatmap(axes, matrix, limits=(0.0, 1.0))
         axes.set_yticks(range(len(names)), names)
         label_epochs(axes, epochs, room=_NUMBERED)
         axes.set(xlabel="epoch", ylabel="site", title="stripe index η²  (1: a constant)")
         colorbar(image, axes, "", pad=0.02, aspect=25)
-        _write_errors(errors, opened, list(sites))
+        _write_errors(errors, opened, list(chosen_sites))
         if len(epochs) <= _NUMBERED:
             _write_numbers(axes, matrix)
+        handles: list[Artist] = list(errors.get_legend_handles_labels()[0])
         if np.isnan(matrix).any():
-            patch = Patch(facecolor=MISSING, label="undefined: v does not vary, one channel, or NaN")
-            figure.legend(handles=[patch], loc="outside upper right")
+            handles.append(Patch(facecolor=MISSING, label="undefined: v does not vary, one channel, or NaN"))
+        if handles:
+            figure.legend(handles=handles, loc="outside upper right")
         note = f"right: what a constant is off at epoch {epochs[-1]}"
         figure.caption(caption(opened, f"{len(opened.images)} images", note, ending_note(ending)))
         return figure
@@ -86,13 +95,40 @@ def _write_errors(axes: Axes, capture: Capture, sites: list[str]) -> None:
     name = "output_error" if has_output else "constant_error"
     value, low, high = (100 * table[f"{name}{end}"].to_numpy() for end in ("", "_low", "_high"))
     rows = np.arange(len(sites))
-    axes.hlines(rows, low, high, color="C0", linewidth=1.2)
-    axes.plot(value, rows, "o", color="C0", markersize=3)
+    beside = control_evidence(capture, resamples=_RESAMPLES)
+    for place, (control, found) in enumerate(beside.items()):
+        of_control = found.set_index("site").loc[sites]
+        ends = (100 * of_control[f"{name}{end}"].to_numpy() for end in ("", "_low", "_high"))
+        _mark(
+            axes,
+            rows + 0.2 * (place + 1),
+            *ends,
+            color=_CONTROLS[place % 2],
+            marker="sD"[place % 2],
+            label=f"control {control}",
+        )
+    _mark(axes, rows, value, low, high, color="C0", marker="o", label="")
     axes.set_xlim(left=0)
     axes.set(title=name.replace("_", " "), xlabel="% (95 % interval)")
     axes.tick_params(axis="y", length=0, labelleft=False)
     axes.grid(axis="x", linewidth=0.4, alpha=0.4)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark(
+    axes: Axes,
+    rows: npt.NDArray[Any],
+    value: npt.NDArray[Any],
+    low: npt.NDArray[Any],
+    high: npt.NDArray[Any],
+    *,
+    color: str,
+    marker: str,
+    label: str,
+) -> None:
+    """A mark on its interval for each row."""
+    axes.hlines(rows, low, high, color=color, linewidth=1.2)
+    axes.plot(value, rows, marker, color=color, markersize=3, label=label)
 
 
 def _write_numbers(axes: Axes, matrix: npt.NDArray[np.float64]) -> None:

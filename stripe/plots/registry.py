@@ -9,6 +9,7 @@ from typing import Any
 
 from stripe.capture import CaptureLike, as_capture
 from stripe.errors import StripeError
+from stripe.names import renamed
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import Data, kinds
 from stripe.plots.save import check_format, save
@@ -46,6 +47,7 @@ def find(folders: Iterable[str]) -> None:
         functions.update({name: known.draw for name, known in kinds(*data).items()})
 
 
+@renamed(site="sites")
 def draw(kind: str, data: Any, **options: Any) -> StripeFigure:
     """Draw a kind of plot by its name.
 
@@ -67,6 +69,7 @@ def draw(kind: str, data: Any, **options: Any) -> StripeFigure:
     return known[kind].draw(data, **given)
 
 
+@renamed(site="sites")
 def draw_all(
     capture: CaptureLike, folder: str | os.PathLike[str], *, extension: str = "png", **options: Any
 ) -> tuple[dict[str, Path], dict[str, str]]:

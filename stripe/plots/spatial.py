@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from stripe.capture import CaptureLike, as_capture
+from stripe.names import renamed
 from stripe.plots.common import caption, describe, ending_note, image_name, short_names
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
@@ -30,10 +31,11 @@ _SITES = 5  # number of blocks that the paper shows
 
 
 @kind("capture", "maps of spatial attention, images × blocks", paper="fig. 30", place=4)
+@renamed(site="sites")
 def spatial(
     capture: CaptureLike,
     *,
-    site: Patterns = None,
+    sites: Patterns = None,
     images: Choice = 6,
     epoch: int | None = None,
     seed: int = 0,
@@ -46,7 +48,7 @@ def spatial(
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names of sites or globs; by default five sites, evenly spread over the network.
+        sites: Names of sites or globs; by default five sites, evenly spread over the network.
         images: Number of images (a sample, balanced over the classes), or a list of images.
         epoch: Epoch to draw; by default the last.
         seed: Seed of the sample.
@@ -63,23 +65,25 @@ def spatial(
     opened = as_capture(capture)
     with styled(style) as settings:
         epoch = choose_epoch(opened, epoch)
-        sites = choose_sites(opened, site, ["spatial"], _SITES)
-        names, ending = short_names(list(sites))
+        chosen_sites = choose_sites(opened, sites, ["spatial"], _SITES)
+        names, ending = short_names(list(chosen_sites))
         ids = opened.images
         rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
         drawn = describe(opened, "spatial", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
 
-        first, data = next(iter(sites.items()))
+        first, data = next(iter(chosen_sites.items()))
         height, width = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows[:1]), first).shape[1:]
-        across, down = max(len(sites) + 1.6, 3.6), 0.95 * min(max(height / width, 0.5), 2) * len(rows) + 0.85
+        across, down = max(len(chosen_sites) + 1.6, 3.6), 0.95 * min(max(height / width, 0.5), 2) * len(rows) + 0.85
         figure = StripeFigure(settings, across, down, drawn)
         figure.set_layout_engine("compressed")  # panels with the proportions of the maps, close together
-        grid = figure.subplots(len(rows) + 1, len(sites) + 1, squeeze=False, height_ratios=[*[1.0] * len(rows), 0.07])
+        grid = figure.subplots(
+            len(rows) + 1, len(chosen_sites) + 1, squeeze=False, height_ratios=[*[1.0] * len(rows), 0.07]
+        )
         for axes, position in zip(grid[:, 0], rows, strict=False):
             _picture(axes, opened.thumbnail(int(position)), image_name(opened, int(position)))
         grid[0, 0].set_title("input", loc="center", fontsize="small")
         grid[-1, 0].remove()
-        for (*panels, bar), short, (name, data) in zip(grid[:, 1:].T, names, sites.items(), strict=True):
+        for (*panels, bar), short, (name, data) in zip(grid[:, 1:].T, names, chosen_sites.items(), strict=True):
             maps = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows), name)
             limits = robust_limits(maps)
             ends = FuncFormatter(partial(_end, limits[1] - limits[0]))

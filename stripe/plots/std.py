@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from stripe.analysis import channel_std, evidence
 from stripe.analysis.wording import interval_text
 from stripe.capture import Capture, CaptureLike, as_capture
-from stripe.plots.common import caption, columns, describe, ending_note, short_names, sides_of
+from stripe.names import renamed
+from stripe.plots.common import caption, columns, control_of, describe, ending_note, short_names, sides_of
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_epoch, choose_sites
@@ -22,23 +23,30 @@ __all__ = ["std"]
 _RESAMPLES = 300  # of the intervals: enough for the digits that are shown
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _FLOOR = 1e-6  # a logarithmic axis has no 0, and smaller values are below the precision of float32
+_CONTROL = "#9ecae1"  # a lighter C0
 _SIDES = {"input": ("before attention (GAP of the map)", "C1"), "attention": ("after attention", "C0")}
 
 
 @kind("capture", "how far channels differ between images, by site", paper="fig. 1b", place=2)
-def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None, style: str = "paper") -> StripeFigure:
+@renamed(site="sites")
+def std(
+    capture: CaptureLike, *, sites: Patterns = None, epoch: int | None = None, style: str = "paper"
+) -> StripeFigure:
     """Draw the distribution over the channels of the standard deviation over the images, for every site.
 
     The left panel shows σ_c = std_i(v_ic) in the units of the values, the right panel σ_c / |mean_i v_ic|, which has
     no unit, so that before and after can be compared. A dot is the median channel, the thick line spans the middle
     half of the channels, the thin line 90 % of them. A constant attention lies at the left end. Paper: fig. 1b.
 
+    Lighter, below it: the same of the control at initialisation (or the one that the capture has), where nothing was
+    learned.
+
     In figures at the right: what a constant in the place of attention moves in the output, in percent with its 95 %
     interval over images; what it is off itself (RMS) where the capture does not hold the size of the maps.
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names of sites or globs; by default all sites.
+        sites: Names of sites or globs; by default all sites.
         epoch: Epoch to draw; by default the last.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
 
@@ -56,26 +64,31 @@ def std(capture: CaptureLike, *, site: Patterns = None, epoch: int | None = None
     opened = as_capture(capture)
     with styled(style) as settings:
         epoch = choose_epoch(opened, epoch)
-        sites = choose_sites(opened, site, CHANNEL_KINDS)
-        names, ending = short_names(list(sites))
-        drawn = describe(opened, "std", epoch=epoch, sites=list(sites), images=opened.images.tolist())
+        chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS)
+        names, ending = short_names(list(chosen_sites))
+        drawn = describe(opened, "std", epoch=epoch, sites=list(chosen_sites), images=opened.images.tolist())
 
-        pitch = 0.26 if len(sites) <= 20 else 0.16
-        figure = StripeFigure(settings, 6.9, 1.15 + pitch * max(len(sites), 3), drawn)
+        control = control_of(opened)
+        pitch = (0.32 if control else 0.26) if len(chosen_sites) <= 20 else 0.16
+        figure = StripeFigure(settings, 6.9, 1.15 + pitch * max(len(chosen_sites), 3), drawn)
         absolute, relative = figure.subplots(1, 2, sharey=True)
-        sides = sides_of(sites)
+        sides = sides_of(chosen_sites)
         for axes, is_relative in ((absolute, False), (relative, True)):
-            for side, offset in zip(sides, (-0.17, 0.17) if len(sides) > 1 else (0.0,), strict=True):
-                spread = [_quantiles(data, side, epoch, is_relative) for data in sites.values()]
-                _bars(axes, np.array(spread), side, offset)
+            rows = [(_SIDES[side], [data[side].sel(epoch=epoch) for data in chosen_sites.values()]) for side in sides]
+            if control:
+                of_control = [control[1].sites[name]["attention"].isel(epoch=0) for name in chosen_sites]
+                rows.append(((f"after attention, control {control[0]}", _CONTROL), of_control))
+            offsets = np.linspace(-0.17, 0.17, len(rows)) * (1.4 if control else 1) if len(rows) > 1 else [0.0]
+            for (look, values), offset in zip(rows, offsets, strict=True):
+                _bars(axes, np.array([_quantiles(each, is_relative) for each in values]), look, float(offset))
             _finish(axes)
         absolute.set(title="standard deviation over images", xlabel="σ of a channel (log scale)")
         relative.set(title="relative to the mean of the channel", xlabel="σ / |mean| of a channel (log scale)")
         absolute.set_yticks(range(len(names)), names)
         absolute.set_ylim(len(names) - 0.4, -0.6)
-        _write_errors(relative, opened, epoch, list(sites))
+        _write_errors(relative, opened, epoch, list(chosen_sites))
         handles, labels = absolute.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=2)
+        figure.legend(handles, labels, loc="outside upper right", ncols=3)
         notes = "dot: median channel, thick: middle 50 %, thin: 90 % of the channels, in brackets: 95 % interval"
         figure.caption(caption(opened, f"epoch {epoch}", f"{len(opened.images)} images", notes, ending_note(ending)))
         return figure
@@ -90,16 +103,16 @@ def _write_errors(axes: Axes, capture: Capture, epoch: int, sites: list[str]) ->
         axes.annotate(text, (1.03, row), xycoords=("axes fraction", "data"), va="center", fontsize="x-small")
 
 
-def _quantiles(data: xr.Dataset, side: str, epoch: int, relative: bool) -> npt.NDArray[np.float64]:
+def _quantiles(values: xr.DataArray, relative: bool) -> npt.NDArray[np.float64]:
     """Five quantiles over the channels as an array (5,); NaN if there is nothing to show."""
-    spread = channel_std(columns(data[side].sel(epoch=epoch)), relative=relative).values
+    spread = channel_std(columns(values), relative=relative).values
     finite = spread[np.isfinite(spread)]
     return np.quantile(finite, _QUANTILES) if finite.size else np.full(len(_QUANTILES), np.nan)
 
 
-def _bars(axes: Axes, spread: npt.NDArray[np.float64], side: str, offset: float) -> None:
+def _bars(axes: Axes, spread: npt.NDArray[np.float64], look: tuple[str, str], offset: float) -> None:
     """Draw the quantiles (sites, 5) as thin lines, thick lines and dots."""
-    label, color = _SIDES[side]
+    label, color = look
     rows = np.arange(len(spread)) + offset
     low, lower, middle, upper, high = np.maximum(spread, _FLOOR).T
     style: dict[str, Any] = {"color": color, "zorder": 2}

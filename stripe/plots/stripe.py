@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 
 from stripe.analysis import stripe_index
 from stripe.capture import CaptureLike, as_capture
-from stripe.plots.common import caption, column_name, columns, describe, sides_of
+from stripe.names import renamed
+from stripe.plots.common import caption, column_name, columns, control_of, describe, sides_of
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
 from stripe.plots.kinds import kind
@@ -24,14 +25,16 @@ __all__ = ["stripe"]
 
 _SITES = 3  # drawn by default: the first, middle and last, as late stages may differ from early ones
 _TITLES = {"input": "before attention", "attention": "after attention"}
-_QUANTITIES = {"input": "mean of the map (GAP)", "attention": "attention value v"}
+_QUANTITIES = {"input": "mean of the map (GAP)", "attention": "attention value v", "control": "attention value v"}
+_WIDTHS = {1: 4.4, 2: 7.2, 3: 9.6}  # inches, by panels
 
 
 @kind("capture", "images × channels, before and after attention", paper="fig. 1a, 23–29", place=1)
+@renamed(site="sites")
 def stripe(
     capture: CaptureLike,
     *,
-    site: Patterns = None,
+    sites: Patterns = None,
     images: Choice = 100,
     channels: Choice = 128,
     epoch: int | None = None,
@@ -47,7 +50,7 @@ def stripe(
 
     Args:
         capture: A capture, its tree or its path.
-        site: Names of sites or globs; by default the first, the middle and the last site.
+        sites: Names of sites or globs; by default the first, the middle and the last site.
         images: Number of images (a sample, balanced over the classes), or a list of images.
         channels: Number of channels (a sample), or a list of channels. Other axes (branches, strips) are drawn as
             further channels.
@@ -64,28 +67,34 @@ def stripe(
 
     Example:
         >>> from stripe import plots
-        >>> plots.stripe("capture.h5", site="layer3.*", channels=64)  # doctest: +SKIP
+        >>> plots.stripe("capture.h5", sites="layer3.*", channels=64)  # doctest: +SKIP
     """
     opened = as_capture(capture)
     with styled(style) as settings:
         epoch = choose_epoch(opened, epoch)
-        sites = choose_sites(opened, site, CHANNEL_KINDS, _SITES)
+        chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS, _SITES)
         ids = opened.images
         rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
         drawn = describe(opened, "stripe", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
-        sides = sides_of(sites)
+        sides = sides_of(chosen_sites)
+        control = control_of(opened)
+        panels_wide = len(sides) + bool(control)
 
-        height = 1.75 * len(sites) + 0.45
-        figure = StripeFigure(settings, 3.6 * len(sides) if len(sides) > 1 else 4.4, height, drawn)
-        grid = figure.subplots(len(sites), len(sides), squeeze=False)
-        for panels, (name, data) in zip(grid, sites.items(), strict=True):
+        height = 1.75 * len(chosen_sites) + 0.45
+        figure = StripeFigure(settings, _WIDTHS[panels_wide], height, drawn)
+        grid = figure.subplots(len(chosen_sites), panels_wide, squeeze=False)
+        for panels, (name, data) in zip(grid, chosen_sites.items(), strict=True):
             width = int(np.prod(data["attention"].shape[2:]))
             chosen = choose(channels, np.arange(width), what="channel", seed=seed)
             drawn["sites"][name] = {"channels": chosen.tolist()}
-            for side, axes in zip(sides, panels, strict=True):
-                values = columns(data[side].sel(epoch=epoch))
+            shown = {side: data[side].sel(epoch=epoch) for side in sides}
+            if control:
+                shown["control"] = control[1].sites[name]["attention"].isel(epoch=0)
+            for (side, found), axes in zip(shown.items(), panels, strict=True):
+                values = columns(found)
                 first = side == sides[0]
-                limits = _panel(axes, values, rows, chosen, f"{name}\n" if first else "\n", side)
+                title = f"control {control[0]}" if control and side == "control" else _TITLES[side]
+                limits = _panel(axes, values, rows, chosen, f"{name}\n{title}" if first else f"\n{title}", side)
                 drawn["sites"][name][f"{side}_range"] = limits
                 axes.set_xlabel(_axis(column_name(data), len(chosen), width))
                 if first:
@@ -97,11 +106,11 @@ def stripe(
 def _panel(
     axes: Axes, values: xr.DataArray, rows: np.ndarray, chosen: np.ndarray, heading: str, side: str
 ) -> tuple[float, float]:
-    """Draw one heatmap, with its title, index and colour bar; return its colour limits."""
+    """Draw one heatmap, with its heading, index and colour bar; return its colour limits."""
     matrix = values.isel(image=rows, channel=chosen).values
     limits = robust_limits(matrix)
     image = heatmap(axes, matrix, limits=limits)
-    axes.set_title(heading + _TITLES[side])
+    axes.set_title(heading)
     index = float(stripe_index(values))
     axes.set_title(_index_text(index), loc="right")
     axes.set(xticks=[], yticks=[])

@@ -87,6 +87,7 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
     }
     fields |= {
         "headline": headline(judged),
+        "controls": bool(source.controls),
         "sites": [row | number_texts(row) for row in judged.to_dict("records")],
         "first": data["sites"][0],
         "epochs": epochs,

@@ -39,14 +39,14 @@ def shape_of(site: xr.Dataset) -> SiteShape:
     return SiteShape(images, tuple(features) if is_map(site) else (int(np.prod(features, dtype=np.int64)),))
 
 
-def site_record(site: xr.Dataset, plan: Plan, cut: Cut, tol: float) -> Encoded:
+def site_record(site: xr.Dataset, plan: Plan, cut: Cut, tolerance: float) -> Encoded:
     """The values of a site, as the page's script reads them.
 
     Args:
         site: ``attention (epoch, image, …)`` and perhaps ``input``, of the same shape.
         plan: Which epochs and differences are shown.
         cut: Which images and channels.
-        tol: The tolerance of ``stripe.analysis.metrics``.
+        tolerance: The tolerance of ``stripe.analysis.metrics``.
 
     Returns:
         A dictionary ready for JSON. ``attention`` (epochs shown, images shown, columns shown), ``limits``, its 1 and
@@ -58,7 +58,7 @@ def site_record(site: xr.Dataset, plan: Plan, cut: Cut, tol: float) -> Encoded:
     """
     attention = site["attention"]
     shape = shape_of(site)
-    after, before = _summaries(site, tol)
+    after, before = _summaries(site, tolerance)
 
     def columns(values: Floats) -> Floats:
         """(…, all features) → (…, columns shown)."""
@@ -156,9 +156,9 @@ def frontier_record(table: pd.DataFrame) -> dict[str, list[Any]]:
     return record
 
 
-def _summaries(site: xr.Dataset, tol: float) -> tuple[Summary, Summary | None]:
+def _summaries(site: xr.Dataset, tolerance: float) -> tuple[Summary, Summary | None]:
     """Statistics of all values after and before attention, each read once."""
-    lazy = [summarize(site["attention"], tol=tol)]
+    lazy = [summarize(site["attention"], tolerance=tolerance)]
     if "input" in site:
         lazy.append(summarize(site["input"]))
     after, *before = dask.compute(*lazy)

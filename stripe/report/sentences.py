@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stripe.analysis.wording import index_text, interval_text, share_text
+from stripe.analysis.wording import control_text, index_text, interval_text, like_control, share_text
 from stripe.report.budget import Plan
 
 __all__ = ["frontier_sentence", "gradcam_caption", "headline", "number_texts", "site_note", "thinning_note"]
@@ -22,11 +22,14 @@ _CATEGORIES = {
 }
 
 
+_UNLEARNED = "can be seen in a control as well, a network that has not learned, so that training need not be its cause."
+
+
 def headline(verdicts: pd.DataFrame) -> tuple[str, str]:
     """Say of the whole network whether its attention is a constant.
 
     Args:
-        verdicts: What `stripe.analysis.verdicts` returns.
+        verdicts: What ``stripe.analysis.verdicts`` returns.
 
     Returns:
         One sentence, and one that counts the sites of each category. Where some are constant and there is no control,
@@ -53,6 +56,9 @@ def headline(verdicts: pd.DataFrame) -> tuple[str, str]:
     second = f"Of {of} at epoch {int(verdicts['epoch'].max())}: {'; '.join(found)}."
     if constant and not any(str(column).startswith("against_") for column in verdicts):
         second += " No control was recorded, and the attention of an untrained network looks like a constant, too."
+    elif equal := like_control(verdicts):
+        which = f"{equal} of these {constant} constants" if constant > 1 else "This constant"
+        second += f" {which} {_UNLEARNED}"
     return first, second
 
 
@@ -75,13 +81,15 @@ def number_texts(row: Mapping[Any, Any]) -> dict[str, str]:
         row: Of ``stripe.analysis.verdicts`` with evidence.
 
     Returns:
-        ``shares``, ``output`` and ``off`` in percent without its sign, and ``index``; a dash where one is undefined.
+        ``shares``, ``output``, ``off`` and ``controls`` in percent without its sign, and ``index``; a dash where one is
+        undefined.
     """
     value, low, high = (index_text(row[f"stripe_index{end}"]) for end in ("", "_low", "_high"))
     return {
         "shares": share_text(row),
         "output": interval_text(row, "output_error"),
         "off": interval_text(row, "constant_error"),
+        "controls": control_text(row, "constant_error" if math.isnan(row["output_error"]) else "output_error"),
         "index": value if value == "–" else f"{value} [{low}, {high}]",
     }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from stripe.analysis import evidence, metrics, verdicts
+from stripe.analysis import control_evidence, evidence, metrics, verdicts
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.errors import StripeError
 from stripe.training import Run
@@ -24,6 +24,7 @@ class Source:
         runs: Trainings of one network, perhaps with several seeds; empty where only a capture is known.
         metrics: ``stripe.analysis.metrics`` of the chosen sites; None where the capture has none.
         evidence: ``stripe.analysis.evidence`` of the same sites at the last epoch; None if the capture has none.
+        controls: ``stripe.analysis.control_evidence`` of the same sites; empty if the capture has no control.
         notes: Sentences on what is missing.
     """
 
@@ -31,13 +32,14 @@ class Source:
     runs: tuple[Run, ...]
     metrics: pd.DataFrame | None
     evidence: pd.DataFrame | None
+    controls: dict[str, pd.DataFrame]
     notes: list[str] = field(default_factory=list)
 
     @property
     def verdicts(self) -> pd.DataFrame:
         """``stripe.analysis.verdicts`` of the sites; there must be some."""
         assert self.metrics is not None
-        return verdicts(self.metrics, self.evidence)
+        return verdicts(self.metrics, self.evidence, self.controls)
 
 
 def open_source(capture: CaptureLike | None, runs: Sequence[Run], sites: str) -> Source:
@@ -66,9 +68,10 @@ def open_source(capture: CaptureLike | None, runs: Sequence[Run], sites: str) ->
             if not opened.layers:
                 raise StripeError(f"{opened.path or 'The capture'} has neither attention sites nor Grad-CAM maps.")
             notes.append("The file holds Grad-CAM maps alone, and no attention.")
-        return Source(opened, tuple(runs), None, None, notes)
-    table = metrics(opened, sites=sites, tol=TOLERANCE)
-    return Source(opened, tuple(runs), table, evidence(opened, sites=sites), notes)
+        return Source(opened, tuple(runs), None, None, {}, notes)
+    table = metrics(opened, sites=sites, tolerance=TOLERANCE)
+    beside = control_evidence(opened, sites)
+    return Source(opened, tuple(runs), table, evidence(opened, sites=sites), beside, notes)
 
 
 def _of_runs(runs: Sequence[Run], notes: list[str]) -> Capture | None:

@@ -32,9 +32,9 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The metrics of runs, ready for JSON; those that have not finished an epoch are left out.
 
     Returns:
-        One record per run: ``name``; every column of `Run.metrics`, null where a number is missing; ``drops``, between
-        which epochs the learning rate drops; ``score``, the measure by which epochs are compared, and ``axes``, what
-        the loss and that measure are called at an axis.
+        One record per run: ``name``; every column of ``Run.metrics``, null where a number is missing; ``drops``,
+        between which epochs the learning rate drops; ``score``, the measure by which epochs are compared, and ``axes``,
+        what the loss and that measure are called at an axis.
     """
     records = []
     for run in runs:

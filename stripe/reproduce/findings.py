@@ -35,14 +35,14 @@ def findings_of(kind: str, capture: CaptureLike) -> tuple[pd.DataFrame, str]:
 
 def _judged(capture: Capture) -> tuple[pd.DataFrame, str]:
     """Judge each site, for a kind of figure that has no numbers of its own."""
-    judged = verdicts(metrics(capture, tol=TOLERANCE))
+    judged = verdicts(metrics(capture, tolerance=TOLERANCE))
     counts = ", ".join(f"{count} {category}" for category, count in judged["category"].value_counts().items())
     return judged[["site", "constant_error", "stripe_index", "category"]], f"Of {len(judged)} sites: {counts}."
 
 
 def _stripes(capture: Capture) -> tuple[pd.DataFrame, str]:
     """Measure how striped the attention is, and the map before it."""
-    judged = verdicts(metrics(capture, tol=TOLERANCE)).set_index("site")
+    judged = verdicts(metrics(capture, tolerance=TOLERANCE)).set_index("site")
     rows = []
     for name, site in choose_sites(capture, None, CHANNEL_KINDS).items():
         last = site.isel(epoch=-1)
@@ -82,7 +82,7 @@ def _spread(capture: Capture) -> tuple[pd.DataFrame, str]:
 
 def _changes(capture: Capture) -> tuple[pd.DataFrame, str]:
     """Measure how much of the attention has settled when the learning rate first drops."""
-    measured = metrics(capture, tol=TOLERANCE)
+    measured = metrics(capture, tolerance=TOLERANCE)
     judged = verdicts(measured).set_index("site")
     epochs = capture.epochs
     drops = learning_rate_drops(capture.learning_rate)

@@ -1,6 +1,6 @@
 """What a network is trained for: how samples become a batch, what is minimised, how well it does.
 
-`Classification` is the task of the paper. Another one is a subclass of `Task`, also one outside this package.
+``Classification`` is the task of the paper. Another one is a subclass of ``Task``, also one outside this package.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What every task is."""
+"""The base class of tasks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ class Scored(Protocol):
 
 
 class OfRecipe(Protocol):
-    """What a task asks of a recipe, see `stripe.training.Recipe`."""
+    """What a task asks of a recipe, see ``stripe.training.Recipe``."""
 
     def optimizers(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> list[torch.optim.Optimizer]:
         """The optimisers of parameters with names, as ``named_parameters()`` gives them."""
@@ -34,14 +34,14 @@ class OfRecipe(Protocol):
 class Task(ABC):
     """What a network is trained for.
 
-    The training loop takes a batch from the data, has the task make inputs and targets of it (`collate`), run the
-    network (`forward`), say what is to be minimised (`losses`) and count what its score consists of (`sums`). Numbers
-    stay on the device during an epoch; at its end the task makes a score of what was summed up over all images and all
-    processes (`score`).
+    The training loop takes a batch from the data, has the task make inputs and targets of it (``collate``), run the
+    network (``forward``), say what is to be minimised (``losses``) and count what its score consists of (``sums``).
+    Numbers stay on the device during an epoch; at its end the task makes a score of what was summed up over all images
+    and all processes (``score``).
 
-    A subclass gives ``scoring``, `losses`, `sums` and `score`; everything else may stay as it is. Images are a tensor
-    (N, C, H, W) or a list of N tensors (C, H, W). Targets are a tensor or a list with an entry for each image, or a
-    dictionary or tuple of such.
+    A subclass gives ``scoring``, ``losses``, ``sums`` and ``score``; everything else may stay as it is. Images are a
+    tensor (N, C, H, W) or a list of N tensors (C, H, W). Targets are a tensor or a list with an entry for each image,
+    or a dictionary or tuple of such.
 
     Attributes:
         name: A word for it, in the settings of a run.
@@ -105,7 +105,7 @@ class Task(ABC):
             targets: For networks that compute their losses themselves.
 
         Returns:
-            What `losses` and `sums` take.
+            What ``losses`` and ``sums`` take.
 
         Raises:
             StripeError: The network raises something.
@@ -139,8 +139,8 @@ class Task(ABC):
 
         Args:
             loss: Mean of the sum of the losses.
-            sums: First the mean of each loss that ``scoring.losses`` names, in that order; then K numbers, `sums` over
-                all batches and processes.
+            sums: First the mean of each loss that ``scoring.losses`` names, in that order; then K numbers, ``sums``
+                over all batches and processes.
             images: How many images there were.
 
         Returns:

@@ -77,7 +77,7 @@ class Classification(Task):
         return torch.stack((hits, five.sum()))
 
     def score(self, loss: float, sums: Sequence[float], images: int) -> Score:
-        """See `Score`."""
+        """See ``Score``."""
         return Score(loss, *(100 * hits / images for hits in sums))
 
     def text(self, value: float) -> str:

@@ -1,4 +1,4 @@
-"""Tasks by name: a new one is one file in this folder with a class in it that `register` decorates."""
+"""Tasks by name: a new one is one file in this folder with a class in it that ``register`` decorates."""
 
 import importlib
 import pkgutil
@@ -51,7 +51,7 @@ def recorded(settings: Mapping[str, Any] | None, data: Data) -> Task:
     """The task that a run or a checkpoint records, made again for some data.
 
     Args:
-        settings: What `Task.settings` gave; None is classification.
+        settings: What ``Task.settings`` gave; None is classification.
         data: What it is trained or scored on.
 
     Raises:

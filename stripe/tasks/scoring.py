@@ -19,7 +19,7 @@ class Scoring:
             these with ``train_``, ``test_`` and ``val_`` before them.
         best: The measure by which epochs are compared.
         higher_is_better: Whether the best epoch has the highest or the lowest value of it.
-        losses: Those of the measures that are losses of the task by name, see `stripe.tasks.Task.losses`.
+        losses: Those of the measures that are losses of the task by name, see ``stripe.tasks.Task.losses``.
         labels: What a measure is called in sentences and pictures, where that is not its own name.
         units: The unit of a measure, such as ``"%"``, where it has one.
 
@@ -51,7 +51,7 @@ class Scoring:
 
     @classmethod
     def read(cls, settings: Any) -> "Scoring":
-        """The scoring in the settings of a run, as `Task.settings` gave them; None is classification.
+        """The scoring in the settings of a run, as ``Task.settings`` gave them; None is classification.
 
         Raises:
             StripeError: The settings are damaged.
@@ -71,7 +71,7 @@ class Scoring:
         return scoring
 
     def settings(self) -> dict[str, Any]:
-        """What `read` reads, ready for JSON; what is not said is left away."""
+        """What ``read`` reads, ready for JSON; what is not said is left away."""
         said = {"losses": list(self.losses), "labels": dict(self.labels), "units": dict(self.units)}
         return {
             "measures": list(self.measures),

@@ -67,9 +67,9 @@ class Compute:
 
 
 def default_precision(device: str | None = None) -> Precision:
-    """What is computed in where nobody asks for a precision, see `Compute.on`.
+    """What is computed in where nobody asks for a precision, see ``Compute.on``.
 
     Args:
-        device: As for `stripe.devices.pick_device`.
+        device: As for ``stripe.devices.pick_device``.
     """
     return "bfloat16" if Compute.on(pick_device(device)).dtype == torch.bfloat16 else "float32"

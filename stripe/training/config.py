@@ -19,16 +19,16 @@ VERSION = 1
 """Part of every address; to be raised when the same settings come to mean another result."""
 
 _OF_DATA = {"data", "image_size", "train_images", "test_images"}
-"""Which decide the images, and nothing else."""
+"""Fields that decide the images and nothing else."""
 
 _OF_ASR = {"where": None, "copies": 1, "psi": None, "psi_fixed": False, "asr_start": "paper"}
-"""What is said of ASR, and what it is where nothing is said."""
+"""Fields of ASR, with their defaults."""
 
 _OF_NETWORK = {"model", "mode", "attention", *_OF_ASR, "noise", "noise_random", "num_classes", "args"}
-"""What `RunConfig.spec` says in its own way."""
+"""Fields that ``RunConfig.spec`` holds in another form."""
 
 _LATER = {"accumulate": 1, "ema": None}
-"""What the first release's addresses did not know, and what it was then."""
+"""Fields that the addresses of the first release do not contain, with the values that they had then."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class RunConfig:
     The fields are the settings of ``stripe train``, too: its options have their types, defaults, ranges and ``help``.
 
     Attributes:
-        model: The network's name, as for `stripe.models.build`.
-        data: What to train on, as for `stripe.data.load`.
+        model: The network's name, as for ``stripe.models.build``.
+        data: What to train on, as for ``stripe.data.load``.
         recipe: How to optimise; ``RESNET.scaled(12)`` for twelve epochs. Its batches are those of all processes. None:
             not at all, for published weights that are taken as they are.
         mode: ``none``, ``attention`` (κ in the network), ``asr`` (ASR(κ) instead) or ``both`` (the paper's table 4);
             None: ``attention`` where ``attention`` is given, else ``none``.
-        attention: κ, a name of `stripe.attention.ATTENTION`; SE where the mode needs one and none is given.
+        attention: κ, a name of ``stripe.attention.ATTENTION``; SE where the mode needs one and none is given.
         where: After which layers ASR goes, a pattern of names; None: where the paper puts it.
         copies: δ, how many ASR at each place (table 7).
         psi: ψ's first value: a number, ``"C0.1"`` or ``"N0.3"`` (tables 8 and 13); None: the paper's.
@@ -62,7 +62,8 @@ class RunConfig:
             and saved instead of them; None: there is none.
         seed: Decides the initial weights, order, augmentation and the captured images.
         images_per_epoch: Train on so many random images in each epoch; None: all.
-        capture: Record the attention for so many test images after each epoch; 0: none.
+        capture: Record the attention for so many test images after each epoch, and before training as the control
+            ``init`` of the capture; 0: none.
         precision: Of convolutions and matrix products; None: bfloat16 on GPUs that have it, else float32.
         image_size: Height and width in pixels, one number where they are equal; None: those of the data, or what a
             third-party network expects.
@@ -153,7 +154,7 @@ class RunConfig:
         metadata={
             "range": Range(0),
             "metavar": "N",
-            "help": "Record the attention for N test images after every epoch, into OUT/capture.h5.",
+            "help": "Record the attention for N test images, before training and after every epoch, in OUT/capture.h5.",
         },
     )
     precision: Precision | None = field(
@@ -207,7 +208,7 @@ class RunConfig:
 
     @property
     def epochs(self) -> int:
-        """Of the training; 0 where published weights are taken as they are."""
+        """Number of epochs of the training; 0 where published weights are taken as they are."""
         return self.recipe.epochs if self.recipe else 0
 
     def description(self, num_classes: int = 1) -> dict[str, Any]:
@@ -227,7 +228,7 @@ class RunConfig:
         mean the same network have the same address.
 
         Args:
-            data: What determines the images, see `stripe.data.Data.attrs`.
+            data: What determines the images, see ``stripe.data.Data.attrs``.
         """
         described = self.description()
         own = {key: getattr(self, key) for key in ("copies", "psi", "psi_fixed", "noise_random")} | self.training()

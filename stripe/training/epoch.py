@@ -28,11 +28,11 @@ LOOK_EVERY = 20
 
 
 class Moves(Protocol):
-    """What moves the parameters: an optimiser, or several, see `stripe.training.optimizers.Optimizers`."""
+    """An optimiser, or several behind one interface, see ``stripe.training.optimizers.Optimizers``."""
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """As of an optimiser."""
+        """The groups of parameters, as those of a torch optimiser."""
         ...
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -46,7 +46,7 @@ class Moves(Protocol):
 
 @dataclass
 class _Tally:
-    """What a task counts in the steps so far, over all processes."""
+    """Sums of the task over the steps so far and over all processes."""
 
     world: World
     task: Task
@@ -91,10 +91,10 @@ def train_epoch(
 
     Args:
         model: Placed by ``compute``; left in training mode. In a world of several processes, what
-            `World.parallel` gave.
+            ``World.parallel`` gave.
         batches: uint8 images (N, 3, H, W) and labels int64 (N,), or whatever the task collates, already on the device.
             Where several processes train together, the same labels in each, and of the images those alone of its
-            `World.parts`, in that order.
+            ``World.parts``, in that order.
         optimizer: Its learning rate is set.
         data: Knows how the images are normalised.
         compute: Device and precision.
@@ -108,7 +108,7 @@ def train_epoch(
 
     Returns:
         The task's score as it was during the epoch, in training mode, on the augmented images; of classification a
-        `Score`.
+        ``Score``.
 
     Raises:
         StripeError: The loss is no longer a finite number.
@@ -195,7 +195,7 @@ def evaluate(
         world: The processes that do this together; the score is that of the images of all.
 
     Returns:
-        The task's score; of classification a `Score`.
+        The task's score; of classification a ``Score``.
     """
     world = world or World(compute.device)
     task = task or Classification(len(data.classes))
@@ -231,7 +231,7 @@ def diverged(what: str) -> StripeError:
 
 
 def total_of(losses: Mapping[str, Tensor]) -> Tensor:
-    """What is minimised: the sum of a task's losses."""
+    """Return the sum of a task's losses, which is minimised."""
     first, *others = losses.values()
     return sum(others, first)
 
@@ -255,7 +255,7 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 
 def _losses(task: Task, output: Any, targets: Any) -> tuple[Tensor, list[Tensor]]:
-    """What is minimised, and those losses that the task records by name.
+    """Return the loss that is minimised, and those losses that the task records by name.
 
     Raises:
         StripeError: The task has no loss of such a name.

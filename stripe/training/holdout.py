@@ -31,7 +31,7 @@ class Part(Split):
         self._whole = whole
 
     def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
-        """See `Split.loader`."""
+        """See ``Split.loader``."""
         inside = self.chosen if indices is None else self.chosen[np.asarray(indices, dtype=np.int64)]
         return self._whole.loader(batch_size, indices=inside, workers=workers)
 
@@ -45,7 +45,7 @@ class Part(Split):
         workers: int | None = None,
         share: Share = np.arange,
     ) -> Batches:
-        """See `Split.augmented`."""
+        """See ``Split.augmented``."""
         return self._whole.augmented(
             batch_size, indices=self.chosen[indices], seed=seed, device=device, workers=workers, share=share
         )

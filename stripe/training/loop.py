@@ -69,12 +69,12 @@ def fit(
         run: Where; claimed by the caller.
         compute: Device and precision.
         seed: Decides order, augmentation, and what layers like dropout draw.
-        meta: Description of the model for its checkpoints, see `stripe.checkpoint.save`.
+        meta: Description of the model for its checkpoints, see ``stripe.checkpoint.save``.
         task: What the model is trained for; default the classification of the data. Another one is said by the
             settings of the run as ``"task": task.settings()``.
         validation: Images that the best epoch is chosen by; None: the test split.
         images_per_epoch: Training images an epoch, others in each; default all.
-        accumulate: In how many parts a batch is computed, see `stripe.training.epoch.train_epoch`.
+        accumulate: In how many parts a batch is computed, see ``stripe.training.epoch.train_epoch``.
         average: The moving average of the model. It is what is scored, captured and saved then.
         compiled: Whether to train the model through ``torch.compile``.
         world: The processes that train together; the first one alone writes, captures and reports.
@@ -106,7 +106,7 @@ def fit(
         _decode(split)
 
     def score(split: Split) -> Scored:
-        """Of the images, each process takes its share."""
+        """Score a split; each process takes its share of the images."""
         share = np.arange(world.rank, len(split), world.size)
         batches = split.loader(recipe.batch_size, indices=share, workers=workers)
         found: Scored = evaluate(scored, batches, data, compute, task=task, world=world)

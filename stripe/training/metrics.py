@@ -1,4 +1,4 @@
-"""How the epochs of a run went: a row each, and which one is the best."""
+"""Metrics of the epochs of a run, one row per epoch, and the choice of the best epoch."""
 
 import math
 from collections import namedtuple
@@ -12,7 +12,7 @@ __all__ = ["EpochMetrics", "best_of", "measured", "row_of"]
 
 
 class EpochMetrics(NamedTuple):
-    """How an epoch went. This is the row of classification; other tasks name other columns, see `row_of`.
+    """How an epoch went. This is the row of classification; other tasks name other columns, see ``row_of``.
 
     Attributes:
         epoch: Which, from 1.
@@ -46,7 +46,7 @@ def row_of(scoring: Scoring) -> type[EpochMetrics]:
         scoring: What the task measures.
 
     Returns:
-        `EpochMetrics`, or a named tuple that has the task's measures where that has loss and accuracy.
+        ``EpochMetrics``, or a named tuple that has the task's measures where that has loss and accuracy.
 
     Example:
         >>> row_of(Scoring(("loss",), best="loss", higher_is_better=False))._fields

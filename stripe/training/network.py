@@ -1,4 +1,4 @@
-"""What is trained: a backbone with attention, with ASR, with both or with neither, and perhaps with noise."""
+"""The network of a training: a backbone with attention, ASR, both or neither, and perhaps with noise."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,11 +19,11 @@ def describe(model: str, **settings: Any) -> dict[str, Any]:
     """The description of a network, ready for JSON, as runs and checkpoints hold it.
 
     Args:
-        model: The backbone's name, as for `stripe.models.build`.
-        **settings: Of `stripe.training.RunConfig`.
+        model: The backbone's name, as for ``stripe.models.build``.
+        **settings: Fields of ``stripe.training.RunConfig``.
 
     Raises:
-        StripeError: As for `stripe.training.RunConfig`.
+        StripeError: As for ``stripe.training.RunConfig``.
     """
     return RunConfig(model, **settings).spec.to_meta()
 
@@ -32,7 +32,7 @@ def build(description: ModelSpec | Mapping[str, Any], *, pretrained: bool = Fals
     """Build the network of a description, its weights drawn from torch's global generator.
 
     Args:
-        description: The network, or what `describe` gave.
+        description: The network, or what ``describe`` gave.
         pretrained: Download published weights of the backbone.
 
     Raises:

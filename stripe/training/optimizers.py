@@ -36,7 +36,7 @@ class Optimizers:
         self._set_rates()
 
     def _set_rates(self) -> None:
-        """Those of the next step; a torch schedule would cost a small network some per cent of a step."""
+        """Set the rates of the next step; a torch schedule would cost a small network some per cent of a step."""
         rate = self.recipe.rate(self._epoch, self._done, self._steps)
         for member, shares in zip(self.members, self._shares, strict=True):
             for group, share in zip(member.param_groups, shares, strict=True):
@@ -62,21 +62,21 @@ class Optimizers:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Those of all members."""
+        """The groups of parameters of all members."""
         return [group for member in self.members for group in member.param_groups]
 
     @property
     def state(self) -> dict[Any, Any]:
-        """What all members remember of each parameter."""
+        """The state of each parameter in its optimiser, such as the momentum."""
         return {parameter: remembered for member in self.members for parameter, remembered in member.state.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """That of a single optimiser as it is; of several, a list of theirs."""
+        """The state of a single optimiser as it is; of several, a list of their states."""
         states = [member.state_dict() for member in self.members]
         return states[0] if len(states) == 1 else {"optimizers": states}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put them into the state of `state_dict`.
+        """Put the optimisers into a state that ``state_dict`` returned.
 
         Raises:
             ValueError: It is of other optimisers.

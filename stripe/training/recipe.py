@@ -1,6 +1,6 @@
-"""What a recipe is: everything about the optimisation that is decided before the first step.
+"""Recipes: everything about the optimisation that is decided before the first step.
 
-Those of the paper are in `stripe.training.recipes`.
+The paper's recipes are in ``stripe.training.recipes``.
 """
 
 import math
@@ -20,7 +20,7 @@ __all__ = ["RESNET", "Algorithm", "Group", "Precision", "Recipe", "Schedule"]
 Schedule = Literal["step", "cosine"]
 Algorithm = Literal["sgd", "adamw"]
 Precision = Literal["float32", "bfloat16"]
-"""Of convolutions and matrix products."""
+"""Number format of convolutions and matrix products."""
 
 RATE = Range(0, low_open=True)
 MOMENTUM = Range(0, 1, high_open=True)
@@ -65,7 +65,7 @@ class Recipe:
         epochs: Passes over the training images.
         batch_size: Images a step.
         lr: The initial rate η₀.
-        schedule: ``"step"`` or ``"cosine"``, see `learning_rate`.
+        schedule: ``"step"`` or ``"cosine"``, see ``learning_rate``.
         milestones: Numbers of epochs after which a step schedule multiplies the rate by ``gamma``.
         gamma: Factor of a step schedule.
         momentum: Momentum of SGD (not Nesterov's), β₁ of AdamW; its β₂ is .999.

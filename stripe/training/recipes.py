@@ -4,7 +4,7 @@ Where the paper is silent or contradicts itself:
 
 - "epoch 164" (appendix B.1) holds for all of table 10, so ``60/120/160`` leaves four epochs at the last rate.
 - ResNet-ACNet's "gamma .333" with a cosine schedule is no decay but the scale that its normalisations begin with in
-  ACNet's code; `stripe.models.asymmetric` does that.
+  ACNet's code; ``stripe.models.asymmetric`` does that.
 - Weight decay is on every parameter. No warm-up: none is named, not even for ViT.
 - ``resnet56-basic`` and ``resnet110-basic``, the plain networks of table 6, take the recipe of ResNet-ACNet.
 - STL10 is trained at its own 96×96 pixels, nine times those of CIFAR: table 1's speeds, 7.6 times lower, fit that.
@@ -27,7 +27,7 @@ class PaperRecipe(NamedTuple):
     """A column of table 10 or 11.
 
     Attributes:
-        models: Regular expression of the names of models that it is for, as `stripe.models.build` takes them.
+        models: Regular expression of the names of models that it is for, as ``stripe.models.build`` takes them.
         recipe: On CIFAR10 and CIFAR100 (table 10), on ImageNet (table 11).
         table: 10 or 11.
         columns: What it is the column of there.
@@ -72,8 +72,8 @@ def row_for(model: str, data: str) -> PaperRecipe:
     """The row of the tables that a network falls under.
 
     Args:
-        model: Its name, as for `stripe.models.build`.
-        data: What it is trained on, as for `stripe.data.load`. It decides for networks that are in neither table.
+        model: Its name, as for ``stripe.models.build``.
+        data: What it is trained on, as for ``stripe.data.load``. It decides for networks that are in neither table.
 
     Returns:
         The row. Of a network in neither table, the nearest, and ``columns`` says so.
@@ -90,8 +90,8 @@ def recipe_for(model: str, data: str) -> Recipe:
     """How the paper trains a network on some data.
 
     Args:
-        model: Its name, as for `stripe.models.build`.
-        data: What it is trained on, as for `stripe.data.load`: on STL10 the batches of table 10 are
+        model: Its name, as for ``stripe.models.build``.
+        data: What it is trained on, as for ``stripe.data.load``: on STL10 the batches of table 10 are
             of 16 images.
 
     Example:

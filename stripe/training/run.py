@@ -2,7 +2,7 @@
 
 ====================================  ======================================================================
 ``run.json``                          what determines the result (``settings``), and what computed it (``sessions``)
-``metrics.csv``                       a row an epoch, see `EpochMetrics` and `row_of`
+``metrics.csv``                       one row per epoch, see ``EpochMetrics``
 ``checkpoints/epoch-0001.safetensors``  the weights after that epoch
 ``best.safetensors``                  those of the best epoch so far
 ``capture.h5``                        attention after every epoch, where it was asked for
@@ -132,7 +132,7 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row an epoch, the fields of `row_of` as columns; empty before the first epoch has ended.
+        """One row per epoch, whose columns are the fields of ``row_of``; empty before the first epoch has ended.
 
         Raises:
             StripeError: The file is damaged.
@@ -158,7 +158,7 @@ class Run:
 
     @property
     def history(self) -> list[EpochMetrics]:
-        """The same as records."""
+        """The metrics of all epochs, as records."""
         row = row_of(self.scoring)
         return [row(*values) for values in self.metrics.itertuples(index=False)]
 
@@ -187,7 +187,7 @@ class Run:
         Args:
             settings: What determines the result, ready for JSON; those of a run that is taken up must be equal.
             session: What does not, but explains it (versions, device, threads, command); added to the list.
-            scale: See `scale`.
+            scale: See ``scale``.
 
         Raises:
             StripeError: The directory holds something else or a run with other settings (and at least one finished
@@ -280,7 +280,7 @@ class _Said(dict[str, Any]):
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two nested dictionaries, one phrase each."""
+    """The differences between two nested dictionaries, one phrase each."""
     found = []
     for key in sorted({*old, *new}):
         a, b = old.get(key), new.get(key)

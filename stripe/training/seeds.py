@@ -1,4 +1,4 @@
-"""The same training with several seeds, for what differs by chance."""
+"""Repetition of a training with several seeds, to see how far results differ by chance."""
 
 import json
 import statistics
@@ -39,13 +39,13 @@ def train_seeds(
         data: What to train on.
         seeds: Which seeds.
         on_seed: Called with each before its training.
-        **settings: Of `stripe.training.train`.
+        **settings: Arguments of ``stripe.training.train``.
 
     Returns:
         The runs, finished, in the order of ``seeds``.
 
     Raises:
-        StripeError: ``out`` is a run itself, or as for `stripe.training.train`.
+        StripeError: ``out`` is a run itself, or as for ``stripe.training.train``.
     """
     out = Path(out)
     if (out / "run.json").exists():

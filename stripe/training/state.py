@@ -60,7 +60,7 @@ def load_state(
     world: World | None = None,
     row: type[EpochMetrics] = EpochMetrics,
 ) -> list[EpochMetrics]:
-    """Put model and optimiser into the state that `save_state` wrote down.
+    """Put model and optimiser into the state that ``save_state`` wrote down.
 
     Args:
         path: The file; where there is none, nothing is changed.
@@ -68,7 +68,7 @@ def load_state(
         optimizer: Of that model; changed in place.
         average: The moving average of the model, where there is one; changed in place.
         world: The processes that go on together; the first one reads the file for all.
-        row: What an epoch becomes, see `stripe.training.metrics.row_of`.
+        row: What an epoch becomes, see ``stripe.training.metrics.row_of``.
 
     Returns:
         The epochs that were finished.

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from stripe.capture import CaptureSession
+from stripe.asr import cached
+from stripe.capture import CaptureSession, Control
 from stripe.data import Data, choose_images, normalization_of, write_size
 from stripe.data.augment import mix
 from stripe.errors import StripeError
@@ -53,7 +54,7 @@ def train(
 
     Args:
         out: The run directory, see [Run][stripe.training.Run].
-        data: What to train on, from `stripe.data.load`; what ``config`` says of the data is not looked at.
+        data: What to train on, from ``stripe.data.load``; what ``config`` says of the data is not looked at.
         config: What is trained, and how; default ResNet29 without attention, by the paper's recipe.
         save_every: Epochs between two checkpoints. The last epoch has one in any case; 0: it alone.
         compiled: Whether to use ``torch.compile``.
@@ -150,6 +151,8 @@ def train(
             logger.info("the run in %s is finished", run.path)
             return run
         recording = None
+        # Epoch 0 is the control of the others and no epoch among them: what settles is what training moves.
+        untrained = not len(run.metrics) and not config.pretrained
         if chosen is not None and world.leads:
             recording = stack.enter_context(
                 CaptureSession(
@@ -160,8 +163,12 @@ def train(
                     preprocess=partial(compute.input, data),
                     paths=[data.test.paths[index] for index in chosen],
                     attrs={**described, "scale": scale, "weights": "in training", "split": "test"},
+                    controls=[Control("init", 0, seed, f"before training, seed {seed}")] if untrained else [],
                 )
             )
+            if untrained:
+                with cached():
+                    recording.record_control("init", statistics=True)
         fit(
             trained,
             data,
@@ -186,7 +193,7 @@ def train(
 
 
 def _check(world: World, compiled: bool, batch: int) -> None:
-    """What several processes cannot do."""
+    """Refuse what several processes cannot do together."""
     if world.size > 1 and compiled:
         raise StripeError("torch.compile is for one process here; leave compiled= away, or torchrun.")
     if batch < world.size:

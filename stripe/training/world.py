@@ -54,7 +54,7 @@ class World:
         return [slice(int(share[0]), int(share[-1]) + 1) for share in shares]
 
     def share(self, count: int, accumulate: int) -> IntArray:
-        """All images of a batch that this process computes, positions, int64; see `parts`."""
+        """All images of a batch that this process computes, positions, int64; see ``parts``."""
         # Of a batch that is too small one image, for a loader yields no batch without any.
         return np.concatenate([np.arange(count)[part] for part in self.parts(count, accumulate) or [slice(1)]])
 
@@ -97,7 +97,7 @@ class World:
         """Around a forward and backward pass.
 
         Args:
-            model: What `parallel` gave.
+            model: What ``parallel`` gave.
             last: Whether it is the last one before the optimiser's step; gradients are exchanged in that one alone.
         """
         with ExitStack() as stack:
@@ -116,7 +116,7 @@ def join(device: str | None = None) -> Iterator[World]:
     ``torch.distributed.init_process_group``, stays joined.
 
     Args:
-        device: As for `stripe.devices.pick_device`. On a machine with several GPUs each process takes its own.
+        device: As for ``stripe.devices.pick_device``. On a machine with several GPUs each process takes its own.
 
     Raises:
         StripeError: There is no such device, or there are more processes than GPUs.

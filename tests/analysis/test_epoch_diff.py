@@ -43,14 +43,14 @@ def test_settling_epoch_by_hand(values, expected):
 
 
 def test_a_distance_of_exactly_the_tolerance_is_settled():
-    assert float(settling_epoch(series([0.0, 0.5, 0.25]), tol=0.25)) == 0
-    assert np.isnan(settling_epoch(series([0.0, 0.5, 0.25]), tol=0.2))
+    assert float(settling_epoch(series([0.0, 0.5, 0.25]), tolerance=0.25)) == 0
+    assert np.isnan(settling_epoch(series([0.0, 0.5, 0.25]), tolerance=0.2))
 
 
 def test_a_slow_drift_settles_only_where_it_comes_near_its_end():
     drift = series(np.arange(11) * 0.5)  # every difference is within a tolerance of 1
-    assert float(settling_epoch(drift, tol=1.0)) == 8
-    assert settled_fraction(drift, tol=1.0).values.tolist() == [0.0] * 8 + [1.0] * 3
+    assert float(settling_epoch(drift, tolerance=1.0)) == 8
+    assert settled_fraction(drift, tolerance=1.0).values.tolist() == [0.0] * 8 + [1.0] * 3
 
 
 def settling_by_loop(values: np.ndarray, tol: float) -> np.ndarray:

@@ -27,7 +27,7 @@ def test_one_row_a_site_and_epoch_in_the_order_of_the_forward_pass(channels, mak
 
 
 def test_columns_are_what_the_definitions_say(channels, make_capture):
-    table = metrics(make_capture({"se": channels}), tol=0.005)
+    table = metrics(make_capture({"se": channels}), tolerance=0.005)
     for prefix, values in (("", channels.attention), ("input_", channels.input)):
         std, relative = channel_std(values), channel_std(values, relative=True)
         np.testing.assert_allclose(table[f"{prefix}std_mean"], std.mean("channel"), rtol=1e-5)

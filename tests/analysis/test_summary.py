@@ -5,7 +5,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -39,12 +39,13 @@ SMALL = hnp.arrays(
 )
 
 
+@settings(deadline=None)
 @given(SMALL, st.integers(1, 9), st.integers(1, 30))
 def test_equals_numpy_however_it_is_cut(values, chunk, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_VALUES", block)
         patch.setattr(module, "MERGE_WIDTH", 2)
-        found = compute(da.from_array(values, (-1, chunk, -1)), tol=0.01)
+        found = compute(da.from_array(values, (-1, chunk, -1)), tolerance=0.01)
     exact = values.astype(np.float64)
     np.testing.assert_allclose(found.moments.mean, exact.mean(axis=1), rtol=1e-6)
     np.testing.assert_allclose(np.sqrt(found.moments.variance), exact.std(axis=1), atol=1e-6)
@@ -73,7 +74,7 @@ def test_what_never_varies_has_exactly_zero():
 
 def test_half_precision_is_widened(rng):
     values = rng.random((2, 3000, 4)).astype(np.float16) * np.float16(1000)
-    found = compute(values, tol=0.01)
+    found = compute(values, tolerance=0.01)
     exact = values.astype(np.float64)
     np.testing.assert_allclose(np.sqrt(found.moments.variance), exact.std(axis=1), rtol=1e-5)
     np.testing.assert_allclose(found.movement.total[1], np.abs(np.diff(exact, axis=0))[0].sum(axis=0), rtol=1e-5)
@@ -85,7 +86,7 @@ def test_half_precision_is_widened(rng):
 def test_a_value_that_is_not_finite_spoils_its_channel_and_epoch_alone(rng, bad, image):
     values = rng.random((3, 6, 2)).astype(np.float32)
     values[1, image, 0] = bad
-    found = compute(da.from_array(values, (3, 2, 2)), tol=2)
+    found = compute(da.from_array(values, (3, 2, 2)), tolerance=2)
     spoiled = ~np.isfinite(found.moments.variance)
     assert spoiled.tolist() == [[False, False], [True, False], [False, False]]
     assert np.isfinite(found.moments.mean).sum() == 5
@@ -97,13 +98,13 @@ def test_a_value_that_is_not_finite_spoils_its_channel_and_epoch_alone(rng, bad,
 def test_every_value_is_read_once(rng):
     source = Counted(rng.random((3, 20, 4), np.float32))
     values = da.from_array(source, (3, 6, 4), asarray=False, name=False)
-    compute(values, tol=0.01)
+    compute(values, tolerance=0.01)
     assert (source.reads == 1).all()
 
 
 def test_epochs_and_channels_are_brought_into_one_chunk(rng):
     values = rng.random((3, 8, 4))
-    found = compute(da.from_array(values, (1, 3, 2)), tol=0.01)
+    found = compute(da.from_array(values, (1, 3, 2)), tolerance=0.01)
     np.testing.assert_allclose(found.movement.total[1:], np.abs(np.diff(values, axis=0)).sum(axis=1))
 
 

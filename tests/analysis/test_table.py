@@ -11,7 +11,7 @@ from stripe.provenance import provenance
 
 @pytest.fixture
 def table(rng, make_site, make_capture) -> pd.DataFrame:
-    return metrics(make_capture({"se#2": make_site(rng.random((2, 5, 3)).astype(np.float32))}), tol=0.02)
+    return metrics(make_capture({"se#2": make_site(rng.random((2, 5, 3)).astype(np.float32))}), tolerance=0.02)
 
 
 def assert_provenance(found: dict) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from stripe.analysis.bootstrap import NUMBERS
-from stripe.capture import CaptureSession
+from stripe.capture import CaptureSession, as_capture
 
 
 @pytest.fixture
@@ -86,3 +86,45 @@ def test_nan_is_not_kept_quiet(run, se_net, images):
     output = run("analyze", "nan.h5").stdout
     assert "unknown" in output
     assert "Beware: NaN or infinite values in 1 sites: att" in output
+
+
+def test_an_untrained_network_is_like_its_control(run) -> None:
+    """Each verdict that calls attention a constant says that the control is one, too."""
+    model = ["--model", "resnet11", "--attention", "se", "--data", "shapes:train=40,test=40"]
+    output = run("capture", *model, "--images", "30", "-o", "capture.h5").output
+    assert "controls: init" in output
+    rows = json.loads(run("analyze", "capture.h5", "--format", "json", "-o", "table.csv").stdout)
+    assert all(row["against_init"] == "equal" for row in rows)
+    constant = [row for row in rows if "constant" in row["category"]]
+    assert constant
+    assert all("like its control" in row["verdict"] for row in constant)
+    assert [row["init_output_error"] for row in rows] == [row["output_error"] for row in rows]
+    shown = run("analyze", "capture.h5").output
+    assert f"{len(constant)} of these constants are equal to a control" in shown
+    assert "No control was recorded" not in shown
+    assert "init_output_error_low" in Path("table.csv").read_text().partition("\n")[0]
+    assert "control init: at initialisation, built anew with seed 0 (epoch 0)" in run("inspect", "capture.h5").output
+
+
+@pytest.mark.parametrize(
+    ("given", "held"), [("none", []), ("permuted", ["permuted"]), ("init,permuted", ["init", "permuted"])]
+)
+def test_controls_by_name(run, given: str, held: list[str]) -> None:
+    model = ["--model", "resnet11", "--attention", "se", "--data", "shapes:train=40,test=40"]
+    run("capture", *model, "--images", "3", "--controls", given, "-o", "capture.h5")
+    assert list(as_capture("capture.h5").controls) == held
+    assert "none of init, permuted and none" in run("capture", *model, "--controls", "epoch0", code=2).output
+
+
+def test_a_run_stands_for_its_capture(run):
+    old = Path(__file__).parents[1] / "first_release" / "run"
+    assert run("analyze", str(old), "--format", "json").stdout == (
+        run("analyze", str(old / "capture.h5"), "--format", "json").stdout
+    )
+
+
+def test_a_run_without_a_capture(run, tmp_path):
+    old = Path(__file__).parents[1] / "first_release" / "run" / "run.json"
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "run.json").write_bytes(old.read_bytes())
+    assert "has no capture: train with --capture N" in run("analyze", "bare", code=1).stderr

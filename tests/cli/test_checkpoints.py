@@ -12,6 +12,7 @@ from stripe import models
 from stripe.capture import open_capture
 
 NETWORK = ["--model", "resnet11", "--attention", "se", "--num-classes", "2"]
+OUT = ("-o", "capture.h5")
 
 
 @pytest.fixture
@@ -49,12 +50,12 @@ def test_entries_and_prefixes(run, folder: Path) -> None:
     lightning = {"model." + name: value for name, value in weights(1).items()} | {"criterion.weight": torch.ones(2)}
     torch.save({"epoch": 0, "state_dict": lightning, "ema": {"module": weights(2)}}, folder / "run" / "a.ckpt")
     arguments = [*NETWORK, "--data", "folder:photos", "--normalize", "imagenet"]
-    run("capture", "--ckpt", "run/a.ckpt", *arguments, "--images", "2")
+    run("capture", *OUT, "--ckpt", "run/a.ckpt", *arguments, "--images", "2")
     assert captured() == pytest.approx(gates(1))
-    refused = run("capture", "--ckpt", "run/a.ckpt", *arguments, "--images", "2", "--weights", "ema", code=1)
+    refused = run("capture", *OUT, "--ckpt", "run/a.ckpt", *arguments, "--images", "2", "--weights", "ema", code=1)
     assert "weights" in refused.stderr  # a capture of others is not gone on with
     Path("capture.h5").unlink()
-    run("capture", "--ckpt", "run/a.ckpt", *arguments, "--images", "2", "--weights", "ema")
+    run("capture", *OUT, "--ckpt", "run/a.ckpt", *arguments, "--images", "2", "--weights", "ema")
     assert captured() == pytest.approx(gates(2))
 
 
@@ -81,7 +82,7 @@ def test_the_last_checkpoint_of_a_run(run, folder: Path, again: str) -> None:
             torch.save({"epoch": 1, "state_dict": weights(5)}, last)
         case "without an epoch":
             torch.save(torch.load(folder / "run" / "epoch=1.ckpt")["state_dict"], last)
-    result = run("capture", "--ckpt", "run", *NETWORK, "--data", "folder:photos", "--images", "2")
+    result = run("capture", *OUT, "--ckpt", "run", *NETWORK, "--data", "folder:photos", "--images", "2")
     assert captured() == pytest.approx(gates(0, 1))
     if again != "copy":
         assert "last.ckpt: left out, " in result.stderr
@@ -90,5 +91,5 @@ def test_the_last_checkpoint_of_a_run(run, folder: Path, again: str) -> None:
 def test_two_checkpoints_of_one_epoch(run, folder: Path) -> None:
     for step in (100, 200):
         torch.save({"epoch": 1, "state_dict": weights(step)}, folder / "run" / f"step={step}.ckpt")
-    result = run("capture", "--ckpt", "run", *NETWORK, "--data", "folder:photos", "--images", "2", code=1)
+    result = run("capture", *OUT, "--ckpt", "run", *NETWORK, "--data", "folder:photos", "--images", "2", code=1)
     assert "are both of epoch 1. Leave one of them away." in result.stderr

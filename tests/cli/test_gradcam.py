@@ -57,7 +57,7 @@ def test_the_maps_of_a_run(run, ckpt: Path) -> None:
 
 def test_into_a_capture_of_the_same(run, ckpt: Path) -> None:
     """As many images as it holds, the same ones."""
-    run("capture", "--ckpt", "best.safetensors", "--images", "10", "--seed", "2")
+    run("capture", "-o", "capture.h5", "--ckpt", "best.safetensors", "--images", "10", "--seed", "2")
     run("gradcam", "--ckpt", "best.safetensors", "-o", "capture.h5", "--seed", "2", "--layer", "layer2", "--maps")
     tree = open_capture("capture.h5")
     assert tree["gradcam/layer2/map"].shape == (10, 32, 32)

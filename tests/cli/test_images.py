@@ -60,7 +60,7 @@ def photos(path: Path, folders: dict[str, int]) -> None:
 @pytest.mark.parametrize("folders", [{".": 7}, {"cat": 7}])
 def test_images_without_classes(run, tmp_path: Path, folders: dict[str, int]) -> None:
     photos(tmp_path / "set", folders)
-    result = run("capture", *COLOUR, "--data", "folder:set")
+    result = run("capture", "-o", "capture.h5", *COLOUR, "--data", "folder:set")
     assert "1 epochs × 7 images" in result.stdout
     tree = open_capture("capture.h5")
     assert tree["label"].values.tolist() == [-1] * 7
@@ -85,7 +85,7 @@ def test_what_needs_labels_says_so(run, tmp_path: Path) -> None:
 
 def test_all_images_of_class_folders_unless_the_checkpoint_was_trained_on_them(run, tmp_path: Path) -> None:
     photos(tmp_path / "set", {"a": 10, "b": 5})
-    result = run("capture", *COLOUR, "--data", "folder:set", "--images", "40")
+    result = run("capture", "-o", "capture.h5", *COLOUR, "--data", "folder:set", "--images", "40")
     assert f"folder:{tmp_path / 'set'} has 15 images, not 40: all of them are taken." in result.stderr
     assert np.bincount(open_capture("capture.h5")["label"]).tolist() == [10, 5]
     result = run("capture", *COLOUR, "--data", "folder:set", "--split", "test", "--images", "40", "-o", "test.h5")
@@ -100,7 +100,7 @@ def test_all_images_of_class_folders_unless_the_checkpoint_was_trained_on_them(r
 
 def test_gradcam_is_of_the_images_that_the_capture_is_of(run, tmp_path: Path) -> None:
     photos(tmp_path / "set", {"a": 10, "b": 10})
-    run("capture", *COLOUR, "--data", "folder:set", "--split", "train")
+    run("capture", "-o", "capture.h5", *COLOUR, "--data", "folder:set", "--split", "train")
     run("gradcam", *COLOUR, "--data", "folder:set", "-o", "capture.h5")
     assert open_capture("capture.h5").sizes["image"] == 16
 
@@ -167,7 +167,7 @@ def test_fuse_compares_on_images_as_the_checkpoint_says(run, tmp_path: Path, mon
 
 
 def test_what_is_no_normalisation(run) -> None:
-    result = run("capture", *COLOUR, "--normalize", "imagnet", code=2)
+    result = run("capture", "-o", "capture.h5", *COLOUR, "--normalize", "imagnet", code=2)
     assert "'imagnet' is no normalisation. Give imagenet, cifar10" in result.stderr.replace("\n", " ")
 
 
@@ -229,9 +229,9 @@ def test_inspect_finds_the_channels(run, arguments: list[str]) -> None:
 
 def test_other_numbers_of_channels_are_refused(run, tmp_path: Path) -> None:
     photos(tmp_path / "set", {".": 1})
-    result = run("capture", *COLOUR, "--data", "folder:set", "--channels", "4", code=1)
+    result = run("capture", "-o", "capture.h5", *COLOUR, "--data", "folder:set", "--channels", "4", code=1)
     assert "--channels 4: image files are of 1 channel (grey) or 3 (colour)" in result.stderr
-    result = run("capture", *COLOUR, "--model-arg", "channels=4", "--data", "folder:set", code=1)
+    result = run("capture", "-o", "capture.h5", *COLOUR, "--model-arg", "channels=4", "--data", "folder:set", code=1)
     assert "to have 4 channels, but got 3" in result.stderr
 
 

@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 
 def test_model(run) -> None:
     sites = json.loads(run("inspect", "--model", "timm:seresnet18", "--format", "json", "--image-size", "64").stdout)
@@ -67,3 +69,31 @@ def test_a_capture_says_what_it_holds_of_each_site(run) -> None:
     sites = json.loads(run("inspect", str(old), "--format", "json").stdout)
     assert {site["recorded"] for site in sites} == {"attention, input"}
     assert not any(site["residual"] for site in sites)
+
+
+RUN = Path(__file__).parents[1] / "first_release" / "run"
+
+
+def test_a_checkpoint_says_its_network(run) -> None:
+    checkpoint = str(next(RUN.rglob("best.safetensors")))
+    of_flag = run("inspect", "--ckpt", checkpoint, "--format", "json").stdout
+    assert {site["kind"] for site in json.loads(of_flag)} == {"channel"}
+    assert run("inspect", checkpoint, "--format", "json").stdout == of_flag
+
+
+def test_a_run_stands_for_its_capture(run) -> None:
+    assert run("inspect", str(RUN), "--format", "json").stdout == (
+        run("inspect", str(RUN / "capture.h5"), "--format", "json").stdout
+    )
+
+
+def test_both_a_capture_and_a_checkpoint(run) -> None:
+    assert "Give either" in run("inspect", str(RUN), "--ckpt", "x.pth", code=2).output
+
+
+@pytest.mark.parametrize("name", ["mine.pkl", "notes.txt", "weights"])
+def test_nobody_is_told_to_delete_a_file_of_another_kind(run, name: str) -> None:
+    Path(name).write_bytes(b"\x80\x04the only copy")
+    said = run("inspect", name, code=1).stderr
+    assert "one of another kind" in said
+    assert "delete" not in said

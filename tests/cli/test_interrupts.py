@@ -31,7 +31,7 @@ def test_folding(run, trained, monkeypatch) -> None:
 def test_a_capture_says_how_to_go_on(run, trained, monkeypatch) -> None:
     monkeypatch.setattr(CaptureSession, "record", interrupt)
     monkeypatch.setattr(sys, "argv", ["stripe", "capture", "--ckpt", "se.safetensors"])
-    result = run("capture", "--ckpt", "se.safetensors", "--images", "10", code=130)
+    result = run("capture", "-o", "capture.h5", "--ckpt", "se.safetensors", "--images", "10", code=130)
     assert result.stderr.endswith(
         "Nothing that was finished is lost; to go on:\n  stripe capture --ckpt se.safetensors\n"
     )

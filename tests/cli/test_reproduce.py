@@ -89,6 +89,7 @@ def test_data_that_is_not_there_is_said_of_each_figure(run, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(mine, tmp_path):
     """In a real process, that has started another one; both import torch, which takes 5 to 10 s."""
     command = [sys.executable, "-m", "stripe", "reproduce", "picture.toml", "--epochs", "5000"]

@@ -40,3 +40,8 @@ def test_the_root_comes_from_the_argument_then_the_environment_then_here(
         load("cifar10")
     with pytest.raises(StripeError, match=str(tmp_path / "arg" / "cifar")):
         load("cifar10", root=tmp_path / "arg")
+
+
+def test_a_folder_is_named_as_one(tmp_path):
+    with pytest.raises(StripeError, match=f"did you mean folder:{tmp_path}"):
+        load(str(tmp_path))

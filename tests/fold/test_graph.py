@@ -1,6 +1,8 @@
 """Networks that are graphs, as converters of ONNX files make them, where a multiplication is a module of two inputs."""
 
 import copy
+import importlib.util
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 import stripe
+from stripe import models
+from stripe.adapter import tensors_of
+from stripe.capture import Recorder
 from stripe.errors import StripeError
 from stripe.fold import fold
-from stripe.fold.sites import find_foldable
-from stripe.models.outline import Outline, merge, outline, trace
+from stripe.fold.sites import find_foldable, gated, outline_places
+from stripe.fold.weights import fold_gates
+from stripe.models.graph import trace
+from stripe.models.merge import merge
+from stripe.models.outline import Outline, outline
 from stripe.models.surgery import ConstantGate, Passage
 
 C = 6
@@ -237,3 +245,36 @@ def test_a_network_is_one_where_its_forward_is_outlined() -> None:
         torch.testing.assert_close(net(IMAGES), wanted)
     names = [node.name for node in trace(net, "").nodes]
     assert names == [node.name for node in copy.deepcopy(net).graph.nodes]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "wanted"),
+    [
+        ("ch_ppocr_mobile_v2.0_cls_infer", (48, 192), {"backwards": 1, "forwards": 8}),
+        ("ch_PP-OCRv4_rec_infer", (48, 64), {"forwards": 2}),
+        ("ch_PP-OCRv4_det_infer", (64, 64), {"backwards": 8, "forwards": 2}),
+    ],
+)
+def test_gates_of_networks_that_others_trained(name: str, size: tuple[int, int], wanted: dict[str, int]) -> None:
+    """PP-OCR's networks, from their ONNX files: all gates fold, and what computed them is gone."""
+    pytest.importorskip("onnx2torch")
+    spec = importlib.util.find_spec("rapidocr_onnxruntime")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs rapidocr-onnxruntime")
+    net = models.build(f"onnx:{Path(spec.origin).parent / 'models' / f'{name}.onnx'}", image_size=size).eval()
+    images = torch.rand(2, 3, *size) * 2 - 1
+    places, reasons, _ = find_foldable(net, images)
+    assert not reasons
+    with torch.no_grad(), Recorder(net, [place.site for place in places], record_input=False) as recorder:
+        recorder.model(images)
+        values = {name: found.attention.mean(0) for name, found in recorder.take().items()}
+    outlined = copy.deepcopy(net)
+    outline_places(outlined, places, places)
+    constant = gated(outlined, places, values)
+    folded = copy.deepcopy(constant)
+    landings = fold_gates(folded, images)
+    assert Counter(landing.where for landing in landings.values()) == wanted
+    with torch.no_grad():
+        got, other = (tensors_of(each(images))[0] for each in (folded, constant))
+    assert (got - other).abs().max() <= 1e-5 * other.abs().max()
+    assert len(folded.graph.nodes) < len(net.graph.nodes)

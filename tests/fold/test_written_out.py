@@ -397,3 +397,15 @@ def test_a_gate_that_remembers_its_calls(batch: tuple[Tensor, Tensor], tmp_path:
     loaded = stripe.load(tmp_path / "folded.safetensors", Remembering())
     with torch.inference_mode():
         assert torch.equal(loaded(batch[0]), result.model(batch[0]))
+
+
+def test_some_calls_of_a_shared_gate(batch: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """The others keep the gate, which is one module still, and one set of weights in the file."""
+    net = Remembering().eval()
+    result = fold(net, [batch], sites="gate#3")
+    assert result.sites["folded"].tolist() == ["kept", "kept", "backwards"]
+    assert sum(p.numel() for p in result.model.parameters()) == sum(p.numel() for p in net.parameters())
+    result.save(tmp_path / "folded.safetensors", {"model": "python:mine:make"})
+    loaded = stripe.load(tmp_path / "folded.safetensors", Remembering())
+    with torch.inference_mode():
+        assert torch.equal(loaded(batch[0]), result.model(batch[0]))

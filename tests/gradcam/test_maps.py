@@ -6,10 +6,11 @@ import pytest
 import timm
 import torch
 import torchvision
+import xarray as xr
 from torch import Tensor, nn
 
 from stripe.errors import StripeError
-from stripe.gradcam import GradCam, find_layer
+from stripe.gradcam import GradCam, find_layer, gradcam
 from tests.gradcam.oracle import channels_last, tokens, whole_graph
 
 
@@ -146,6 +147,23 @@ def test_any_layer_by_name(cnn: nn.Module, batch: Tensor, layer: str) -> None:
     """``relu`` is the last of its layers to run once, ``stage1.0`` is changed in place inside its own stage."""
     with GradCam(cnn, layer) as cam:
         torch.testing.assert_close(cam(batch).values, whole_graph(cnn, layer, batch), atol=1e-5, rtol=0)
+
+
+def test_a_layer_as_a_module(cnn: nn.Module, batch: Tensor) -> None:
+    with GradCam(cnn, "stage2") as cam:
+        maps, _ = cam(batch)
+    with GradCam(nn.DataParallel(cnn), cnn.stage2) as cam:
+        assert cam.layer == "stage2"
+        torch.testing.assert_close(cam(batch)[0], maps, atol=0, rtol=0)
+    found = gradcam(cnn, [batch], cnn.stage2)
+    assert found.attrs["layer"] == "stage2"
+    xr.testing.assert_equal(found, gradcam(cnn, [batch], "stage2"))
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 3, 1), None])
+def test_a_module_that_is_not_inside_of_the_model(cnn: nn.Module, batch: Tensor, layer: nn.Module | None) -> None:
+    with pytest.raises(StripeError, match="is no module inside of"):
+        gradcam(cnn, [batch], cnn if layer is None else layer)
 
 
 def test_classes_of_ones_choice(cnn: nn.Module, batch: Tensor) -> None:

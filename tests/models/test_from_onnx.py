@@ -53,7 +53,7 @@ def test_a_size_that_the_network_cannot_take(tmp_path: Path) -> None:
         ({"num_classes": 4}, "has its own number of outputs"),
         ({"pretrained": True}, "has its own weights"),
         ({"args": {"width": 2}}, "takes no further arguments, but got width"),
-        ({"attention": "se"}, "attention 'se' does not go into"),
+        ({"attention": "se"}, "does not go into"),
     ],
 )
 def test_what_cannot_be_asked_of_a_file(path: Path, more: dict[str, Any], message: str) -> None:

@@ -80,7 +80,7 @@ def test_as_many_panels_as_images(capture, count, tmp_path):
 
 
 def test_several_sites_a_row_each(capture):
-    figure = plots.diff(capture, site="layer*.0.*", images=[4, 2])
+    figure = plots.diff(capture, sites="layer*.0.*", images=[4, 2])
     labels = [axes.get_ylabel() for axes in panels(figure)]
     assert labels == ["layer1.0\nchannel", "", "layer2.0\nchannel", "", "layer3.0\nchannel", ""]
     assert figure.drawn["images"] == [4, 2]

@@ -66,9 +66,9 @@ def test_spatial_sites_are_there_too_and_told_apart(cbam):
 
 
 def test_chosen_sites(mixed):
-    assert plots.index(mixed, site=["c.*", "a.se"]).drawn["sites"] == ["a.se", "c.se"]
+    assert plots.index(mixed, sites=["c.*", "a.se"]).drawn["sites"] == ["a.se", "c.se"]
     with pytest.raises(StripeError, match="No site of the capture fits 'x'"):
-        plots.index(mixed, site="x")
+        plots.index(mixed, sites="x")
 
 
 def test_the_error_of_a_constant_stands_beside_it_with_its_interval(mixed, make_tree, make_site):
@@ -79,4 +79,4 @@ def test_the_error_of_a_constant_stands_beside_it_with_its_interval(mixed, make_
     assert errors.lines[0].get_xdata() == pytest.approx([22.65], abs=0.01)
     low, high = errors.collections[0].get_segments()[0][:, 0]
     assert low <= 22.65 <= high
-    assert plots.index(mixed, site=["c.*", "a.se"]).axes[1].lines[0].get_xdata() == pytest.approx([0, 0])
+    assert plots.index(mixed, sites=["c.*", "a.se"]).axes[1].lines[0].get_xdata() == pytest.approx([0, 0])

@@ -56,18 +56,18 @@ def test_every_kind_is_named_by_its_function():
 
 
 def test_a_kind_by_name(capture):
-    assert plots.draw("index", capture, site=None, style="dark").drawn["kind"] == "index"
+    assert plots.draw("index", capture, sites=None, style="dark").drawn["kind"] == "index"
 
 
 def test_an_option_that_a_kind_does_not_take(capture):
-    with pytest.raises(StripeError, match="'index' has no channels or epoch to choose; it takes site, style"):
+    with pytest.raises(StripeError, match="'index' has no channels or epoch to choose; it takes sites, style"):
         plots.draw("index", capture, epoch=3, channels=4)
     with pytest.raises(StripeError, match="no plot of kind 'pie'"):
         plots.draw("pie", capture)
 
 
 def test_all_kinds_that_a_capture_can_show(cbam, tmp_path):
-    drawn, left_out = plots.draw_all(cbam, tmp_path, images=3, channels=4, style="notebook", site="layer1.*")
+    drawn, left_out = plots.draw_all(cbam, tmp_path, images=3, channels=4, style="notebook", sites="layer1.*")
     assert [*drawn, *left_out] == list(plots.KINDS)
     assert list(left_out) == ["gradcam"]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"capture-{kind}.png" for kind in drawn)
@@ -111,3 +111,10 @@ def test_one_file_makes_a_kind_of_plot(another_kind, capture, tmp_path):
     table, sentence = findings_of("epochs", capture)
     assert list(table["site"]) == list(as_capture(capture).sites)
     assert sentence.startswith("Of 9 sites: ")
+
+
+def test_the_first_releases_keyword_for_sites_is_still_accepted(cbam, tmp_path):
+    wanted = ["layer1.*"]
+    by_former, by_present = (plots.index(cbam, **{name: wanted}).drawn for name in ("site", "sites"))
+    assert by_former["sites"] == by_present["sites"] == plots.draw("index", cbam, site=wanted).drawn["sites"]
+    assert 0 < len(by_former["sites"]) < len(plots.index(cbam).drawn["sites"])

@@ -12,7 +12,7 @@ from stripe.errors import StripeError
 
 @pytest.fixture(scope="module")
 def figure(capture):
-    return plots.stripe(capture, site="layer1.0.*", images=5, channels=4, seed=3)
+    return plots.stripe(capture, sites="layer1.0.*", images=5, channels=4, seed=3)
 
 
 MADE_BY = {"stripe": "1.2.3", "command": "stripe plot --kind stripe é.h5"}

@@ -109,7 +109,7 @@ def test_errors(cbam, make_tree, make_site):
 def test_too_many_sites_for_one_picture(make_tree, make_site):
     tree = make_tree({f"b{i}": make_site(np.ones((1, 2, 2)), order=i) for i in range(200)}, [0], 2)
     with pytest.raises(StripeError, match="Choose fewer sites"):
-        plots.stripe(tree, site="*")
+        plots.stripe(tree, sites="*")
 
 
 def test_lazy_captures_are_drawn(capture):

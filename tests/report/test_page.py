@@ -215,6 +215,7 @@ def test_a_hundred_sites():
     assert html.count('class="site"') == 120
 
 
+@pytest.mark.slow
 def test_a_large_capture_stays_below_15_mb_and_says_what_it_shows():
     """A gigabyte and a half of lazily made values; takes some 10 s, because all of them are measured."""
     shape, sites = (8, 1000, 2048), {}

@@ -10,6 +10,7 @@ from stripe.reproduce.execution import Machine, Watch, compute, on_cluster
 
 
 # Two workers that import torch, one of which dies and is started anew: some 20 s.
+@pytest.mark.slow
 def test_runs_go_to_workers_and_a_killed_one_s_run_goes_on(deadly, table, cache, tmp_path):
     distributed = pytest.importorskip("distributed")
     ended = []

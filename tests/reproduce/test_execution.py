@@ -167,6 +167,7 @@ def test_an_interrupted_run_goes_on(figure, cache, monkeypatch):
 
 
 # Starts a process that imports torch, as the others below: 5 to 10 s.
+@pytest.mark.slow
 def test_a_killed_process_is_replaced_and_its_run_goes_on(deadly, cache, tmp_path):
     epochs, again = [], []
     watch = Watch(epoch=lambda job, metrics: epochs.append(metrics.epoch), again=lambda job: again.append(job.name))
@@ -179,6 +180,7 @@ def test_a_killed_process_is_replaced_and_its_run_goes_on(deadly, cache, tmp_pat
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_side_by_side_is_the_same_as_in_turn(table, cache, tmp_path):
     served, _ = run(table, cache, Machine(device="cpu"))
     other = type(cache)(tmp_path / "other", cache.sources)

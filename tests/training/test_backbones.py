@@ -28,7 +28,9 @@ BACKBONES = {
 
 # The largest, RepVGG-B3 (123 million parameters) and ViT-B, take some seconds on one core.
 @pytest.mark.parametrize("mode", ["none", "attention", "asr", "both"])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "b3" in name else name for name in BACKBONES]
+)
 def test_a_training_step_and_fusing(name: str, mode: str) -> None:
     side = BACKBONES[name]
     args = {"img_size": side} if "vit" in name else {}

@@ -26,6 +26,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.slow
 def test_a_killed_run_ends_as_a_whole_one(runs, moment):
     run, whole = runs[moment], runs["whole"]
     timings = ["seconds", "images_per_second"]

@@ -185,7 +185,7 @@ def test_compiled(trained, tiny_data, monkeypatch):
     ("settings", "message"),
     [
         ({"accumulate": 0}, "accumulate is 0"),
-        ({"ema": 1.0}, "between 0 and 1"),
+        ({"ema": 1.0}, "more than 0 and less than 1"),
         ({"mode": "asr", "attention": "cbam"}, "constant"),
         ({"mode": "asr", "where": "nothing*"}, "nothing"),
         ({"model": "torchvision:vgg11", "noise": (0.8, 0.5)}, "no batch normalisation"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stripe import checkpoint
-from stripe.capture import open_capture
+from stripe.capture import as_capture, open_capture
 from stripe.data import choose_images
 from stripe.errors import StripeError
 from stripe.models import from_meta
@@ -224,3 +224,17 @@ def test_on_a_gpu(tmp_path, tiny_data, tiny_recipe):
         tmp_path / "run", tiny_data, model="resnet11", attention="se", recipe=tiny_recipe, capture=5, device="cuda"
     )
     assert len(run.metrics) == 3
+
+
+def test_epoch_0_is_the_control_of_the_capture(run, tmp_path, tiny_data, tiny_recipe):
+    """It is recorded before training with the statistics of the images, and changes nothing of the training."""
+    again = train(tmp_path / "se", tiny_data, model="resnet11", attention="se", recipe=tiny_recipe, device="cpu")
+    assert run.metrics["train_loss"].tolist() == again.metrics["train_loss"].tolist()
+    opened = as_capture(run.capture_file)
+    assert opened.epochs.tolist() == [1, 2, 3]
+    control = opened.controls["init"]
+    assert control.epochs.tolist() == [0]
+    assert control.weights == "before training, seed 0"
+    gate = "layer1.0.attention_module"
+    assert abs(control.sites[gate]["attention"][0] - opened.sites[gate]["attention"][-1]).max() > 1e-3
+    assert control.sites[gate]["input_rms"].max() < 10

@@ -36,6 +36,7 @@ def runs(tmp_path_factory):
     return Run(folder / "one"), Run(folder / "two"), said[1]
 
 
+@pytest.mark.slow
 def test_the_curves_are_the_same(runs):
     one, two, _ = runs
     for column in ("train_loss", "test_loss", "val_loss"):
@@ -97,7 +98,8 @@ def test_more_processes_than_gpus(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"compiled": True}, "--compile"), ({"images_per_epoch": 1}, "2 processes cannot share")]
+    ("settings", "message"),
+    [({"compiled": True}, "compiled= away"), ({"images_per_epoch": 1}, "2 processes cannot share")],
 )
 def test_what_several_processes_cannot_do(tmp_path, tiny_data, tiny_recipe, monkeypatch, settings, message):
     from contextlib import nullcontext

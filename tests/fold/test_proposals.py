@@ -7,7 +7,7 @@ from torchvision.ops import nms
 
 from stripe.fold import fold
 from stripe.fold.exactness import Trial
-from stripe.fold.selections import Undecided
+from stripe.fold.proposals import Undecided
 from tests.conftest import SqueezeExcite
 
 IMAGES = torch.rand(2, 3, 12, 12)
