@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from stripe.data import Data
 from stripe.errors import StripeError
+from stripe.names import did_you_mean
 from stripe.tasks.base import Task
 
-__all__ = ["recorded", "register", "tasks"]
+__all__ = ["named", "recorded", "register", "tasks"]
 
 Kind = TypeVar("Kind", bound=type[Task])
 
@@ -45,6 +46,21 @@ def _import_all() -> None:
     package = importlib.import_module("stripe.tasks")
     for found in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"stripe.tasks.{found.name}")
+
+
+def named(name: str, data: Data) -> Task:
+    """The task of a name, made for some data.
+
+    Args:
+        name: Name of a registered task.
+        data: What it is trained or scored on.
+
+    Raises:
+        StripeError: There is no such task, or it needs other data.
+    """
+    if (known := tasks().get(name)) is None:
+        raise StripeError(f"there is no task {name!r}; there are {', '.join(tasks())}{did_you_mean(name, tasks())}")
+    return known.of_data(data)
 
 
 def recorded(settings: Mapping[str, Any] | None, data: Data) -> Task:
