@@ -1,20 +1,12 @@
-"""Names of networks and data sets for people, names that the files of a folder register, former names of arguments."""
+"""Names of networks and data sets for people, the closest names to a wrong one, former names of arguments."""
 
 import difflib
 import functools
-import re
 from collections.abc import Callable, Iterable, Mapping
-from importlib.util import find_spec
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["data_name", "did_you_mean", "registered", "renamed", "run_name"]
-
-_REGISTERED = re.compile(r'^@register\("([^"]+)"(?:, place=(\d+))?', re.MULTILINE)
-
-LAST = 100
-"""The place in lists of names that say none."""
-
+__all__ = ["data_name", "did_you_mean", "renamed", "run_name"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -59,33 +51,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return ""
     *others, last = close
     return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"
-
-
-def registered(package: str) -> list[str]:
-    """The names that the files of a package register, for help texts.
-
-    They are read from the text of the files, since importing them would import torch, which takes seconds. So a name,
-    and its place in lists, stand on the line of the decorator: ``@register("se", place=0)``.
-
-    Args:
-        package: As ``stripe.attention``.
-
-    Returns:
-        In the order of their places, those of one place by name.
-
-    Example:
-        >>> registered("stripe.attention")[:3]
-        ['se', 'eca', 'cbam']
-    """
-    spec = find_spec(package)
-    folders = (spec.submodule_search_locations if spec else None) or ()
-    found = [
-        (int(place or LAST), name)
-        for folder in folders
-        for file in Path(folder).glob("*.py")
-        for name, place in _REGISTERED.findall(file.read_text(encoding="utf-8"))
-    ]
-    return [name for _, name in sorted(found)]
 
 
 def renamed(**present: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
