@@ -121,8 +121,8 @@ class Data:
         std: Standard deviation that ``normalize`` divides by, likewise.
         train: The images to train on.
         test: The images to measure on.
-        everything: All images, where the data set does not come in two halves: its test images are some that were
-            held out, or, where there are no classes, all. None where it does.
+        everything: All images of a data set that does not come in two halves, such as a folder of photos; ``test`` is
+            then a part of them that was held out, or all of them if there are no classes. None if it comes in halves.
         attrs: Everything that determines the images, ready for JSON. Equal attributes mean equal images.
     """
 
