@@ -1,12 +1,15 @@
-"""Names of networks and data sets for people, the closest names to a wrong one, former names of arguments."""
+"""Names of networks and data sets for people, names that a pattern means, former names of arguments."""
 
 import difflib
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["data_name", "did_you_mean", "renamed", "run_name"]
+from stripe.errors import StripeError
+
+__all__ = ["data_name", "did_you_mean", "fitting", "matching", "renamed", "run_name"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -51,6 +54,44 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return ""
     *others, last = close
     return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"
+
+
+def fitting(names: Iterable[str], pattern: str) -> list[str]:
+    """The names that a pattern means: the name itself, or those that fit it as a glob (``layer1.*``).
+
+    Example:
+        >>> fitting(["a[0]", "a0", "b"], "a[0]"), fitting(["a[0]", "a0", "b"], "a*")
+        (['a[0]'], ['a[0]', 'a0'])
+    """
+    names = list(names)
+    return [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
+
+
+def matching(names: Iterable[str], patterns: str | Sequence[str], where: str) -> list[str]:
+    """The sites that any of some patterns means, in their own order.
+
+    Args:
+        names: Names of all sites.
+        patterns: A name or a glob, or several.
+        where: What has the sites, for the message, as ``the capture``.
+
+    Raises:
+        StripeError: A pattern means none of them.
+
+    Example:
+        >>> matching(["layer1.se", "layer2.se", "layer3.se"], ["layer3.*", "layer1.se"], "the capture")
+        ['layer1.se', 'layer3.se']
+    """
+    names = list(names)
+    found: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        means = fitting(names, pattern)
+        if not means:
+            close = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5) or names[:3]
+            more = f"{len(names)}, among them {', '.join(close)}" if len(names) > 6 else ", ".join(names)
+            raise StripeError(f"No site of {where} fits {pattern!r}. It has {more}. A glob fits several: 'layer1.*'.")
+        found |= set(means)
+    return [name for name in names if name in found]
 
 
 def renamed(**present: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:

@@ -11,7 +11,8 @@ PACKAGE = Path(stripe.__file__).parent
 
 # From the lowest to the highest; layers in one row don't know each other.
 LAYERS = [
-    {"errors", "provenance", "progress", "names"},
+    {"errors", "provenance", "progress"},
+    {"names"},
     {"registry"},
     {"lazy"},
     {"adapter", "modes", "moments"},

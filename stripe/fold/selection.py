@@ -1,6 +1,5 @@
 """The selection of the sites to fold: first those that cost the least error for the time that they free."""
 
-import fnmatch
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from stripe.errors import StripeError
 from stripe.fold.evaluation import Evaluation
 from stripe.fold.sites import Foldable
 from stripe.fold.variants import Variants
+from stripe.names import fitting
 from stripe.progress import track
 
 __all__ = ["Effect", "curve", "effect_of_each", "fast_enough", "in_order", "keeps", "matching", "within"]
@@ -52,12 +52,12 @@ def matching(places: Sequence[Foldable], patterns: str | Sequence[str], reasons:
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         glob = "*" if pattern == "all" else pattern
-        fitting = {place.site.name for place in places if fnmatch.fnmatchcase(place.site.name, glob)}
-        if not fitting:
-            refused = [f"{name}: {reasons[name]}" for name in reasons if fnmatch.fnmatchcase(name, glob)]
+        means = fitting((place.site.name for place in places), glob)
+        if not means:
+            refused = [f"{name}: {reasons[name]}" for name in fitting(reasons, glob)]
             known = f"there are {', '.join(place.site.name for place in places[:4])}, …" if places else "there are none"
             raise StripeError(f"no site that can be folded fits {pattern!r}; {refused[0] if refused else known}")
-        found |= fitting
+        found |= set(means)
     return [place for place in places if place.site.name in found]
 
 
