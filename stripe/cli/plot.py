@@ -11,12 +11,12 @@ from stripe.cli.flags import in_flags
 from stripe.cli.runs import open_runs
 
 if TYPE_CHECKING:
-    from stripe.plots.kinds import Data
+    from stripe.plots.kinds import DataType
 
 __all__ = ["command"]
 
 # Headings in the help, by the data of the kinds of plot.
-HEADINGS: "dict[str, tuple[Data, ...]]" = {
+HEADINGS: "dict[str, tuple[DataType, ...]]" = {
     "From a capture, or the directory of a run that has one:": ("capture", "captures"),
     "From the directories of runs, one or several:": ("runs",),
     "From a table of `stripe bench -o`, and runs for the accuracy where the table has none:": ("speeds",),

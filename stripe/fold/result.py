@@ -13,8 +13,9 @@ from stripe import checkpoint
 from stripe.adapter import copy_model
 from stripe.capture import Site
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches, Score, score
 from stripe.fold.calibration import Calibration
+from stripe.fold.evaluation import Evaluation, evaluate
+from stripe.fold.sample import Sample
 from stripe.fold.selection import Effect
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
@@ -133,13 +134,13 @@ class Steps:
         original: The score with attention.
     """
 
-    def __init__(self, images: Batches, original: Score) -> None:
+    def __init__(self, images: Sample, original: Evaluation) -> None:
         self.images, self.original = images, original
         self.rows = [self._row("attention", original)]
 
     def add(self, name: str, model: nn.Module) -> None:
         """Write down what a step led to."""
-        self.rows.append(self._row(name, score(model, self.images)))
+        self.rows.append(self._row(name, evaluate(model, self.images)))
 
     def attempt(self, name: str, way: Callable[[nn.Module], str], model: nn.Module) -> nn.Module:
         """A step that is undone where it makes the loss (without labels: the error) larger.
@@ -155,7 +156,7 @@ class Steps:
         best = next(row for row in reversed(self.rows) if row["kept"])
         changed = copy_model(model)
         extent = way(changed)
-        row = self._row(f"{name} ({extent})", score(changed, self.images))
+        row = self._row(f"{name} ({extent})", evaluate(changed, self.images))
         if self.images.metric is not None:
             row["kept"] = bool(row[self.original.measure] >= best[self.original.measure])
         else:
@@ -168,7 +169,7 @@ class Steps:
         """One row per step, see `stripe.fold.FoldResult.steps`."""
         return pd.DataFrame(self.rows)
 
-    def _row(self, name: str, found: Score) -> dict[str, Any]:
+    def _row(self, name: str, found: Evaluation) -> dict[str, Any]:
         return {
             "step": name,
             found.measure: found.accuracy,
