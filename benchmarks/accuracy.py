@@ -47,9 +47,10 @@ from stripe.capture import discover
 from stripe.data import Data, choose_images, load
 from stripe.data.augment import mix
 from stripe.fold import Finetune, FoldResult, fold
-from stripe.fold.batches import Augmented, Batches, Fed
 from stripe.fold.calibration import calibrate
 from stripe.fold.finetuning import finetune
+from stripe.fold.loaders import AugmentedLoader, NormalizedLoader
+from stripe.fold.sample import Sample
 from stripe.provenance import provenance
 from stripe.training import RESNET, Compute, Recipe, Run, evaluate, network, train
 from stripe.training.holdout import hold_out
@@ -172,14 +173,16 @@ def tune(setting: Setting, seed: int, trained: nn.Module) -> dict[str, Any]:
     rest, held = hold_out(data.train)
 
     def going_on() -> Finetune:  # anew, so that both see the same images in the same order
-        images = Augmented(rest, setting.batch_size, seed, data, compute, images_per_epoch=setting.images_per_epoch)
+        images = AugmentedLoader(
+            rest, setting.batch_size, seed, data, compute, images_per_epoch=setting.images_per_epoch
+        )
         return Finetune(images, setting.tuning, RATE, precision=setting.precision)
 
     chosen = choose_images(rest.labels, min(CALIBRATION, len(rest)), seed)
     judged = choose_images(held.labels, min(CALIBRATION, len(held)), seed)
-    calibration = Fed(rest.loader(setting.batch_size, indices=chosen), data, compute)
-    judges = Fed(held.loader(setting.batch_size, indices=judged), data, compute)
-    some = Augmented(rest, setting.batch_size, seed, data, compute, images_per_epoch=len(chosen))
+    calibration = NormalizedLoader(rest.loader(setting.batch_size, indices=chosen), data, compute)
+    judges = NormalizedLoader(held.loader(setting.batch_size, indices=judged), data, compute)
+    some = AugmentedLoader(rest, setting.batch_size, seed, data, compute, images_per_epoch=len(chosen))
     cheap = setting.epochs - setting.tuning
     rows, folds = [], []
 
@@ -227,7 +230,7 @@ def untrained(setting: Setting, seed: int) -> nn.Module:
         if isinstance(module, _BatchNorm):
             module.momentum = None  # the mean of all batches
     with torch.no_grad():
-        for images, _ in Fed(images_of(setting, seed, setting.data.train), setting.data, setting.compute):
+        for images, _ in NormalizedLoader(images_of(setting, seed, setting.data.train), setting.data, setting.compute):
             built(images)
     return built.eval()
 
@@ -238,11 +241,11 @@ def images_of(setting: Setting, seed: int, split: Any) -> Any:
 
 def gates(setting: Setting, seed: int, model: nn.Module, state: str = "at initialisation") -> list[dict[str, Any]]:
     """How constant the gate of each site is over test images."""
-    images = Fed(images_of(setting, seed, setting.data.test), setting.data, setting.compute)
+    images = NormalizedLoader(images_of(setting, seed, setting.data.test), setting.data, setting.compute)
     few = next(iter(images))[0][:2]
     sites = [site for site in discover(model, few) if site.is_attention]
     rows = []
-    for name, moments in calibrate(model, sites, Batches(images, model, "test images")).items():
+    for name, moments in calibrate(model, sites, Sample(images, model, "test images")).items():
         variance, square = float(moments.variance.mean()), float((moments.variance + moments.mean.square()).mean())
         error, index = (variance / square) ** 0.5, moments.stripe_index
         row = {"seed": seed, "state": state, "site": name, "constant_error": error, "std": moments.std}

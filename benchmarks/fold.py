@@ -35,8 +35,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stripe import models
 from stripe.asr import compare
-from stripe.fold.batches import Batches, score
 from stripe.fold.calibration import calibrate
+from stripe.fold.evaluation import evaluate
+from stripe.fold.sample import Sample
 from stripe.fold.selection import curve, effect_of_each, in_order, within
 from stripe.fold.sites import find_foldable, outline_places, put_gates
 from stripe.fold.variants import Variants
@@ -70,7 +71,7 @@ def fold(name: str, size: int, device: torch.device) -> tuple[dict[str, nn.Modul
     attention = build(name).to(device)
     few = torch.randn(4, 3, size, size, device=device)
     places, reasons, sites = find_foldable(attention, few)
-    moments = calibrate(attention, sites, Batches([few], attention, "images"))
+    moments = calibrate(attention, sites, Sample([few], attention, "images"))
     gated = copy.deepcopy(attention)
     put_gates(gated, places, {place.site.name: moments[place.site.name].mean for place in places})
     folded, plain = copy.deepcopy(gated), copy.deepcopy(gated)
@@ -104,12 +105,12 @@ def passes(name: str, count: int, device: torch.device) -> dict[str, object]:
     """What the choice of sites costs, with 32 pixels, for operations grow alike everywhere."""
     net = build(name).to(device)
     batches = [torch.randn(min(64, count - start), 3, 32, 32, device=device) for start in range(0, count, 64)]
-    images = Batches(batches, net, "images")
+    images = Sample(batches, net, "images")
     places, _, sites = find_foldable(net, images.first().first(4))
     outline_places(net, places, places)
     moments = calibrate(net, [site for site in sites if site.shape], images)
     values = {place.site.name: moments[place.site.name].mean for place in places}
-    whole, one = counted(score, net, images)
+    whole, one = counted(evaluate, net, images)
     images.measure, images.predicted = "agreement", whole.logits.argmax(1)
     found: dict[str, object] = {"whole": {"effects": len(places), "budget": len(places), "frontier": len(places)}}
     for key, some in (("all_images", images), ("some_images", images.spread(count // 8))):

@@ -5,11 +5,12 @@ import platform
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from stripe import tuning
 from stripe.errors import StripeError
 
-__all__ = ["describe_machine", "pick_device"]
+__all__ = ["describe_machine", "device_of", "pick_device"]
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -33,6 +34,11 @@ def pick_device(name: str | None = None) -> torch.device:
             f"There is no device {name!r} here ({str(error).splitlines()[0]}). Leave device= away."
         ) from error
     return device
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of a network: that of its first parameter, and the CPU if it has none."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:

@@ -6,19 +6,22 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from stripe.registry import module_of
+
 __all__ = ["names_of"]
 
 
 def names_of(package: str, **modules: tuple[str, ...]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package (PEP 562) whose names are those of its modules.
+    """Make the ``__getattr__`` of a package (PEP 562), which imports a module when one of its names is asked for.
 
     Args:
         package: Its ``__name__``.
-        **modules: Module of the package → names that the package has from it.
+        **modules: Module of the package → names in it that are names of the package, too.
 
     Returns:
-        A function that imports the module of a name and gives the name to the package; modules of the package are names
-        of it, too.
+        A function that imports the module of a name and gives the name to the package. Besides the given names, it
+        knows the modules of the package, and the classes and functions of those that register something in it, so that
+        a new file need not be named here.
 
     Example:
         >>> import stripe.tasks
@@ -28,11 +31,13 @@ def names_of(package: str, **modules: tuple[str, ...]) -> Callable[[str], Any]:
     homes = {name: f"{package}.{module}" for module, names in modules.items() for name in names}
 
     def of(name: str) -> Any:
-        if name not in homes:
-            if not name.startswith("_") and importlib.util.find_spec(f"{package}.{name}"):
-                return importlib.import_module(f"{package}.{name}")
+        public = not name.startswith("_")
+        if name not in homes and public and importlib.util.find_spec(f"{package}.{name}"):
+            return importlib.import_module(f"{package}.{name}")
+        home = homes.get(name) or (module_of(package, name) if public else None)
+        if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(homes[name]), name)
+        value = getattr(importlib.import_module(home), name)
         setattr(sys.modules[package], name, value)
         return value
 

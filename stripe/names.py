@@ -1,20 +1,18 @@
-"""Names of networks and data sets for people, names that the files of a folder register, former names of arguments."""
+"""Names of networks and data sets for people, names that a pattern means, former names of arguments."""
 
 import difflib
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
-from importlib.util import find_spec
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["data_name", "did_you_mean", "registered", "renamed", "run_name"]
+from stripe.errors import StripeError
 
-_REGISTERED = re.compile(r'^@register\("([^"]+)"(?:, place=(\d+))?', re.MULTILINE)
+__all__ = ["data_name", "did_you_mean", "fitting", "matching", "renamed", "run_name", "without_folders"]
 
-LAST = 100
-"""The place in lists of names that say none."""
-
+_ABSOLUTE = re.compile(r"((?:[\w-]+[:=])*)((?:/(?!/)|[A-Za-z]:\\).+)", re.DOTALL)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -52,6 +50,22 @@ def data_name(spec: str) -> str:
     return f"folder {PurePath(path).name}" if kind == "folder" and colon else spec
 
 
+def without_folders(text: str) -> str:
+    """A path, a specification with one, or a word of a command line, without the folders of an absolute path.
+
+    Where a file lies on somebody's disk is nobody's business, and mostly tells who that is.
+
+    Args:
+        text: Such as ``/home/me/a.h5``, ``folder:/home/me/photos`` or ``--ckpt=/home/me/run/*.pth``.
+
+    Example:
+        >>> without_folders("folder:/home/me/photos"), without_folders("runs/a.h5"), without_folders("tcp://host:1")
+        ('folder:photos', 'runs/a.h5', 'tcp://host:1')
+    """
+    found = _ABSOLUTE.match(text)
+    return f"{found[1]}{PurePath(found[2]).name}" if found else text
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``"; did you mean a, b or c?"`` with the closest known names, nothing where none is close."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
@@ -61,31 +75,42 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"
 
 
-def registered(package: str) -> list[str]:
-    """The names that the files of a package register, for help texts.
-
-    They are read from the text of the files, since importing them would import torch, which takes seconds. So a name,
-    and its place in lists, stand on the line of the decorator: ``@register("se", place=0)``.
-
-    Args:
-        package: As ``stripe.attention``.
-
-    Returns:
-        In the order of their places, those of one place by name.
+def fitting(names: Iterable[str], pattern: str) -> list[str]:
+    """The names that a pattern means: the name itself, or those that fit it as a glob (``layer1.*``).
 
     Example:
-        >>> registered("stripe.attention")[:3]
-        ['se', 'eca', 'cbam']
+        >>> fitting(["a[0]", "a0", "b"], "a[0]"), fitting(["a[0]", "a0", "b"], "a*")
+        (['a[0]'], ['a[0]', 'a0'])
     """
-    spec = find_spec(package)
-    folders = (spec.submodule_search_locations if spec else None) or ()
-    found = [
-        (int(place or LAST), name)
-        for folder in folders
-        for file in Path(folder).glob("*.py")
-        for name, place in _REGISTERED.findall(file.read_text(encoding="utf-8"))
-    ]
-    return [name for _, name in sorted(found)]
+    names = list(names)
+    return [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
+
+
+def matching(names: Iterable[str], patterns: str | Sequence[str], where: str) -> list[str]:
+    """The sites that any of some patterns means, in their own order.
+
+    Args:
+        names: Names of all sites.
+        patterns: A name or a glob, or several.
+        where: What has the sites, for the message, as ``the capture``.
+
+    Raises:
+        StripeError: A pattern means none of them.
+
+    Example:
+        >>> matching(["layer1.se", "layer2.se", "layer3.se"], ["layer3.*", "layer1.se"], "the capture")
+        ['layer1.se', 'layer3.se']
+    """
+    names = list(names)
+    found: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        means = fitting(names, pattern)
+        if not means:
+            close = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5) or names[:3]
+            more = f"{len(names)}, among them {', '.join(close)}" if len(names) > 6 else ", ".join(names)
+            raise StripeError(f"No site of {where} fits {pattern!r}. It has {more}. A glob fits several: 'layer1.*'.")
+        found |= set(means)
+    return [name for name in names if name in found]
 
 
 def renamed(**present: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:

@@ -11,7 +11,10 @@ PACKAGE = Path(stripe.__file__).parent
 
 # From the lowest to the highest; layers in one row don't know each other.
 LAYERS = [
-    {"errors", "provenance", "progress", "names", "lazy", "tuning"},
+    {"errors", "provenance", "progress", "tuning"},
+    {"names"},
+    {"registry"},
+    {"lazy"},
     {"adapter", "modes", "moments"},
     {"files"},
     {"devices", "export"},

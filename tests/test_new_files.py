@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md promises: a new attention module, data set or kind of plot is one file, known by its name."""
+"""What CONTRIBUTING.md promises: each attention module, data set, task or plot is one file, known by its name."""
 
 import os
 import re
@@ -48,6 +48,30 @@ def nothing(capture) -> StripeFigure:
     return StripeFigure()
 """
 
+TASK = """
+from typing import NamedTuple
+from stripe.tasks.base import Task
+from stripe.tasks.registry import register
+from stripe.tasks.scoring import Scoring
+
+class Error(NamedTuple):
+    loss: float
+
+@register
+class Regression(Task):
+    name = "regression"
+    scoring = Scoring(("loss",), best="loss", higher_is_better=False)
+
+    def losses(self, output, targets):
+        return {"square": (output[:, 0] - targets).square().mean()}
+
+    def sums(self, output, targets, *, training):
+        return output.new_zeros(0)
+
+    def score(self, loss, sums, images):
+        return Error(loss)
+"""
+
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
@@ -56,6 +80,7 @@ def copy(tmp_path: Path) -> Path:
     (tmp_path / "stripe" / "attention" / "quarter.py").write_text(ATTENTION)
     (tmp_path / "stripe" / "data" / "lists.py").write_text(DATA)
     (tmp_path / "stripe" / "plots" / "nothing.py").write_text(PLOT)
+    (tmp_path / "stripe" / "tasks" / "regression.py").write_text(TASK)
     return tmp_path
 
 
@@ -95,9 +120,14 @@ def test_they_are_made_by_their_names(copy: Path) -> None:
         "except Exception as error: print(error)\n"
         "print(data.load('list:a').spec, len(data.load('list:a').train))\n"
         "try: data.load('list')\n"
-        "except Exception as error: print(error)\n",
+        "except Exception as error: print(error)\n"
+        "from stripe.attention import Quarter\n"
+        "from stripe.data import load_list\n"
+        "from stripe.tasks import Regression, tasks\n"
+        "print(Quarter.__module__, load_list.__module__, tasks()['regression'] is Regression)\n",
     )
     assert "Quarter()" in shown
+    assert shown.endswith(" stripe.attention.quarter stripe.data.lists True ")
     assert "did you mean quarter?" in shown
     assert re.search("list:a 40 There is no data set 'list'. Use shapes, .*, list:FILE, ", shown)
 

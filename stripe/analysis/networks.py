@@ -14,6 +14,7 @@ from stripe.analysis.metrics import metrics
 from stripe.analysis.verdict import CATEGORIES, verdicts
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.errors import StripeError
+from stripe.names import without_folders
 
 __all__ = ["compare", "network_names", "overview"]
 
@@ -107,7 +108,7 @@ def overview(table: pd.DataFrame) -> pd.DataFrame:
 
 def network_names(captures: Sequence[Capture]) -> list[str]:
     """A name for each capture that tells it from the others: its network, with its file's name where that is needed."""
-    names = [" + ".join(capture.network) or "network" for capture in captures]
+    names = [" + ".join(map(without_folders, capture.network)) or "network" for capture in captures]
     random = [capture.has_random_weights for capture in captures]
     if not all(random):
         names = [

@@ -1,11 +1,10 @@
 """Which sites of a capture are meant."""
 
-from fnmatch import fnmatchcase
-
 import xarray as xr
 
 from stripe.capture import CaptureLike, as_capture
 from stripe.errors import StripeError
+from stripe.names import matching
 
 __all__ = ["select_sites"]
 
@@ -30,9 +29,4 @@ def select_sites(capture: CaptureLike, pattern: str = "*") -> dict[str, xr.Datas
                 "The capture holds Grad-CAM maps and no attention; `stripe plot --kind gradcam` draws it."
             )
         raise StripeError("This is not a capture with attention sites: it has no group 'sites' with a site in it.")
-    found = {name: site for name, site in opened.sites.items() if fnmatchcase(name, pattern)}
-    if not found:
-        names = list(opened.sites)
-        some = ", ".join(names[:5]) + (f" … ({len(names)} in all)" if len(names) > 5 else "")
-        raise StripeError(f"No site matches {pattern!r}. The capture has: {some}.")
-    return found
+    return {name: opened.sites[name] for name in matching(opened.sites, pattern, "the capture")}

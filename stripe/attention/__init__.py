@@ -8,7 +8,7 @@ from stripe.attention.cbam import CBAM, ChannelGate, SpatialGate
 from stripe.attention.dia import DIA
 from stripe.attention.eca import ECA
 from stripe.attention.ie import IE
-from stripe.attention.registry import ATTENTION, attention, attention_factory, find, register
+from stripe.attention.registry import ATTENTION, attention, attention_factory, register
 from stripe.attention.se import SE
 from stripe.attention.spa import SPA
 from stripe.attention.srm import SRM
@@ -31,4 +31,6 @@ __all__ = [
     "register",
 ]
 
-find(__path__)
+ATTENTION.find()
+# Classes of further files that register themselves have their names here, too.
+globals().update({cls.__name__: cls for cls in ATTENTION.values() if cls.__module__.startswith(__name__)})

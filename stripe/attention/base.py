@@ -18,9 +18,9 @@ State = tuple[Tensor, Tensor]
 class Attention(nn.Module, ABC):
     """Multiplicative attention, ``y = x ⊙ v`` with ``v = gate(x)``.
 
-    Subclasses define ``gate``; ``kind``, where it is not ``"channel"``; and ``constant``, where a constant ψ is
-    something else to them than a map of one pixel. One with a name is registered, see ``stripe.attention.register``,
-    and is then constructed with the number of channels alone.
+    Subclasses define ``gate``, and ``kind`` if they do not weigh channels. They define ``constant`` only if the value
+    of a constant ψ is not the gate of a map of one pixel whose values are ψ. A class with a name is registered,
+    see ``stripe.attention.register``, and is then constructed with the number of channels alone.
 
     Attributes:
         kind: What the gate weighs: channels, positions, or both. A constant ψ, and the tokens of a ViT, have no

@@ -1,25 +1,22 @@
 """Names of attention modules."""
 
-import importlib
-import pkgutil
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 from torch import nn
 
 from stripe.attention.base import Attention
 from stripe.errors import StripeError
-from stripe.names import LAST, did_you_mean
+from stripe.names import did_you_mean
+from stripe.registry import LAST, Registry
 
-__all__ = ["ATTENTION", "attention", "attention_factory", "find", "register"]
+__all__ = ["ATTENTION", "attention", "attention_factory", "register"]
 
 Class = TypeVar("Class", bound=type[Attention])
 
-ATTENTION: dict[str, type[Attention]] = {}
+ATTENTION: Registry[type[Attention]] = Registry("stripe.attention", "an attention module")
 """Name → class, in the order of lists; each class is constructed with the number of channels alone."""
-
-_places: dict[str, int] = {}
 
 
 def register(name: str, *, place: int = LAST) -> Callable[[Class], Class]:
@@ -57,27 +54,12 @@ def register(name: str, *, place: int = LAST) -> Callable[[Class], Class]:
     def decorate(cls: Class) -> Class:
         if not (isinstance(cls, type) and issubclass(cls, Attention)):
             raise StripeError(f"what is registered as {name!r} is no subclass of stripe.attention.Attention")
-        known = ATTENTION.get(name)
-        # A file may be imported anew, as in a notebook: that is the same class.
-        if name == "none" or (known and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__)):
-            raise StripeError(f"there is an attention module {name!r} already; give yours another name")
-        ATTENTION[name], _places[name] = cls, place
-        ordered = sorted(ATTENTION.items(), key=lambda item: (_places[item[0]], item[0]))
-        ATTENTION.clear()
-        ATTENTION.update(ordered)
+        if name == "none":
+            raise StripeError("there is an attention module 'none' already, which does nothing")
+        ATTENTION.add(name, cls, place=place)
         return cls
 
     return decorate
-
-
-def find(folders: Iterable[str]) -> None:
-    """Import every file of this package, so that the modules in them make themselves known.
-
-    Args:
-        folders: Where the files of ``stripe.attention`` lie.
-    """
-    for module in pkgutil.iter_modules(folders):
-        importlib.import_module(f"stripe.attention.{module.name}")
 
 
 def attention(name: str, channels: int) -> nn.Module:

@@ -85,7 +85,7 @@ class LayerFacts:
         return self.weights.startswith("random")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Capture:
     """An open capture: a tree of labelled arrays, and properties for its attributes.
 
@@ -101,6 +101,11 @@ class Capture:
     """
 
     tree: xr.DataTree
+
+    def __repr__(self) -> str:
+        named = f"{self.path!r}, " if self.path else ""
+        size = f"{len(self.facts)} sites, {len(self.epochs)} epochs × {len(self.images)} images"
+        return f"Capture({named}{' + '.join(self.network) or 'network unknown'}, {size})"
 
     @property
     def path(self) -> str:

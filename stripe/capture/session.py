@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +26,7 @@ from stripe.capture.unwrap import unwrap
 from stripe.capture.writer import BackgroundWriter
 from stripe.errors import StripeError
 from stripe.modes import evaluating
+from stripe.names import matching
 from stripe.progress import progress_bar
 from stripe.provenance import provenance
 
@@ -381,10 +381,8 @@ def select_sites(found: Sequence[Site], pattern: str = "*") -> list[Site]:
     dependent = [site for site in found if site.is_attention]
     if not dependent:
         raise StripeError(f"The model has no attention site: {no_attention(found)}")
-    chosen = [site for site in dependent if fnmatchcase(site.name, pattern)]
-    if not chosen:
-        raise StripeError(f"No site fits {pattern!r}. The model has {len(dependent)}: {_some(dependent)}.")
-    return chosen
+    chosen = matching([site.name for site in dependent], pattern, "the model")
+    return [site for site in dependent if site.name in chosen]
 
 
 def no_attention(found: Sequence[Site]) -> str:

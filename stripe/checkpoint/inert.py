@@ -1,8 +1,8 @@
 """Unpickling by an allow-list: plain values and tensors are restored, everything else becomes an inert stand-in.
 
 A pickle is a program that may call any function that it names. Here a name never becomes the object of that name, but a
-``Recipe``: one of ours for the few names on the list, and one that makes stand-ins for all others. So a pickle can
-call, build and change nothing but the objects that this file defines.
+``Construction``: one of ours for the few names on the list, and one that makes stand-ins for all others. So a pickle
+can call, build and change nothing but the objects that this file defines.
 """
 
 import pickle
@@ -21,9 +21,9 @@ __all__ = [
     "DTYPES",
     "KNOWN",
     "STORAGES",
+    "Construction",
     "ElementType",
     "Inert",
-    "Recipe",
     "Storage",
     "put",
     "unreadable",
@@ -48,7 +48,7 @@ class Inert(dict[Any, Any]):
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class Construction:
     """Function of ours that a name in a pickle stands for.
 
     Attributes:
@@ -108,7 +108,11 @@ def _first(value: Any = None, *_: Any) -> Any:
 
 def _subclass(function: Any, _kind: Any, arguments: Any, *_: Any) -> Any:
     """Make a tensor of a subclass, or with attributes, as a plain tensor."""
-    if isinstance(function, Recipe) and isinstance(arguments, tuple) and function.name.startswith("torch._utils."):
+    if (
+        isinstance(function, Construction)
+        and isinstance(arguments, tuple)
+        and function.name.startswith("torch._utils.")
+    ):
         return function.make(*arguments)
     return Inert("torch.Tensor", "a tensor of a class of its own")
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from stripe.checkpoint.inert import DTYPES, KNOWN, STORAGES, ElementType, Inert, Recipe, Storage, put, unreadable
+from stripe.checkpoint.inert import DTYPES, KNOWN, STORAGES, Construction, ElementType, Inert, Storage, put, unreadable
 
 __all__ = ["Unpickler"]
 
@@ -53,7 +53,7 @@ class Unpickler(pickle._Unpickler):
             return STORAGES[full]
         if full not in KNOWN:
             self.refused.append(full)
-        return Recipe(full, KNOWN.get(full, unreadable(full, "")))
+        return Construction(full, KNOWN.get(full, unreadable(full, "")))
 
     def persistent_load(self, pid: Any) -> Any:
         """Return a storage; or, in old files, the class of a class with its source."""
@@ -164,6 +164,6 @@ class Unpickler(pickle._Unpickler):
 
 
 def _made(function: Any, arguments: Any) -> Any:
-    if not isinstance(function, Recipe) or not isinstance(arguments, tuple):
+    if not isinstance(function, Construction) or not isinstance(arguments, tuple):
         return Inert("object")
     return function.make(*arguments)

@@ -10,7 +10,9 @@ from stripe.cli.options import option_of
 from stripe.training import RunConfig
 
 if TYPE_CHECKING:
-    from stripe.data import Data
+    from torch import Tensor
+
+    from stripe.data import Data, Split
     from stripe.training import Run
 
 __all__ = ["command"]
@@ -21,6 +23,7 @@ IMAGES_PER_EPOCH = 1600
 BATCH_SIZE = 32  # batch statistics need some hundred steps
 EPOCHS = {"se": 12, "cbam": 4}
 CAPTURED = 100
+FOLDED = 200  # images for the means, and as many to measure on
 
 
 @click.command("demo")
@@ -55,6 +58,8 @@ def command(out: Path, seed: int) -> None:
         print_verdicts(
             table, evidence(capture), control_evidence(capture), "table", title=f"{MODEL} + {attention}, {run.scale}"
         )
+        _say_fold(run, data)
+        click.echo(f"Drawing {', '.join(kinds)} and the page …", err=True)
         for kind in kinds:
             pictures.append(plots.save(plots.draw(kind, capture), out / f"{attention}-{kind}.png"))
         pictures.append(report.save(out / f"{attention}-report.html", capture, [run]))
@@ -78,6 +83,8 @@ def _train(data: "Data", attention: str, out: Path, seed: int) -> "Run":
 
         def report(done: EpochMetrics) -> None:
             progress.update(task, completed=done.epoch, note=f"test accuracy {done.test_accuracy:.0f} %")
+            if progress.disable:  # there is no terminal: a line an epoch shows that it goes on
+                click.echo(f"  epoch {done.epoch} of {epochs}, test accuracy {done.test_accuracy:.0f} %", err=True)
 
         return train(
             out / attention,
@@ -91,3 +98,23 @@ def _train(data: "Data", attention: str, out: Path, seed: int) -> "Run":
             save_every=0,
             on_epoch=report,
         )
+
+
+def _say_fold(run: "Run", data: "Data") -> None:
+    """Print what it costs to make each channel site a constant, and all of them together."""
+    from stripe import checkpoint
+    from stripe.fold import fold
+
+    def few(split: "Split") -> "list[tuple[Tensor, Tensor]]":
+        images, labels = next(iter(split.loader(FOLDED)))
+        return [(data.normalize(images), labels)]
+
+    click.echo("Folding the channel attention into the weights …", err=True)
+    result = fold(checkpoint.restore(checkpoint.read(run.best_file)), few(data.train), held_out=few(data.test))
+    for row in result.sites.loc[result.sites["kind"] == "channel"].to_dict("records"):
+        click.echo(f"{row['site']} as a constant: {row['accuracy_change']:+.1f} ± {row['uncertainty']:.1f} points")
+    before, after = (result.steps["accuracy"].iloc[place] for place in (0, -1))
+    click.echo(
+        f"All of them folded into the weights: test accuracy {before:.1f} % before, {after:.1f} % after "
+        f"(of {FOLDED} images)"
+    )

@@ -145,7 +145,7 @@ def command(
     from stripe.data import choose_images
     from stripe.devices import pick_device
     from stripe.errors import StripeError
-    from stripe.fold.batches import Augmented, Fed
+    from stripe.fold.loaders import AugmentedLoader, NormalizedLoader
     from stripe.models.from_user import find
     from stripe.training import Compute
 
@@ -208,9 +208,9 @@ def command(
         choose_images(split.labels, min(num_images, len(split)), seed).astype("int64") for split in (rest, held)
     )
     data = resolved.data
-    calibration = Fed(rest.loader(batch_size, indices=chosen, workers=workers), data, compute, positions)
-    judges = Fed(held.loader(batch_size, indices=judged, workers=workers), data, compute, positions)
-    trained = Augmented(rest, batch_size, seed, data, compute, workers, images_per_epoch, positions)
+    calibration = NormalizedLoader(rest.loader(batch_size, indices=chosen, workers=workers), data, compute, positions)
+    judges = NormalizedLoader(held.loader(batch_size, indices=judged, workers=workers), data, compute, positions)
+    trained = AugmentedLoader(rest, batch_size, seed, data, compute, workers, images_per_epoch, positions)
     with interruptible("Nothing was written."):
         result = fold.fold(
             model,
@@ -222,7 +222,9 @@ def command(
             target_speed=target_speed,
             frontier=frontier is not None,
             win_back=win_back,
-            augmented=Augmented(rest, batch_size, seed, resolved.data, compute, workers, min(num_images, len(rest))),
+            augmented=AugmentedLoader(
+                rest, batch_size, seed, resolved.data, compute, workers, min(num_images, len(rest))
+            ),
             finetuning=fold.Finetune(trained, epochs, lr, asr=not free, precision=precision) if epochs else None,
             measure=measure,  # type: ignore[arg-type]
             metric=judged_by,

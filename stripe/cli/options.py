@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 import click
 
 from stripe.models.spec import Range
-from stripe.names import registered
+from stripe.registry import registered
 from stripe.training import RunConfig
 
 if TYPE_CHECKING:

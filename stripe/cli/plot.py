@@ -11,12 +11,12 @@ from stripe.cli.flags import in_flags
 from stripe.cli.runs import captures_of, open_runs
 
 if TYPE_CHECKING:
-    from stripe.plots.kinds import Data
+    from stripe.plots.kinds import DataType
 
 __all__ = ["command"]
 
 # Headings in the help, by the data of the kinds of plot.
-HEADINGS: "dict[str, tuple[Data, ...]]" = {
+HEADINGS: "dict[str, tuple[DataType, ...]]" = {
     "From a capture, or the directory of a run that has one (stripe, std and index: several side by side):": (
         "capture",
         "captures",

@@ -10,10 +10,10 @@ from stripe.lazy import names_of
 if TYPE_CHECKING:
     from stripe.data.base import Batches, Data, Split
     from stripe.data.choose import choose_images
+    from stripe.data.epoch import train_batches
     from stripe.data.normalization import Normalization, normalization_of, parse_normalization
     from stripe.data.registry import load, register
     from stripe.data.size import ImageSize, parse_size, sides, write_size
-    from stripe.data.train import train_batches
 
 __all__ = [
     "Batches",
@@ -39,5 +39,5 @@ __getattr__ = names_of(
     registry=("load", "register"),
     normalization=("Normalization", "normalization_of", "parse_normalization"),
     size=("ImageSize", "parse_size", "sides", "write_size"),
-    train=("train_batches",),
+    epoch=("train_batches",),
 )

@@ -16,9 +16,12 @@ from stripe.data.normalization import LUMA, Normalization
 from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 
-__all__ = ["Batches", "Data", "Share", "Split"]
+__all__ = ["Batches", "Data", "Share", "Split", "strata"]
 
 IntArray = npt.NDArray[np.int64]
+
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+"""Whole numbers, such as classes; or numbers of any size, such as the targets of a regression."""
 
 Share = Callable[[int], IntArray]
 """Size of a batch → positions in it of the images that are wanted here, where several processes share the work."""
@@ -27,7 +30,7 @@ Share = Callable[[int], IntArray]
 class Batches(ABC):
     """Some images of a split, batch by batch, in a fixed order; every pass over it gives the same.
 
-    Iterating yields ``(images, labels)``: uint8 ``(B, 3, H, W)`` in 0..255 and int64 ``(B,)``.
+    Iterating yields ``(images, labels)``: uint8 ``(B, 3, H, W)`` in 0..255 and the labels of the split, ``(B,)``.
 
     Attributes:
         indices: Which images of the split, in the order in which they come, int64 ``(num_images,)``.
@@ -63,14 +66,18 @@ class Split(ABC):
     """One half of a data set: labelled images of one size, by index.
 
     Attributes:
-        labels: The class of every image, int64 ``(N,)``; -1 where the data has no classes.
+        labels: The class of every image, int64 ``(N,)``; -1 where the data has no classes. Or the targets of another
+            task, ``(N,)`` or ``(N, …)``: float32 if they are given as floating-point numbers, else int64.
         paths: A name for every image: its file relative to the data set's folder, or ``test/00017`` where
             the images are no files. As Python decodes file names: bytes that are not UTF-8 are surrogates.
         image_size: Height and width in pixels of every image that comes out, one number where they are square.
+
+    Raises:
+        StripeError: The labels are no numbers, or not one entry for each image.
     """
 
     def __init__(self, labels: npt.ArrayLike, paths: list[str], image_size: ImageSize) -> None:
-        self.labels: IntArray = np.asarray(labels, dtype=np.int64)
+        self.labels: Labels = _numbers(labels, len(paths))
         self.paths = paths
         self.image_size = image_size
 
@@ -114,8 +121,8 @@ class Data:
         std: Standard deviation that ``normalize`` divides by, likewise.
         train: The images to train on.
         test: The images to measure on.
-        everything: All images, where the data set does not come in two halves: its test images are some that were
-            held out, or, where there are no classes, all. None where it does.
+        everything: All images of a data set that does not come in two halves, such as a folder of photos; ``test`` is
+            then a part of them that was held out, or all of them if there are no classes. None if it comes in halves.
         attrs: Everything that determines the images, ready for JSON. Equal attributes mean equal images.
     """
 
@@ -139,15 +146,20 @@ class Data:
         return replace(self, mean=normalization.mean, std=normalization.std)
 
     def require_classes(self) -> None:
-        """See to it that there are labels.
+        """See to it that each image has a class.
 
         Raises:
-            StripeError: There are none; says what to do.
+            StripeError: There are no classes, or the labels are no numbers of classes; says what to do.
         """
         if not self.classes:
             raise StripeError(
                 f"The images of {self.spec} have no classes, and this needs their labels: put the images of each class "
                 "into a folder of its own, two at least."
+            )
+        if not all(_are_whole(split.labels) for split in (self.train, self.test)):
+            raise StripeError(
+                f"The labels of {self.spec} are not one whole number per image, so they are no classes: give the "
+                "positions of the classes as labels, or train for another task with task=."
             )
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -166,6 +178,45 @@ class Data:
         if len(self.mean) == 1:
             values = (values * _column(LUMA, images.device)).sum(1, keepdim=True)
         return values.sub_(mean).div_(std)
+
+
+def strata(labels: npt.ArrayLike) -> Labels:
+    """The groups over which a choice of images is balanced: classes, or one group of all where labels are no classes.
+
+    Args:
+        labels: ``(N,)`` or ``(N, …)``.
+
+    Returns:
+        ``(N,)``.
+
+    Example:
+        >>> strata([3, 1]), strata([0.5, 1.7])
+        (array([3, 1]), array([0, 0]))
+    """
+    labels = np.asarray(labels)
+    return labels if _are_whole(labels) else np.zeros(len(labels), dtype=np.int64)
+
+
+def _are_whole(labels: npt.NDArray[Any]) -> bool:
+    return labels.ndim == 1 and bool((labels == np.rint(labels)).all())
+
+
+def _numbers(labels: npt.ArrayLike, count: int) -> Labels:
+    """Labels as they are kept: whole numbers as int64, others as float32, which is what networks compute in."""
+    try:
+        given = np.asarray(labels)
+    except ValueError:  # lists of different lengths
+        given = np.asarray(None)
+    if not given.size:
+        given = given.astype(np.int64)
+    if given.dtype.kind not in "biuf" or not given.ndim:
+        raise StripeError(
+            "The labels must be numbers, one entry of the same shape for each image: classes as whole numbers, or the "
+            "targets of another task."
+        )
+    if len(given) != count:
+        raise StripeError(f"There are {len(given)} labels for {count} images; each image needs one.")
+    return given.astype(np.float32) if given.dtype.kind == "f" else given.astype(np.int64)
 
 
 @lru_cache(maxsize=64)

@@ -3,20 +3,20 @@
 import numpy as np
 import numpy.typing as npt
 
-from stripe.data.base import IntArray
+from stripe.data.base import IntArray, strata
 from stripe.errors import StripeError
 
 __all__ = ["choose_images"]
 
 
 def choose_images(labels: npt.ArrayLike, count: int, seed: int) -> IntArray:
-    """Choose images at random, balanced over the classes.
+    """Choose images at random, balanced over the classes where there are classes.
 
     Each class gives as many images as the others, give or take one, until it has none left. A smaller choice
     with the same seed is part of a larger one.
 
     Args:
-        labels: The class of every image, ``(N,)``.
+        labels: The class of every image, ``(N,)``. Targets that are no whole numbers are no classes.
         count: How many images to choose, 1..N.
         seed: Decides which, 0 or more.
 
@@ -30,7 +30,7 @@ def choose_images(labels: npt.ArrayLike, count: int, seed: int) -> IntArray:
         >>> choose_images([0, 0, 0, 1, 1, 1], 2, seed=0).size
         2
     """
-    labels = np.asarray(labels)
+    labels = strata(labels)
     if not 1 <= count <= len(labels):
         raise StripeError(f"{count:,} images were asked for, but 1 to {len(labels):,} can be chosen here.")
     generator = np.random.default_rng(seed)

@@ -1,13 +1,10 @@
 """From a name to a data set, and the names that there are."""
 
-import importlib
 import inspect
 import os
-import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +12,8 @@ from stripe.data.base import Data
 from stripe.data.size import ImageSize, parse_size
 from stripe.data.splits import MEMORY_LIMIT
 from stripe.errors import StripeError
-from stripe.names import LAST, did_you_mean
+from stripe.names import did_you_mean
+from stripe.registry import LAST, Registry
 
 __all__ = ["load", "names", "register"]
 
@@ -27,11 +25,10 @@ GIVEN = ("name", "rest", "root", "download", "image_size", "seed", "center_bias"
 
 @dataclass(frozen=True)
 class _Known:
-    """A registered data set: its function, how people write its name, and its place in lists."""
+    """A registered data set: its function, and its name as people write it."""
 
     load: Callable[..., Data]
     usage: str
-    place: int
 
     @property
     def takes(self) -> list[str]:
@@ -42,7 +39,7 @@ class _Known:
         return bool(rest) if ":" in self.usage else not colon or "rest" in self.takes
 
 
-_known: dict[str, _Known] = {}
+_known: Registry[_Known] = Registry("stripe.data", "a data set")
 
 
 def register(usage: str, *, place: int = LAST) -> Callable[[Loader], Loader]:
@@ -77,33 +74,21 @@ def register(usage: str, *, place: int = LAST) -> Callable[[Loader], Loader]:
         raise StripeError(f"{usage!r} cannot be the name of a data set; write it as coco, or coco:PATH.")
 
     def decorate(function: Loader) -> Loader:
-        name, known = usage.partition(":")[0], _Known(function, usage, place)
+        name, known = usage.partition(":")[0], _Known(function, usage)
         if unknown := set(known.takes) - set(GIVEN):
             raise StripeError(
                 f"The function of the data set {name!r} wants {', '.join(sorted(unknown))}; it can be given "
                 f"{', '.join(GIVEN)}."
             )
-        there = _known.get(name)
-        # A file may be imported anew, as in a notebook: that is the same function.
-        if there and (there.load.__module__, there.load.__qualname__) != (function.__module__, function.__qualname__):
-            raise StripeError(f"There is a data set {name!r} already; give yours another name.")
-        _known[name] = known
+        _known.add(name, known, place=place, source=function)
         return function
 
     return decorate
 
 
-@cache
-def _find() -> None:
-    """Import every file of this package, so that the data sets in them make themselves known."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"stripe.data.{module.name}")
-
-
 def names() -> list[str]:
     """The data sets as people write their names, as ``folder:PATH``."""
-    _find()
-    return [known.usage for known in sorted(_known.values(), key=lambda known: (known.place, known.usage))]
+    return [known.usage for known in _known.values()]
 
 
 def load(
@@ -153,7 +138,6 @@ def load(
     """
     size = None if image_size is None else parse_size(image_size)
     name, colon, rest = spec.partition(":")
-    _find()
     known = _known.get(name)
     if known is None or not known.fits(colon, rest):
         if spec and Path(spec).expanduser().is_dir():

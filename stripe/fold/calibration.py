@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stripe.adapter import copy_model, run
 from stripe.capture import Recorder, Site, discover
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches
+from stripe.fold.sample import Sample
 from stripe.fold.sites import Foldable, put_gates
 from stripe.modes import evaluating
 from stripe.progress import track
@@ -41,7 +41,7 @@ class Calibration:
         return between / (between + within) if between + within > 0 else float("nan")
 
 
-def calibrate(model: nn.Module, sites: Sequence[Site], batches: Batches) -> dict[str, Calibration]:
+def calibrate(model: nn.Module, sites: Sequence[Site], batches: Sample) -> dict[str, Calibration]:
     """One pass over the images.
 
     Args:
@@ -79,7 +79,7 @@ def calibrate(model: nn.Module, sites: Sequence[Site], batches: Batches) -> dict
     return {site.name: Calibration(means[site.name].attention[0], variances[site.name].attention[0]) for site in sites}
 
 
-def calibrate_in_turn(original: nn.Module, places: Sequence[Foldable], images: Batches) -> dict[str, Tensor]:
+def calibrate_in_turn(original: nn.Module, places: Sequence[Foldable], images: Sample) -> dict[str, Tensor]:
     """Means from the first site to the last, each with those before it constant.
 
     Args:

@@ -12,7 +12,8 @@ from stripe.asr import ASR, cached, fuse
 from stripe.asr.layers import Scale
 from stripe.attention import SE
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches, check_labels
+from stripe.fold.evaluation import check_labels
+from stripe.fold.sample import Sample
 from stripe.models.surgery import ConstantGate
 from stripe.progress import track
 from stripe.tasks import Classification, Task
@@ -72,7 +73,7 @@ def finetune(model: nn.Module, how: Finetune) -> None:
     """
     for gate in [module for module in model.modules() if isinstance(module, ConstantGate)]:
         _make_learnable(gate, how.asr)
-    batches = Batches(how.batches, model, WHAT)
+    batches = Sample(how.batches, model, WHAT)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learned, how.learning_rate, momentum=0.9, weight_decay=how.weight_decay)
     compute = Compute.on(batches.device, how.precision)

@@ -12,11 +12,12 @@ from stripe.adapter import Batch, check_weights, copy_model, isolated
 from stripe.asr import fuse
 from stripe.capture.unwrap import unwrap
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches, Measure, Metric, Score, score
 from stripe.fold.calibration import calibrate, calibrate_in_turn
+from stripe.fold.evaluation import Evaluation, evaluate
 from stripe.fold.finetuning import Finetune, finetune
 from stripe.fold.recovery import correct_biases, reestimate, refit
 from stripe.fold.result import FoldResult, Steps, counted, describe_site
+from stripe.fold.sample import Measure, Metric, Sample
 from stripe.fold.selection import curve, effect_of_each, fast_enough, in_order, keeps, matching, within
 from stripe.fold.sites import Foldable, find_foldable, gated, outline_places, put_gates
 from stripe.fold.speed import relative_speed, relative_speeds, seconds_of
@@ -113,18 +114,18 @@ def fold(
         raise StripeError(f"{measure!r} cannot be measured; there are {', '.join(get_args(Measure))}")
     check_weights(model)
     original = fuse(unwrap(model)).eval()
-    images = Batches(calibration, original, "calibration images")
-    judges = images if held_out is None else Batches(held_out, original, "held-out images")
+    images = Sample(calibration, original, "calibration images")
+    judges = images if held_out is None else Sample(held_out, original, "held-out images")
     judges.in_order()
-    as_trained = images if augmented is None else Batches(augmented, original, "augmented images")
+    as_trained = images if augmented is None else Sample(augmented, original, "augmented images")
     tried = images.first().first(TRIED)
     places, reasons, found = find_foldable(original, tried)
     chosen = matching(places, sites, reasons)
     judges.measure, judges.metric = measure, metric
-    before = score(original, judges)
+    before = evaluate(original, judges)
     if measure == "agreement" and metric is None:
         judges.predicted = before.logits.argmax(1)
-        before = Score(100.0, math.nan, before.logits, torch.ones(len(before.logits)), measure)
+        before = Evaluation(100.0, math.nan, before.logits, torch.ones(len(before.logits)), measure)
 
     # What is one number an image has no channels, and cannot be folded either.
     moments = calibrate(original, [site for site in found if site.shape], images)
@@ -139,7 +140,7 @@ def fold(
     order, table = in_order(chosen, effects, seconds), None
     if budget is not None:
         chosen = within(variants, order, budget)
-        while chosen and not keeps(score(gated(opened, chosen, values), judges), before, budget):
+        while chosen and not keeps(evaluate(gated(opened, chosen, values), judges), before, budget):
             chosen.pop()  # more images say that it costs too much
         order = [*chosen, *(place for place in order if place not in chosen)]
     if frontier or target_speed is not None:
@@ -193,7 +194,15 @@ def fold(
             "gates": _gates(folded, chosen),
             **({"merged": merged} if merged else {}),
         },
+        _built_from(unwrap(model)),
     )
+
+
+def _built_from(model: nn.Module) -> dict[str, Any]:
+    """What timm notes in its networks of how they are built."""
+    about = getattr(model, "pretrained_cfg", None)
+    name, classes = (about or {}).get("architecture"), getattr(model, "num_classes", None)
+    return {"model": f"timm:{name}", "num_classes": classes} if isinstance(name, str) and classes else {}
 
 
 def _outlined(
@@ -209,7 +218,7 @@ def _frontier(
     order: Sequence[Foldable],
     values: Mapping[str, Tensor],
     variants: Variants,
-    before: Score,
+    before: Evaluation,
     images: Batch,
 ) -> pd.DataFrame:
     """The curve of accuracy against speed over the first 0, 1, 2 … sites."""

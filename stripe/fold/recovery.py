@@ -10,8 +10,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from stripe.adapter import Batch, run
-from stripe.fold.batches import Batches
 from stripe.fold.propagation import output_axis
+from stripe.fold.sample import Sample
 from stripe.fold.sites import Foldable
 from stripe.models.dataflow import Call, follow
 from stripe.models.frozen_norm import as_batch_norm
@@ -22,7 +22,7 @@ from stripe.progress import track
 __all__ = ["correct_biases", "reestimate", "refit"]
 
 
-def reestimate(model: nn.Module, batches: Batches) -> int:
+def reestimate(model: nn.Module, batches: Sample) -> int:
     """Estimate anew the mean and variance of each batch normalisation that runs after a constant gate, in place.
 
     Args:
@@ -52,7 +52,7 @@ def reestimate(model: nn.Module, batches: Batches) -> int:
     return len(norms)
 
 
-def correct_biases(model: nn.Module, original: nn.Module, places: Sequence[Foldable], batches: Batches) -> int:
+def correct_biases(model: nn.Module, original: nn.Module, places: Sequence[Foldable], batches: Sample) -> int:
     """Give the next layers behind each constant gate the mean outputs that they had with attention, in place.
 
     The constant v̄ ignores that attention and map go together: E[x ⊙ v] ≠ E[x] ⊙ v̄. The difference of the next layers'
@@ -113,7 +113,7 @@ def _next_biased(calls: Sequence[Call], gate: str) -> list[str]:
     return list(found)
 
 
-def _means(model: nn.Module, layers: Sequence[str], batches: Batches) -> dict[str, Tensor]:
+def _means(model: nn.Module, layers: Sequence[str], batches: Sample) -> dict[str, Tensor]:
     """Mean output of each layer, before an activation inside it, per channel over images and positions: float64."""
     with evaluating(model), torch.no_grad(), as_batch_norm(model), _Watcher(model, layers) as watcher:
         for batch, _ in batches:
@@ -145,7 +145,7 @@ class _Watcher(TorchFunctionMode):
         return result
 
 
-def refit(model: nn.Module, original: nn.Module, places: Sequence[Foldable], batches: Batches) -> int:
+def refit(model: nn.Module, original: nn.Module, places: Sequence[Foldable], batches: Sample) -> int:
     """Give each constant gate the least-squares constant, in place.
 
     The mean weighs all images alike. What the layers behind see is the product x ⊙ a, whose squared error is least for

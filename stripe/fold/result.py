@@ -13,8 +13,9 @@ from stripe import checkpoint
 from stripe.adapter import copy_model
 from stripe.capture import Site
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches, Score, score
 from stripe.fold.calibration import Calibration
+from stripe.fold.evaluation import Evaluation, evaluate
+from stripe.fold.sample import Sample
 from stripe.fold.selection import Effect
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
@@ -22,7 +23,7 @@ from stripe.fold.weights import Landing
 __all__ = ["FoldResult", "Steps", "counted", "describe_site"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FoldResult:
     """A folded network and what folding did to it.
 
@@ -41,6 +42,7 @@ class FoldResult:
         frontier: Accuracy against speed, see `stripe.fold.selection.curve`; None where it was not asked for.
         speed: Speed of the folded network, relative to the one with attention, on this machine and a calibration batch.
         folded: The description by which `stripe.models.surgery.restructure` makes the same structure.
+        built_from: What the network with attention says that it was built from; empty where it says nothing.
     """
 
     model: nn.Module
@@ -49,24 +51,40 @@ class FoldResult:
     frontier: pd.DataFrame | None
     speed: float
     folded: dict[str, Any] = field(repr=False)
+    built_from: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def save(self, path: str | Path, meta: Mapping[str, Any]) -> None:
-        """Save the network so that `stripe.load` builds it again; nothing is pickled.
+    def __repr__(self) -> str:
+        constant = int((~self.sites["folded"].isin(["kept", "not foldable"])).sum())
+        first, last = self.steps.iloc[0], self.steps[self.steps["kept"]].iloc[-1]
+        measure = next((name for name in ("accuracy", "agreement") if name in self.steps), None)
+        scored = (
+            ""
+            if measure is None or last[measure] != last[measure]
+            else (f", {measure} {first[measure]:.2f} to {last[measure]:.2f} %")
+        )
+        return f"FoldResult({constant} of {len(self.sites)} sites folded{scored}, speed × {self.speed:.2f})"
+
+    def save(self, path: str | Path, meta: Mapping[str, Any] | None = None) -> None:
+        """Save the network so that ``stripe.load`` builds it again; nothing is pickled.
 
         Args:
-            path: ``….safetensors``.
+            path: Path of the file, ``….safetensors``.
             meta: What the network with attention is built from: ``model``, ``num_classes``, ``attention``, ``args``, as
-                for `stripe.checkpoint.save`.
+                for ``stripe.checkpoint.save``. By default it is what the network says of itself, as timm's do. Of
+                others the file then does not say it, and is loaded by ``stripe.load(path, network)``.
 
         Raises:
-            StripeError: The file cannot be written, or would not say its model.
+            StripeError: The file cannot be written, or the description names no model.
         """
+        report = {"sites": _records(self.sites), "steps": _records(self.steps)}
+        if meta is None:
+            checkpoint.save(path, self.model, {**self.built_from, "folded": self.folded, "fold": report})
+            return
         if not isinstance(meta, Mapping) or not isinstance(meta.get("model"), str):
             raise StripeError(
                 f"{path}: say what the network with attention is built from, such as "
                 '{"model": "timm:seresnet50", "num_classes": 1000}; code of your own is "python:package.module:factory"'
             )
-        report = {"sites": _records(self.sites), "steps": _records(self.steps)}
         checkpoint.save(path, self.model, {**meta, "folded": self.folded, "fold": report})
 
 
@@ -116,13 +134,13 @@ class Steps:
         original: The score with attention.
     """
 
-    def __init__(self, images: Batches, original: Score) -> None:
+    def __init__(self, images: Sample, original: Evaluation) -> None:
         self.images, self.original = images, original
         self.rows = [self._row("attention", original)]
 
     def add(self, name: str, model: nn.Module) -> None:
         """Write down what a step led to."""
-        self.rows.append(self._row(name, score(model, self.images)))
+        self.rows.append(self._row(name, evaluate(model, self.images)))
 
     def attempt(self, name: str, way: Callable[[nn.Module], str], model: nn.Module) -> nn.Module:
         """A step that is undone where it makes the loss (without labels: the error) larger.
@@ -138,7 +156,7 @@ class Steps:
         best = next(row for row in reversed(self.rows) if row["kept"])
         changed = copy_model(model)
         extent = way(changed)
-        row = self._row(f"{name} ({extent})", score(changed, self.images))
+        row = self._row(f"{name} ({extent})", evaluate(changed, self.images))
         if self.images.metric is not None:
             row["kept"] = bool(row[self.original.measure] >= best[self.original.measure])
         else:
@@ -151,7 +169,7 @@ class Steps:
         """One row per step, see `stripe.fold.FoldResult.steps`."""
         return pd.DataFrame(self.rows)
 
-    def _row(self, name: str, found: Score) -> dict[str, Any]:
+    def _row(self, name: str, found: Evaluation) -> dict[str, Any]:
         return {
             "step": name,
             found.measure: found.accuracy,

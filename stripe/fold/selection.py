@@ -1,6 +1,5 @@
 """The selection of the sites to fold: first those that cost the least error for the time that they free."""
 
-import fnmatch
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -9,9 +8,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from stripe.errors import StripeError
-from stripe.fold.batches import Score
+from stripe.fold.evaluation import Evaluation
 from stripe.fold.sites import Foldable
 from stripe.fold.variants import Variants
+from stripe.names import fitting
 from stripe.progress import track
 
 __all__ = ["Effect", "curve", "effect_of_each", "fast_enough", "in_order", "keeps", "matching", "within"]
@@ -52,12 +52,12 @@ def matching(places: Sequence[Foldable], patterns: str | Sequence[str], reasons:
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         glob = "*" if pattern == "all" else pattern
-        fitting = {place.site.name for place in places if fnmatch.fnmatchcase(place.site.name, glob)}
-        if not fitting:
-            refused = [f"{name}: {reasons[name]}" for name in reasons if fnmatch.fnmatchcase(name, glob)]
+        means = fitting((place.site.name for place in places), glob)
+        if not means:
+            refused = [f"{name}: {reasons[name]}" for name in fitting(reasons, glob)]
             known = f"there are {', '.join(place.site.name for place in places[:4])}, …" if places else "there are none"
             raise StripeError(f"no site that can be folded fits {pattern!r}; {refused[0] if refused else known}")
-        found |= fitting
+        found |= set(means)
     return [place for place in places if place.site.name in found]
 
 
@@ -69,7 +69,7 @@ def effect_of_each(variants: Variants, places: Sequence[Foldable]) -> dict[str, 
     effects, original = {}, variants.original
     for place in track(places, "folding each site alone"):
         try:
-            found = variants.score([place])
+            found = variants.evaluate([place])
         except StripeError as error:
             logger.warning("%s cannot be folded alone: %s", place.site.name, error)
             effects[place.site.name] = Effect(math.nan, math.nan, math.nan, math.nan)
@@ -92,7 +92,7 @@ def in_order(places: Sequence[Foldable], effects: Mapping[str, Effect], seconds:
     return sorted(places, key=lambda place: costs[place.site.name] / seconds[place.site.name])
 
 
-def curve(variants: Variants, ordered: Sequence[Foldable], whole: Score, speeds: Sequence[float]) -> pd.DataFrame:
+def curve(variants: Variants, ordered: Sequence[Foldable], whole: Evaluation, speeds: Sequence[float]) -> pd.DataFrame:
     """Accuracy against speed, with the first 0, 1, 2 … sites folded.
 
     Args:
@@ -108,7 +108,7 @@ def curve(variants: Variants, ordered: Sequence[Foldable], whole: Score, speeds:
     """
     original, scores = variants.original, [variants.original]
     for number in track(range(1, len(ordered) + 1), "folding one after the other"):
-        scores.append(variants.score(ordered[:number], going_on=True))
+        scores.append(variants.evaluate(ordered[:number], going_on=True))
         variants.keep(ordered[:number])
     return pd.DataFrame(
         {
@@ -143,14 +143,14 @@ def within(variants: Variants, ordered: Sequence[Foldable], budget: float) -> li
         )
     taken: list[Foldable] = []
     for place in track(ordered, "folding within the budget"):
-        found = variants.score([*taken, place], going_on=True)
+        found = variants.evaluate([*taken, place], going_on=True)
         if keeps(found, variants.original, budget):
             taken.append(place)
             variants.keep(taken)
     return taken
 
 
-def keeps(found: Score, original: Score, budget: float) -> bool:
+def keeps(found: Evaluation, original: Evaluation, budget: float) -> bool:
     """Whether a network has lost no more than a budget."""
     return original.accuracy - found.accuracy <= budget + 1e-9  # from 60 to 57 may be more than 3, in binary
 

@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from stripe.adapter import Batch, run, tensors_of
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches, Score, score
+from stripe.fold.evaluation import Evaluation, evaluate
+from stripe.fold.sample import Sample
 from stripe.fold.sites import Foldable, gated, put_gates
 from stripe.models.surgery import replace_module
 from stripe.modes import evaluating
@@ -69,7 +70,7 @@ class Variants:
     """
 
     def __init__(
-        self, model: nn.Module, places: Sequence[Foldable], values: Mapping[str, Tensor], images: Batches
+        self, model: nn.Module, places: Sequence[Foldable], values: Mapping[str, Tensor], images: Sample
     ) -> None:
         self.source, self.values, self.images = model, values, images
         self.model = gated(model, [], values)  # a copy
@@ -82,9 +83,9 @@ class Variants:
         made: list[dict[nn.Module, Any]] = []
         self.original = self._run([], 0, made)
         self.memory = made
-        self.scores = {self.base: self.original}
+        self.evaluations = {self.base: self.original}
 
-    def score(self, folded: Sequence[Foldable], *, going_on: bool = False) -> Score:
+    def evaluate(self, folded: Sequence[Foldable], *, going_on: bool = False) -> Evaluation:
         """Score the network with the given sites constant.
 
         Args:
@@ -95,15 +96,15 @@ class Variants:
             StripeError: The network does not run so: attention may need something of the site before (DIA).
         """
         names = frozenset(place.site.name for place in folded)
-        if names not in self.scores:
+        if names not in self.evaluations:
             new = names - self.base
             if self.base <= names and new <= self.starts.keys():
                 made: list[dict[nn.Module, Any]] | None = [] if going_on else None
-                self.scores[names] = self._run(folded, min(self.starts[name] for name in new), made)
+                self.evaluations[names] = self._run(folded, min(self.starts[name] for name in new), made)
                 self.waiting = (names, made) if made is not None else None
             else:
-                self.scores[names] = score(gated(self.source, folded, self.values), self.images)
-        return self.scores[names]
+                self.evaluations[names] = evaluate(gated(self.source, folded, self.values), self.images)
+        return self.evaluations[names]
 
     def keep(self, folded: Sequence[Foldable]) -> None:
         """Go on from these sites, which were scored last: others are folded in addition."""
@@ -113,7 +114,7 @@ class Variants:
                 kept.update(new)
             self.base, self.waiting = names, None
 
-    def _run(self, folded: Sequence[Foldable], start: int, made: list[dict[nn.Module, Any]] | None) -> Score:
+    def _run(self, folded: Sequence[Foldable], start: int, made: list[dict[nn.Module, Any]] | None) -> Evaluation:
         """Score all batches, from a moment of the forward pass on; what is computed is put into ``made``."""
         numbers = iter(range(len(self.images)))
 
@@ -126,7 +127,7 @@ class Variants:
                 return run(model, batch)
 
         with self._gates(folded):
-            return score(self.model, self.images, call)
+            return evaluate(self.model, self.images, call)
 
     @contextmanager
     def _gates(self, folded: Sequence[Foldable]) -> Iterator[None]:

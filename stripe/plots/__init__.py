@@ -14,7 +14,7 @@ from stripe.plots.figure import StripeFigure
 from stripe.plots.frontier import frontier
 from stripe.plots.gradcam import gradcam
 from stripe.plots.index import index
-from stripe.plots.registry import KINDS, RUN_KINDS, TABLE_KINDS, draw, draw_all, find
+from stripe.plots.kinds import KINDS, RUN_KINDS, TABLE_KINDS, draw, draw_all, find
 from stripe.plots.save import save
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.spatial import spatial
@@ -47,6 +47,6 @@ __all__ = [
     "training",
 ]
 
-find(__path__)
+find()
 # a kind has the same name as its file; here the name stands for the function
 globals().update(KINDS | RUN_KINDS | TABLE_KINDS)

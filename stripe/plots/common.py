@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea
 
 from stripe.capture import Capture, CaptureLike, as_capture
-from stripe.names import data_name
+from stripe.names import data_name, without_folders
 
 __all__ = [
     "add_thumbnail_title",
@@ -157,7 +157,9 @@ def describe(capture: Capture, kind: str, **facts: Any) -> dict[str, Any]:
 def caption(capture: CaptureLike, *notes: str) -> str:
     """The line at the foot of a figure: model · data · notes · seed · scale, as far as they are known."""
     opened = as_capture(capture)
-    model = " + ".join(opened.network) + (" with random weights" if opened.has_random_weights else "")
+    model = " + ".join(map(without_folders, opened.network)) + (
+        " with random weights" if opened.has_random_weights else ""
+    )
     seed = "" if opened.seed is None else f"capture seed {opened.seed}"
     parts = [model, data_name(opened.data), *notes, seed, opened.scale]
     return " · ".join(part for part in parts if part)

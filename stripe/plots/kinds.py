@@ -5,15 +5,23 @@ one decorated function to this folder.
 """
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
+from stripe.capture import CaptureLike, as_capture
+from stripe.errors import StripeError
+from stripe.names import did_you_mean, renamed
 from stripe.plots.figure import StripeFigure
+from stripe.plots.save import check_format, save
+from stripe.plots.select import NothingToDrawError
+from stripe.registry import LAST, Registry
 
-__all__ = ["Data", "Kind", "kind", "kinds"]
+__all__ = ["KINDS", "RUN_KINDS", "TABLE_KINDS", "DataType", "Kind", "draw", "draw_all", "find", "kind", "kinds"]
 
-Data = Literal["capture", "captures", "runs", "speeds", "frontier"]
+DataType = Literal["capture", "captures", "runs", "speeds", "frontier"]
 """Data of a plot: a capture, several captures, runs, a table of ``stripe.bench``, or the costs of folding each site."""
 
 Draw = TypeVar("Draw", bound=Callable[..., StripeFigure])
@@ -28,14 +36,12 @@ class Kind:
         data: Type of the data.
         shows: Content of the plot in a few words.
         paper: Figure or table of the paper, ``""`` if the paper has none.
-        place: Position in lists, from the lowest to the highest.
     """
 
     draw: Callable[..., StripeFigure]
-    data: Data
+    data: DataType
     shows: str
     paper: str
-    place: int
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -44,31 +50,118 @@ class Kind:
         return tuple(names)
 
 
-_known: dict[str, Kind] = {}
+KNOWN: Registry[Kind] = Registry("stripe.plots", "a kind of plot")
+"""The kinds of plot by name, in the order of lists."""
+
+KINDS: dict[str, Callable[..., StripeFigure]] = {}
+"""Kinds that draw a capture or its path; ``gradcam`` draws several captures, too."""
+
+RUN_KINDS: dict[str, Callable[..., StripeFigure]] = {}
+"""Kinds that draw several runs."""
+
+TABLE_KINDS: dict[str, Callable[..., StripeFigure]] = {}
+"""Kinds that draw a table of speeds, or of the costs of folding."""
 
 
-def kind(data: Data, shows: str, *, paper: str = "", place: int = 100) -> Callable[[Draw], Draw]:
+_OF_DATA: tuple[tuple[dict[str, Callable[..., StripeFigure]], tuple[DataType, ...]], ...] = (
+    (KINDS, ("capture", "captures")),
+    (RUN_KINDS, ("runs",)),
+    (TABLE_KINDS, ("speeds", "frontier")),
+)
+
+
+def kind(data: DataType, shows: str, *, paper: str = "", place: int = LAST) -> Callable[[Draw], Draw]:
     """Register a function as a kind of plot of the same name.
 
     Args:
         data: Type of the data, which are the first argument of the function.
         shows: Content of the plot in a few words, for the help.
         paper: Figure or table of the paper, such as ``fig. 1b``.
-        place: Position in lists; kinds of equal position are ordered by name.
+        place: Position in lists, from the lowest to the highest; kinds of equal position are ordered by name.
+
+    Raises:
+        StripeError: Another function is a kind of that name.
     """
 
     def register(draw: Draw) -> Draw:
-        _known[draw.__name__] = Kind(draw, data, shows, paper, place)
+        KNOWN.add(draw.__name__, Kind(draw, data, shows, paper), place=place, source=draw)
         return draw
 
     return register
 
 
-def kinds(*data: Data) -> dict[str, Kind]:
+def find() -> None:
+    """Import every file of this package, so that the kinds in them are registered."""
+    KNOWN.find()
+    for functions, data in _OF_DATA:
+        functions.clear()
+        functions.update({name: known.draw for name, known in kinds(*data).items()})
+
+
+def kinds(*data: DataType) -> dict[str, Kind]:
     """Return the known kinds of plot by name, in the order of lists.
 
     Args:
         *data: Types of data whose kinds are returned; by default all.
     """
-    found = {name: known for name, known in _known.items() if not data or known.data in data}
-    return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))
+    return {name: known for name, known in KNOWN.items() if not data or known.data in data}
+
+
+@renamed(site="sites")
+def draw(kind: str, data: Any, **options: Any) -> StripeFigure:
+    """Draw a kind of plot by its name.
+
+    Args:
+        kind: Name of the kind, a key of ``KINDS``, ``RUN_KINDS`` or ``TABLE_KINDS``.
+        data: Data of that kind: a capture, runs or a table.
+        **options: Keyword arguments of the kind; None stands for the default.
+
+    Raises:
+        StripeError: There is no such kind, it does not take an option, or it refuses the data.
+    """
+    known = kinds()
+    if kind not in known:
+        hint = did_you_mean(kind, known) or "."
+        raise StripeError(f"There is no plot of kind {kind!r}. There are {', '.join(known)}{hint}")
+    given = {name: value for name, value in options.items() if value is not None}
+    if unknown := given.keys() - set(known[kind].options):
+        takes = ", ".join(known[kind].options)
+        raise StripeError(f"A plot of kind {kind!r} has no {' or '.join(sorted(unknown))} to choose; it takes {takes}.")
+    return known[kind].draw(data, **given)
+
+
+@renamed(site="sites")
+def draw_all(
+    capture: CaptureLike, folder: str | os.PathLike[str], *, extension: str = "png", **options: Any
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Draw every kind that a capture can show, as ``<capture's name>-<kind>.png``.
+
+    Args:
+        capture: A capture, its tree or its path.
+        folder: Folder of the pictures.
+        extension: Format of the pictures: ``png``, ``pdf`` or ``svg``.
+        **options: Keyword arguments for the kinds that take them; None stands for the default.
+
+    Returns:
+        A dictionary from each kind that was drawn to its file, and one from each other kind to the reason.
+
+    Raises:
+        NothingToDrawError: No kind can be drawn from this capture.
+        StripeError: A file cannot be written, or the capture has no such site, image, channel or epoch.
+    """
+    drawn, left_out = {}, {}
+    opened = as_capture(capture)
+    stem = Path(opened.path).stem or "capture"
+    for kind, known in kinds("capture", "captures").items():
+        path = Path(folder) / f"{stem}-{kind}.{extension}"
+        check_format(path)
+        try:
+            taken = {name: value for name, value in options.items() if name in known.options}
+            figure = draw(kind, opened, **taken)
+        except NothingToDrawError as error:
+            left_out[kind] = str(error)
+        else:
+            drawn[kind] = save(figure, path)
+    if not drawn:
+        raise NothingToDrawError(" ".join(f"{kind}: {reason}" for kind, reason in left_out.items()))
+    return drawn, left_out

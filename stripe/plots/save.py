@@ -2,13 +2,16 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from stripe.errors import StripeError
 from stripe.files import replacing
+from stripe.names import without_folders
 from stripe.provenance import provenance
 
 __all__ = ["FORMATS", "check_format", "save"]
@@ -21,7 +24,7 @@ def save(figure: Figure, path: str | os.PathLike[str], made_by: Mapping[str, str
 
     The JSON is the text ``Description`` of a PNG, the ``Subject`` of a PDF and the ``dc:description`` of an SVG. It has
     the keys of ``stripe.provenance.provenance`` and, under ``drawn``, the capture, the kind of plot, sites, images,
-    channels, seed and epoch.
+    channels, seed and epoch. Absolute paths are written without their folders, as a picture is handed on.
 
     Args:
         figure: Figure of a kind of plot, or any other matplotlib figure.
@@ -39,7 +42,7 @@ def save(figure: Figure, path: str | os.PathLike[str], made_by: Mapping[str, str
     made_by = dict(provenance() if made_by is None else made_by)
     drawn = getattr(figure, "drawn", {})
     # ASCII, so that it reads the same in every format and by every tool.
-    record = json.dumps({**made_by, "drawn": drawn})
+    record = json.dumps(_shareable({**made_by, "drawn": drawn}))
     title = f"stripe {drawn['kind']}" if "kind" in drawn else "stripe"
     creator = f"stripe {made_by.get('stripe', '')}".strip()
     metadata = {
@@ -50,6 +53,24 @@ def save(figure: Figure, path: str | os.PathLike[str], made_by: Mapping[str, str
     with replacing(path) as unfinished:
         figure.savefig(unfinished, format=extension, metadata=metadata)
     return path
+
+
+def _shareable(record: Any, key: str = "") -> Any:
+    """The same record with every absolute path in it, at any depth, reduced to the name of its file."""
+    if isinstance(record, Mapping):
+        return {name: _shareable(value, str(name)) for name, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [_shareable(value) for value in record]
+    if not isinstance(record, str):
+        return record
+    if key != "command":
+        return without_folders(record)
+    try:
+        words = shlex.split(record)
+    except ValueError:  # no command line of a shell
+        return without_folders(record)
+    shorter = [without_folders(word) for word in words]
+    return record if shorter == words else shlex.join(shorter)
 
 
 def check_format(path: str | os.PathLike[str]) -> str:

@@ -1,7 +1,5 @@
 """Repeatable choice of the sites, images, channels and epoch of a capture to draw."""
 
-import difflib
-import fnmatch
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,6 +9,7 @@ import xarray as xr
 
 from stripe.capture import CaptureLike, as_capture
 from stripe.errors import StripeError
+from stripe.names import matching
 
 __all__ = [
     "CHANNEL_KINDS",
@@ -58,7 +57,7 @@ def choose_sites(
     if patterns is None:
         named = {name: site for name, site in sites.items() if facts[name].input_dependent} or sites
     else:
-        named = _named(sites, [patterns] if isinstance(patterns, str) else list(patterns))
+        named = {name: sites[name] for name in matching(sites, patterns, "the capture")}
     fitting = {name: site for name, site in named.items() if facts[name].kind in kinds}
     if not fitting:
         wanted = " or ".join(kinds)
@@ -73,21 +72,6 @@ def choose_sites(
     names = list(fitting)
     spread = [len(names) // 2] if count == 1 else np.linspace(0, len(names) - 1, count).round().astype(int)
     return {names[i]: fitting[names[i]] for i in spread}
-
-
-def _named(sites: dict[str, xr.Dataset], patterns: Sequence[str]) -> dict[str, xr.Dataset]:
-    """The sites that match any of the patterns; each pattern must match at least one."""
-    found: set[str] = set()
-    for pattern in patterns:
-        fits = {pattern} & sites.keys() or {name for name in sites if fnmatch.fnmatchcase(name, pattern)}
-        if not fits:
-            close = difflib.get_close_matches(pattern, sites, n=3, cutoff=0.3) or list(sites)[:3]
-            raise StripeError(
-                f"No site of the capture fits {pattern!r}. It holds {len(sites)}, among them {', '.join(close)}. "
-                "A glob fits several: 'layer1.*'."
-            )
-        found |= fits
-    return {name: site for name, site in sites.items() if name in found}
 
 
 def choose(

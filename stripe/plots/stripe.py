@@ -133,8 +133,8 @@ def _panel(
     axes.set_title(index_text(index), loc="right")
     axes.set(xticks=[], yticks=[])
     bar = colorbar(image, axes, "", aspect=14, pad=0.02)
-    # Below the bar, as beside it, it would be the next panel's; from its left edge on, as the number of the last channel
-    # is at its left.
+    # Below the bar, as beside it, it would be that of the next panel; from its left edge on, as the number of the
+    # last channel is at its left.
     bar.ax.set_xlabel(_QUANTITIES[side], fontsize="small", labelpad=7, loc="left")
     return limits, span
 

@@ -1,6 +1,5 @@
 """How trainings went: loss and score over the epochs, several runs in one picture."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,7 +134,7 @@ def _scores(runs: Sequence[RunLike], tables: Sequence[pd.DataFrame], scoring: Sc
         float(table[column].iloc[_best(table[f"{selected_by(run)}_{scoring.best}"], scoring)])
         for run, table in zip(runs, tables, strict=True)
     ]
-    return f"{_spread(last, scoring)}, best {_spread(best, scoring)}"
+    return f"{scoring.spread(last)}, best {scoring.spread(best)}"
 
 
 def _best(values: pd.Series, scoring: Scoring) -> int:
@@ -144,13 +143,6 @@ def _best(values: pd.Series, scoring: Scoring) -> int:
     for place, value in enumerate(values):
         best = place if scoring.is_better(float(value), float(values.iloc[best])) else best
     return best
-
-
-def _spread(values: Sequence[float], scoring: Scoring) -> str:
-    mean = statistics.fmean(values)
-    if len(values) == 1:
-        return scoring.text(mean)
-    return f"{scoring.number(mean)} ± {scoring.text(statistics.stdev(values))}"
 
 
 def _caption(runs: Sequence[RunLike], seeds: bool, drops: bool) -> str:

@@ -1,7 +1,6 @@
 """What the page shows of trainings: curves, results, settings."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,7 +84,7 @@ def results(runs: Sequence[Run]) -> list[str]:
             sentences.append(f"{name}Beware: the training loss became NaN or infinite.")
     for scoring, scores in finished.items():
         if len(scores) > 1:
-            best, last = (_spread(values, scoring) for values in zip(*scores, strict=True))
+            best, last = (scoring.spread(values) for values in zip(*scores, strict=True))
             sentences.append(
                 f"Over {len(scores)} finished seeds, mean ± standard deviation: {best} at the best epoch, "
                 f"{last} after the last."
@@ -141,7 +140,3 @@ def _text(value: Any, name: str) -> str:
 
 def _number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _spread(values: Sequence[float], scoring: Scoring) -> str:
-    return f"{scoring.number(statistics.fmean(values))} ± {scoring.text(statistics.stdev(values))}"

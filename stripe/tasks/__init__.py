@@ -10,7 +10,7 @@ from stripe.lazy import names_of
 if TYPE_CHECKING:
     from stripe.tasks.base import OfRecipe, Scored, Task, count_of, select
     from stripe.tasks.classification import CLASSES, Classification, Score
-    from stripe.tasks.registry import recorded, register, tasks
+    from stripe.tasks.registry import named, recorded, register, tasks
     from stripe.tasks.scoring import ACCURACY, Scoring
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Scoring",
     "Task",
     "count_of",
+    "named",
     "recorded",
     "register",
     "select",
@@ -33,6 +34,6 @@ __getattr__ = names_of(
     __name__,
     base=("OfRecipe", "Scored", "Task", "count_of", "select"),
     classification=("CLASSES", "Classification", "Score"),
-    registry=("recorded", "register", "tasks"),
+    registry=("named", "recorded", "register", "tasks"),
     scoring=("ACCURACY", "Scoring"),
 )

@@ -39,9 +39,9 @@ class Task(ABC):
     Numbers stay on the device during an epoch; at its end the task makes a score of what was summed up over all images
     and all processes (``score``).
 
-    A subclass gives ``scoring``, ``losses``, ``sums`` and ``score``; everything else may stay as it is. Images are a
-    tensor (N, C, H, W) or a list of N tensors (C, H, W). Targets are a tensor or a list with an entry for each image,
-    or a dictionary or tuple of such.
+    A subclass gives ``name``, ``scoring``, ``losses``, ``sums`` and ``score``, and ``outputs`` where a network has not
+    one output per class; everything else may stay as it is. Images are a tensor (N, C, H, W) or a list of N tensors
+    (C, H, W). Targets are a tensor or a list with an entry for each image, or a dictionary or tuple of such.
 
     Attributes:
         name: A word for it, in the settings of a run.
@@ -57,6 +57,9 @@ class Task(ABC):
         >>> class Regression(Task):
         ...     name = "regression"
         ...     scoring = Scoring(("loss", "error"), best="error", higher_is_better=False)
+        ...
+        ...     def outputs(self, data):
+        ...         return 1
         ...
         ...     def losses(self, output, targets):
         ...         return {"square": (output[:, 0] - targets).square().mean()}
@@ -84,12 +87,23 @@ class Task(ABC):
         """
         return cls()
 
+    def outputs(self, data: Data) -> int | None:
+        """The number of outputs of a network for this task, where ``num_classes`` does not say it.
+
+        Args:
+            data: What is trained on.
+
+        Returns:
+            A number, such as 1 for a regression; None, the default, for as many as the data has classes.
+        """
+        return None
+
     def collate(self, images: Any, labels: Any) -> tuple[Any, Any]:
         """Make images and targets of what the data gives; as they are, where a task does not say otherwise.
 
         Args:
             images: uint8 (N, 3, H, W), on the device, augmented where they are trained on.
-            labels: What the data gives beside them; of our own data sets classes, int64 (N,).
+            labels: What the data gives beside them, ``Split.labels``: classes, int64 (N,), or float32 (N,) or (N, …).
 
         Returns:
             Images (still uint8; they are normalised next) and targets.
@@ -115,19 +129,27 @@ class Task(ABC):
 
     @abstractmethod
     def losses(self, output: Any, targets: Any) -> Mapping[str, Tensor]:
-        """What is minimised: the sum of these, each a mean over the images of the batch, with names for the reader.
+        """The losses of a batch, by name; their sum is minimised.
 
-        Those that ``scoring.losses`` names are recorded by themselves, too.
+        Args:
+            output: Output of ``forward``.
+            targets: Targets of the same images.
+
+        Returns:
+            Name → mean of the loss over the images of the batch, a number. A loss whose name stands in
+            ``scoring.losses`` is also recorded on its own, as a column of ``metrics.csv``.
         """
 
     @abstractmethod
     def sums(self, output: Any, targets: Any, *, training: bool) -> Tensor:
-        """What a score consists of, summed up over the images of a batch; on the device, without waiting for it.
+        """Sums over the images of a batch from which ``score`` computes the score, such as the number of hits.
+
+        They stay on the device, and nothing in here should wait for it (``.item()``), which would slow training down.
 
         Args:
-            output: Of the network.
-            targets: Of the same images.
-            training: Whether it is for an epoch of training, where only measures of ``scoring`` are wanted.
+            output: Output of ``forward``.
+            targets: Targets of the same images.
+            training: Whether this is a batch of training, where only the measures of ``scoring`` are wanted.
 
         Returns:
             (K,), of a length that is the same for every batch: hits, errors, a flattened confusion matrix.
@@ -139,8 +161,8 @@ class Task(ABC):
 
         Args:
             loss: Mean of the sum of the losses.
-            sums: First the mean of each loss that ``scoring.losses`` names, in that order; then K numbers, ``sums``
-                over all batches and processes.
+            sums: The means over all images of the losses in ``scoring.losses``, in that order, followed by the K
+                numbers of the method ``sums``, each added up over all batches and processes.
             images: How many images there were.
 
         Returns:

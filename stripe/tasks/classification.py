@@ -56,6 +56,19 @@ class Classification(Task):
         data.require_classes()
         return cls(len(data.classes))
 
+    def collate(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        """Images as they are, and classes as int64.
+
+        Raises:
+            StripeError: The labels are no whole numbers.
+        """
+        if isinstance(labels, Tensor) and labels.is_floating_point():
+            classes = labels.long()
+            if not torch.equal(classes.to(labels.dtype), labels):
+                raise StripeError("The labels are not whole numbers, so they are no classes; give another task=.")
+            labels = classes
+        return images, labels
+
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Tensor:
         """Logits (N, classes), float32; of a network that gives one, those of no and of yes."""
         logits = class_scores(super().forward(model, batch, targets), len(batch))

@@ -1,20 +1,19 @@
 """Tasks by name: a new one is one file in this folder with a class in it that ``register`` decorates."""
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, TypeVar
 
 from stripe.data import Data
 from stripe.errors import StripeError
+from stripe.names import did_you_mean
+from stripe.registry import Registry
 from stripe.tasks.base import Task
 
-__all__ = ["recorded", "register", "tasks"]
+__all__ = ["named", "recorded", "register", "tasks"]
 
 Kind = TypeVar("Kind", bound=type[Task])
 
-_known: dict[str, type[Task]] = {}
+_known: Registry[type[Task]] = Registry("stripe.tasks", "a task")
 
 
 def register(task: Kind) -> Kind:
@@ -26,25 +25,28 @@ def register(task: Kind) -> Kind:
     Raises:
         StripeError: Another class has that name.
     """
-    other = _known.setdefault(task.name, task)
-    if (other.__module__, other.__qualname__) != (task.__module__, task.__qualname__):
-        raise StripeError(f"there is a task {task.name!r} already, {other.__module__}.{other.__qualname__}")
-    _known[task.name] = task
+    _known.add(task.name, task)
     return task
 
 
 def tasks() -> dict[str, type[Task]]:
-    """Name → class of every task that is known, sorted by name."""
-    _import_all()
-    return dict(sorted(_known.items()))
+    """Name → class of every task that is known, in the order of lists."""
+    return dict(_known)
 
 
-@cache
-def _import_all() -> None:
-    """Import the files of this folder, each of which registers what is in it."""
-    package = importlib.import_module("stripe.tasks")
-    for found in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"stripe.tasks.{found.name}")
+def named(name: str, data: Data) -> Task:
+    """The task of a name, made for some data.
+
+    Args:
+        name: Name of a registered task.
+        data: What it is trained or scored on.
+
+    Raises:
+        StripeError: There is no such task, or it needs other data.
+    """
+    if (known := tasks().get(name)) is None:
+        raise StripeError(f"there is no task {name!r}; there are {', '.join(tasks())}{did_you_mean(name, tasks())}")
+    return known.of_data(data)
 
 
 def recorded(settings: Mapping[str, Any] | None, data: Data) -> Task:

@@ -1,7 +1,8 @@
 """What a task measures and how its numbers are called; read from a run's settings, it needs no torch."""
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,6 +114,18 @@ class Scoring:
             ('93.12', '0.03125')
         """
         return f"{value:.2f}" if self.units.get(measure or self.best) == "%" else f"{value:.4g}"
+
+    def spread(self, values: Sequence[float], measure: str | None = None) -> str:
+        """The mean of several values of a measure, by default of ``best``, and their standard deviation, with its unit.
+
+        Example:
+            >>> ACCURACY.spread([93, 94]), ACCURACY.spread([93])
+            ('93.50 ± 0.71 %', '93.00 %')
+        """
+        mean = statistics.fmean(values)
+        if len(values) == 1:
+            return self.text(mean, measure)
+        return f"{self.number(mean, measure)} ± {self.text(statistics.stdev(values), measure)}"
 
     def text(self, value: float, measure: str | None = None) -> str:
         """A value of a measure, by default of ``best``, with its unit.

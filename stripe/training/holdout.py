@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 
 from stripe.data import Split
-from stripe.data.base import Batches, IntArray, Share
+from stripe.data.base import Batches, IntArray, Share, strata
 from stripe.errors import StripeError
 
 __all__ = ["EVERY", "SEED", "Part", "hold_out"]
@@ -52,7 +52,7 @@ class Part(Split):
 
 
 def hold_out(split: Split) -> tuple[Part, Part]:
-    """Hold a tenth of the images out, of each class a tenth of its images, give or take one.
+    """Hold a tenth of the images out; where there are classes, of each class a tenth of its images, give or take one.
 
     Args:
         split: The training images.
@@ -64,7 +64,7 @@ def hold_out(split: Split) -> tuple[Part, Part]:
         StripeError: There are too few images.
     """
     shuffled = np.random.default_rng(SEED).permutation(len(split))
-    by_class = shuffled[np.argsort(split.labels[shuffled], kind="stable")]
+    by_class = shuffled[np.argsort(strata(split.labels)[shuffled], kind="stable")]
     held = np.sort(by_class[EVERY // 2 :: EVERY])
     if not held.size:
         raise StripeError(

@@ -48,7 +48,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run directory.
 
@@ -61,6 +61,9 @@ class Run:
     """
 
     path: Path
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
 
     @property
     def metrics_file(self) -> Path:

@@ -18,7 +18,7 @@ from stripe.data.augment import mix
 from stripe.errors import StripeError
 from stripe.models import input_channels
 from stripe.provenance import provenance
-from stripe.tasks import Classification, Task
+from stripe.tasks import Classification, Task, named
 from stripe.training import holdout, network
 from stripe.training.compute import Compute
 from stripe.training.config import RunConfig
@@ -44,7 +44,7 @@ def train(
     device: str | None = None,
     workers: int | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **settings: Any,
 ) -> Run:
     """Train a network, or go on with a training that was interrupted.
@@ -61,8 +61,9 @@ def train(
         device: Where to compute; default a GPU where there is one.
         workers: Processes that decode images that are not held in memory.
         on_epoch: Called after each epoch.
-        task: What the network is trained for; default the classification of the data. A task of your own is recorded
-            in the run by its name and its measures; give the same again to go on.
+        task: What the network is trained for, as a task or as the name of a registered one; default the classification
+            of the data. A task of your own is recorded in the run by its name and its measures; give the same again to
+            go on.
         **settings: Fields of [RunConfig][stripe.training.RunConfig], instead of those of ``config``.
 
     Returns:
@@ -90,11 +91,12 @@ def train(
             )
         raise StripeError(f"{config.model} without attention has none to capture: give attention='se', or capture=0.")
 
-    task = task or Classification.of_data(data)
-    if config.num_classes is None and not data.classes:
+    task = _task(task, data)
+    outputs = config.num_classes or task.outputs(data) or len(data.classes)
+    if not outputs:
         raise StripeError(
             f"num_classes is None, and {data.spec} has no classes: say how many outputs the network has, as "
-            "num_classes=1."
+            "num_classes=1, or in the method outputs of the task."
         )
     validation = None
     if config.select == "val":
@@ -104,8 +106,7 @@ def train(
         config = replace(config, images_per_epoch=min(config.images_per_epoch, len(data.train)))
     chosen = choose_images(data.test.labels, config.capture, seed) if config.capture else None
     scale = _scale(config.model, recipe, data, config.images_per_epoch, held_out=len(validation or ()))
-    classes = len(data.classes) if config.num_classes is None else config.num_classes
-    spec = replace(spec, num_classes=classes, image_size=data.image_size)
+    spec = replace(spec, num_classes=outputs, image_size=data.image_size)
     described = {
         **spec.to_meta(),
         "data": data.spec,
@@ -190,6 +191,15 @@ def train(
             on_epoch=on_epoch,
         )
     return run
+
+
+def _task(task: Task | str | None, data: Data) -> Task:
+    """The task that is asked for, made for the data if it is asked for by its name."""
+    if isinstance(task, str):
+        return named(task, data)
+    if task is not None and not isinstance(task, Task):
+        raise StripeError(f"task= is {task!r}; give a task, such as Regression(), or the name of a registered one.")
+    return task or Classification.of_data(data)
 
 
 def _check(world: World, compiled: bool, batch: int) -> None:

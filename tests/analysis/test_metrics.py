@@ -133,7 +133,7 @@ def test_a_gate_of_zeros(make_site, make_capture):
 def test_patterns_choose_sites(channels, make_capture):
     capture = make_capture({"layer1.se": channels, "layer2.se": channels})
     assert metrics(capture, sites="layer2.*")["site"].unique() == ["layer2.se"]
-    with pytest.raises(StripeError, match=r"No site matches 'layer3\.\*'.*layer1\.se, layer2\.se"):
+    with pytest.raises(StripeError, match=r"No site of the capture fits 'layer3\.\*'.*layer1\.se, layer2\.se"):
         metrics(capture, sites="layer3.*")
 
 

@@ -9,8 +9,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from stripe import asr
 from stripe.errors import StripeError
-from stripe.fold.batches import Batches
 from stripe.fold.recovery import correct_biases
+from stripe.fold.sample import Sample
 from stripe.fold.sites import find_foldable
 from stripe.fold.weights import fold_gates
 from stripe.models.dataflow import follow
@@ -151,7 +151,7 @@ def test_its_bias_is_corrected() -> None:
     constant = Deep().eval()
     constant.load_state_dict(net.state_dict())
     constant.att = ConstantGate(torch.full((C,), 0.5), -3)
-    batches = Batches([images], constant, "images")
+    batches = Sample([images], constant, "images")
     assert correct_biases(constant, net, places, batches) == 1
     torch.testing.assert_close(constant(images).mean(0), net(images).mean(0))
 

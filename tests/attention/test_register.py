@@ -11,7 +11,7 @@ from stripe import asr, bench
 from stripe.attention import ATTENTION, Attention, attention, register
 from stripe.errors import StripeError
 from stripe.models import build
-from stripe.names import registered
+from stripe.registry import registered
 
 
 @pytest.fixture

@@ -113,3 +113,9 @@ def test_what_is_no_capture(tmp_path):
 def test_what_reads_a_capture_imports_no_torch():
     code = "import sys; import stripe.capture, stripe.plots; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_it_is_printed_in_a_line(path):
+    said = repr(as_capture(path))
+    assert said.startswith(f"Capture('{path}', ")
+    assert said.endswith("1 sites, 2 epochs × 6 images)")

@@ -186,7 +186,7 @@ def test_choosing_sites() -> None:
     found = discover(model, torch.rand(2, 3, 8, 8))
     assert [site.name for site in select_sites(found)] == ["att.0", "att.1"]
     assert [site.name for site in select_sites(found, "*.1")] == ["att.1"]
-    with pytest.raises(StripeError, match=r"No site fits 'layer.*'. The model has 2: att.0, att.1"):
+    with pytest.raises(StripeError, match=r"No site of the model fits 'layer.*'. It has att.0, att.1"):
         select_sites(found, "layer.*")
 
 

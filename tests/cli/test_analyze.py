@@ -65,7 +65,7 @@ def test_a_capture_of_the_first_release_says_what_it_lacks(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sites", "layer9.*"], "No site matches 'layer9.*'. The capture has: att."),
+        (["--sites", "layer9.*"], "No site of the capture fits 'layer9.*'. It has att."),
         (["-o", "metrics.xlsx"], "A table is written as .csv, .parquet or .json"),
     ],
 )

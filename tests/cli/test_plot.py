@@ -40,7 +40,7 @@ def test_a_picture_is_written_and_named(run, capture, tmp_path):
     assert result.stdout == "run-stripe.png\n"
     with Image.open(tmp_path / "run-stripe.png") as image:
         drawn = json.loads(image.text["Description"])["drawn"]
-    assert drawn["capture"] == str(capture)
+    assert drawn["capture"] == capture.name
     assert drawn["epoch"] == 2
 
 

@@ -26,7 +26,7 @@ def test_a_capture_becomes_a_page(run, capture, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sites", "layer9.*"], "No site matches 'layer9.*'. The capture has: att."),
+        (["--sites", "layer9.*"], "No site of the capture fits 'layer9.*'. It has att."),
         (["--frontier", "capture.h5"], "capture.h5 is no table of accuracy against speed"),
         (["-o", "capture.h5"], "A report is an HTML page: end 'capture.h5' in .html."),
         (["-o", "capture.h5/report.html"], "capture.h5/report.html cannot be written"),

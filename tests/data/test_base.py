@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from stripe.data import Data, load
+from stripe.data import Data, choose_images, load
+from stripe.data.memory import MemorySplit
 from stripe.errors import StripeError
 
 
@@ -51,3 +54,56 @@ def test_no_images_are_no_batches(data: Data) -> None:
 def test_a_batch_size_of_zero_is_refused(data: Data) -> None:
     with pytest.raises(StripeError, match="batch size is 0"):
         data.test.loader(0)
+
+
+def split_of(labels: object) -> MemorySplit:
+    count = len(labels)
+    return MemorySplit(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), labels, [str(n) for n in range(count)], 8)
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [
+        ([0.5, 1.7, 2.9], np.float32),
+        ([1.0, 2.0, 4.0], np.float32),
+        (np.array([[0.5, 1.0], [2.0, 0.25]]), np.float32),
+        ([2, 0, 1], np.int64),
+        (np.array([2, 0], dtype=np.uint8), np.int64),
+        ([True, False], np.int64),
+        ([], np.int64),
+    ],
+)
+def test_labels_stay_what_they_are(labels, dtype) -> None:
+    split = split_of(labels)
+    assert split.labels.dtype == dtype
+    for batches in (
+        split.loader(2),
+        split.augmented(2, indices=np.arange(len(labels)), seed=0, device=torch.device("cpu")),
+    ):
+        seen = [row for _, batch in batches for row in batch.tolist()]
+        assert np.allclose(np.asarray(seen), np.asarray(labels))
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], [[1], [1, 2]], [1j, 2j], [None, 1]])
+def test_labels_that_are_no_numbers(labels) -> None:
+    with pytest.raises(StripeError, match="labels must be numbers, one entry of the same shape"):
+        split_of(labels)
+
+
+def test_a_label_for_each_image() -> None:
+    with pytest.raises(StripeError, match="2 labels for 3 images"):
+        MemorySplit(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), [0, 1], ["a", "b", "c"], 8)
+
+
+@pytest.mark.parametrize("labels", [[0.5, 1.0], [[0], [1]]])
+def test_targets_are_no_classes(data: Data, labels) -> None:
+    split = split_of(labels)
+    with pytest.raises(StripeError, match=r"labels of x are not one whole number per image.*task="):
+        replace(data, train=split, test=split).require_classes()
+
+
+def test_images_with_targets_are_chosen_at_random() -> None:
+    chosen = choose_images([0.5, 0.5, 1.5, 2.5], 3, seed=0)
+    assert len(set(chosen.tolist())) == 3
+    assert set(choose_images([0.5, 0.5, 1.5, 2.5], 2, seed=0)) <= set(chosen)
+    assert len(choose_images(np.full((5, 2), 0.5), 5, seed=0)) == 5

@@ -10,7 +10,7 @@ import pytest
 from stripe.data import Data, load, register
 from stripe.data.registry import _known, names
 from stripe.errors import StripeError
-from stripe.names import registered
+from stripe.registry import registered
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_setting_that_it_does_not_take_is_refused(given: dict[str, Any]) -> No
 
 
 def test_a_name_that_is_taken_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(StripeError, match="There is a data set 'echo' already"):
+    with pytest.raises(StripeError, match="there is a data set 'echo' already"):
         register("echo")(lambda: load("shapes"))
 
 

@@ -17,8 +17,8 @@ from stripe import models
 from stripe.adapter import batch_of, run, tensors_of
 from stripe.capture import Recorder
 from stripe.fold import fold
-from stripe.fold.batches import Batches
 from stripe.fold.calibration import calibrate
+from stripe.fold.sample import Sample
 from stripe.fold.sites import find_foldable, gated, outline_places, put_gates
 from stripe.fold.weights import fold_gates
 from stripe.models.surgery import ConstantGate
@@ -84,7 +84,7 @@ def test_constant_gates_fold_exactly(name: str) -> None:
             make_constant(model.get_submodule(place.module))
         with torch.no_grad():
             wanted = model(images)
-        moments = calibrate(model, sites, Batches([images], model, "images"))
+        moments = calibrate(model, sites, Sample([images], model, "images"))
         put_gates(model, places, {place.site.name: moments[place.site.name].mean for place in places})
         landings = fold_gates(model, images)
         with torch.no_grad():

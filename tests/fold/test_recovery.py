@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from stripe.errors import StripeError
 from stripe.fold import Finetune, fold
-from stripe.fold.batches import Batches, score
+from stripe.fold.evaluation import evaluate
 from stripe.fold.finetuning import asr_of, finetune
 from stripe.fold.recovery import correct_biases, reestimate, refit
+from stripe.fold.sample import Sample
 from stripe.fold.sites import find_foldable, put_gates
 from stripe.models.surgery import ConstantGate
 from stripe.tasks import Scoring, Task
@@ -61,7 +62,7 @@ def test_constants_by_least_squares(gate: type[SqueezeExcite]) -> None:
     nn.init.zeros_(net.bn.weight[3:])
     batches = [torch.randn(5, 3, 8, 8) + shift for shift in (0, 3)]
     gated = constant(net, batches[0])
-    assert refit(gated, net, find_foldable(net, batches[0])[0], Batches(batches, net, "images")) == 1
+    assert refit(gated, net, find_foldable(net, batches[0])[0], Sample(batches, net, "images")) == 1
     with torch.no_grad():
         maps = torch.cat([net.features(images) for images in batches]).double()
         products = maps * net.att.gate(maps.float()).double()
@@ -78,7 +79,7 @@ def test_batch_statistics_are_those_of_the_images(net: Deep, batches) -> None:
     first = gated.bn.running_mean.clone()
     with torch.no_grad():
         maps = [gated.inner(images) for images, _ in batches]
-    assert reestimate(gated, Batches(batches, gated, "images")) == 1
+    assert reestimate(gated, Sample(batches, gated, "images")) == 1
     torch.testing.assert_close(gated.bn2.running_mean, torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0))
     torch.testing.assert_close(gated.bn2.running_var, torch.stack([m.var((0, 2, 3)) for m in maps]).mean(0))
     assert torch.equal(gated.bn.running_mean, first)  # in front of the gate nothing has changed
@@ -89,7 +90,7 @@ def test_batch_statistics_are_those_of_the_images(net: Deep, batches) -> None:
 def test_the_next_layer_gets_its_mean_output_back(net: Deep, batches) -> None:
     gated = constant(net, batches[0][0])
     places, _, _ = find_foldable(net, batches[0][0])
-    assert correct_biases(gated, net, places, Batches(batches, net, "images")) == 1
+    assert correct_biases(gated, net, places, Sample(batches, net, "images")) == 1
     images = torch.cat([images for images, _ in batches])
     with torch.no_grad():
         wanted, got = (model.bn2(model.inner(images)).mean((0, 2, 3)) for model in (net, gated))
@@ -115,8 +116,8 @@ def test_statistics_of_augmented_images(net: Deep, batches) -> None:
     images = torch.cat([images for images, _ in batches])
     with torch.no_grad():
         gated.att.weight.copy_(net.att.gate(net.features(images)).mean((0, 2, 3)))
-    reestimate(gated, Batches(others, gated, "images"))
-    assert step["loss"] == pytest.approx(score(gated, Batches(others, gated, "images")).loss, rel=1e-4)
+    reestimate(gated, Sample(others, gated, "images"))
+    assert step["loss"] == pytest.approx(evaluate(gated, Sample(others, gated, "images")).loss, rel=1e-4)
 
 
 def test_a_step_is_measured_against_the_best_before(net: Deep, batches) -> None:

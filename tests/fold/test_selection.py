@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from stripe.capture import Site, discover
 from stripe.errors import StripeError
 from stripe.fold import fold
-from stripe.fold.batches import Batches, Score, score
 from stripe.fold.calibration import calibrate
+from stripe.fold.evaluation import Evaluation, evaluate
+from stripe.fold.sample import Sample
 from stripe.fold.selection import Effect, fast_enough, in_order, within
 from stripe.fold.sites import Foldable
 from stripe.fold.variants import Variants
@@ -52,7 +53,7 @@ def gates(net: Two, images: Tensor) -> np.ndarray:
 
 def test_mean_std_and_stripe_index(net: Two, batches) -> None:
     sites = discover(net, batches[0][0])
-    found = calibrate(net, sites, Batches(batches, net, "images"))["att"]
+    found = calibrate(net, sites, Sample(batches, net, "images"))["att"]
     values = gates(net, torch.cat([images for images, _ in batches]))
     np.testing.assert_allclose(found.mean.numpy(), values.mean(0), rtol=1e-5)
     assert found.std == pytest.approx(values.std(0).mean(), rel=1e-4)
@@ -87,7 +88,7 @@ def test_the_effect_of_one_site_alone(net: Two, batches) -> None:
 
 
 def test_score_by_numpy(net: Two, batches) -> None:
-    found = score(net, Batches(batches, net, "images"))
+    found = evaluate(net, Sample(batches, net, "images"))
     images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     with torch.no_grad():
         logits = net(images).double().numpy()
@@ -101,7 +102,7 @@ def test_uncertainty_by_numpy() -> None:
     images, zeros = torch.randn(100, 3, 8, 8), torch.zeros(100)
     before, after = zeros.clone(), zeros.clone()
     before[:60], after[8:64] = 1, 1
-    scores = [Score(0, 0, images, hits) for hits in (before, after)]
+    scores = [Evaluation(0, 0, images, hits) for hits in (before, after)]
     d = (after - before).numpy()
     assert d.mean() == pytest.approx(-0.04)
     assert scores[1].uncertainty(scores[0]) == pytest.approx(100 * d.std() / 10)
@@ -153,15 +154,15 @@ class Costs(Variants):
     def __init__(self, accuracy: Callable[[Sequence[Foldable]], float]) -> None:
         self.accuracy, self.original = accuracy, at(60)
 
-    def score(self, folded: Sequence[Foldable], *, going_on: bool = False) -> Score:
+    def evaluate(self, folded: Sequence[Foldable], *, going_on: bool = False) -> Evaluation:
         return at(self.accuracy(folded))
 
     def keep(self, folded: Sequence[Foldable]) -> None:
         pass
 
 
-def at(accuracy: float) -> Score:
-    return Score(accuracy, 0, torch.zeros(1), torch.zeros(1))
+def at(accuracy: float) -> Evaluation:
+    return Evaluation(accuracy, 0, torch.zeros(1), torch.zeros(1))
 
 
 def test_a_budget_in_binary() -> None:
@@ -180,7 +181,7 @@ def test_the_whole_curve(net: Two, batches) -> None:
     assert result.frontier["sites"].tolist() == [0, 1, 2]
     assert set(result.frontier["site"][1:]) == {"att", "att2"}
     assert result.frontier["error"].iloc[0] == 0
-    last = score(result.model, Batches(batches, net, "images"))
+    last = evaluate(result.model, Sample(batches, net, "images"))
     assert result.frontier["accuracy"].iloc[-1] == pytest.approx(last.accuracy)
     assert result.frontier["loss"].iloc[-1] == pytest.approx(last.loss, rel=1e-4)
 

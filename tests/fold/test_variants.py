@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from stripe import models
 from stripe.errors import StripeError
 from stripe.fold import fold, variants
-from stripe.fold.batches import Batches, score
 from stripe.fold.calibration import calibrate
+from stripe.fold.evaluation import evaluate
+from stripe.fold.sample import Sample
 from stripe.fold.sites import Foldable, find_foldable, gated, outline_places
 from stripe.fold.variants import Variants
 from tests.conftest import Net, SqueezeExcite
@@ -55,9 +56,9 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
     return net
 
 
-def prepared(net: nn.Module, size: int = 32) -> tuple[nn.Module, list[Foldable], dict[str, Tensor], Batches]:
+def prepared(net: nn.Module, size: int = 32) -> tuple[nn.Module, list[Foldable], dict[str, Tensor], Sample]:
     batches = [(torch.randn(n, 3, size, size), torch.randint(0, 10, (n,))) for n in (4, 3)]
-    images = Batches(batches, net, "images")
+    images = Sample(batches, net, "images")
     places, _, sites = find_foldable(net, images.first())
     moments = calibrate(net, [site for site in sites if site.shape], images)
     outline_places(net, places, places)
@@ -67,18 +68,18 @@ def prepared(net: nn.Module, size: int = 32) -> tuple[nn.Module, list[Foldable],
 def test_the_same_as_whole_passes(network: nn.Module) -> None:
     net, places, values, images = prepared(network)
     tested = Variants(net, places, values, images)
-    assert tested.original.logits.equal(score(net, images).logits)
+    assert tested.original.logits.equal(evaluate(net, images).logits)
     order = random.Random(0).sample(places, len(places))
     taken: list[Foldable] = []
     for number, place in enumerate(order[:5]):
         for chosen in ([place], [*taken, place]):
             try:
-                wanted = score(gated(net, chosen, values), images)
+                wanted = evaluate(gated(net, chosen, values), images)
             except StripeError:  # DIA hands a state from block to block
                 with pytest.raises(StripeError, match="state"):
-                    tested.score(chosen, going_on=True)
+                    tested.evaluate(chosen, going_on=True)
                 continue
-            found = tested.score(chosen, going_on=True)
+            found = tested.evaluate(chosen, going_on=True)
             torch.testing.assert_close(found.logits, wanted.logits, rtol=1e-5, atol=1e-6)
             assert found.loss == pytest.approx(wanted.loss, rel=1e-6)
             assert found.hits.equal(wanted.hits)
@@ -89,10 +90,10 @@ def test_the_same_as_whole_passes(network: nn.Module) -> None:
 
 def test_the_network_stays_as_it_was() -> None:
     net, places, values, images = prepared(InPlace().eval(), 8)
-    before, modules = score(net, images).logits, list(net.modules())
+    before, modules = evaluate(net, images).logits, list(net.modules())
     tested = Variants(net, places, values, images)
-    tested.score(places[:1], going_on=True)
-    assert score(net, images).logits.equal(before)
+    tested.evaluate(places[:1], going_on=True)
+    assert evaluate(net, images).logits.equal(before)
     assert list(net.modules()) == modules
     assert not any("forward" in vars(module) for module in tested.model.modules())
 
@@ -122,14 +123,14 @@ def test_a_site_costs_what_comes_behind_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(variants, "TRIED", 2)
     net, places, values, images = prepared(Chain(8).eval(), 16)
     assert len(places) == 8
-    one = flops(lambda: score(net, images))
+    one = flops(lambda: evaluate(net, images))
     tested = Variants(net, places, values, images)
-    effects = flops(lambda: [tested.score([place]) for place in places])
+    effects = flops(lambda: [tested.evaluate([place]) for place in places])
     assert effects / one == pytest.approx(28 / 8, rel=0.02)
 
     def chain(order: list[Foldable]) -> None:
         for number in range(1, 9):
-            tested.score(order[:number], going_on=True)
+            tested.evaluate(order[:number], going_on=True)
             tested.keep(order[:number])
 
     # The first is an effect that is known; it is run when the second is asked for, whole, for nothing of it was kept.
@@ -143,8 +144,8 @@ def test_what_does_not_fit_is_computed_again(monkeypatch: pytest.MonkeyPatch) ->
     tested = Variants(net, places, values, images)
     assert not tested.calls
     for place in places:
-        wanted = score(gated(net, [place], values), images)
-        torch.testing.assert_close(tested.score([place]).logits, wanted.logits)
+        wanted = evaluate(gated(net, [place], values), images)
+        torch.testing.assert_close(tested.evaluate([place]).logits, wanted.logits)
 
 
 def test_effects_of_some_images_are_near_those_of_all() -> None:

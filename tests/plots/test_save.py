@@ -8,6 +8,7 @@ from PIL import Image
 
 from stripe import plots
 from stripe.errors import StripeError
+from stripe.plots.figure import StripeFigure
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,15 @@ def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StripeError, match="cannot be written"):
         plots.save(Figure(), tmp_path / "file" / "a.png")
+
+
+def test_no_folder_of_the_users_is_handed_on(tmp_path):
+    figure = StripeFigure({"savefig.dpi": 50, "figure.dpi": 50}, 1, 1, {"kind": "x", "capture": "/home/me/run/c.h5"})
+    figure.drawn |= {"data": "folder:/home/me/photos", "panels": [{"capture": "/home/me/d.h5", "path": "runs/e.h5"}]}
+    made_by = {"command": "stripe plot '/home/me/my run/c.h5' --out=/home/me/x.png --kind std"}
+    with Image.open(plots.save(figure, tmp_path / "x.png", made_by)) as image:
+        record = json.loads(image.text["Description"])
+    assert record["command"] == "stripe plot c.h5 --out=x.png --kind std"
+    assert record["drawn"]["capture"] == "c.h5"
+    assert record["drawn"]["data"] == "folder:photos"
+    assert record["drawn"]["panels"] == [{"capture": "d.h5", "path": "runs/e.h5"}]

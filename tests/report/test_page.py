@@ -203,7 +203,7 @@ def test_nan_is_said_and_left_blank():
 def test_a_glob_chooses_sites(small):
     html = report.page(small, sites="*.se", made_by=MADE_BY)
     assert [found["name"] for found in contents(html)["sites"]] == ["layer1.0.se", "layer1.1.se"]
-    with pytest.raises(StripeError, match=r"No site matches 'layer9'"):
+    with pytest.raises(StripeError, match=r"No site of the capture fits 'layer9'"):
         report.page(small, sites="layer9")
 
 

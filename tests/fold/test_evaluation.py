@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from stripe.errors import StripeError
 from stripe.fold import fold
-from stripe.fold.batches import Batches, Score, score
+from stripe.fold.evaluation import Evaluation, evaluate
+from stripe.fold.sample import Sample
 from tests.conftest import SqueezeExcite
 
 
@@ -114,9 +115,9 @@ def test_metrics_that_are_none(metric: Any, message: str, images: list[Tensor]) 
 
 
 def test_many_numbers_are_compared_at_equal_distances(monkeypatch: pytest.MonkeyPatch, images: list[Tensor]) -> None:
-    monkeypatch.setattr("stripe.fold.batches.MOST", 10)
+    monkeypatch.setattr("stripe.fold.evaluation.MOST", 10)
     net = Dense().eval()
-    found = score(net, Batches(images, net, "images"))
+    found = evaluate(net, Sample(images, net, "images"))
     with torch.no_grad():
         wanted = net(torch.cat(images))
     assert found.widths == (9, 9)  # of 2·6·6 every 8th, of 6·6 every 4th
@@ -124,7 +125,7 @@ def test_many_numbers_are_compared_at_equal_distances(monkeypatch: pytest.Monkey
 
 
 def test_outputs_without_change_and_from_nothing() -> None:
-    zero, one = (Score(0, 0, torch.full((2, 3), value), torch.zeros(2), widths=(1, 2)) for value in (0.0, 1.0))
+    zero, one = (Evaluation(0, 0, torch.full((2, 3), value), torch.zeros(2), widths=(1, 2)) for value in (0.0, 1.0))
     assert zero.error(zero) == 0
     assert one.error(zero) == np.inf
 
@@ -135,7 +136,7 @@ def test_some_images_at_equal_distances() -> None:
         {"image": torch.arange(n).view(n, 1, 1, 1).expand(n, 3, 2, 2).float() + start, "name": [*"abcd"][:n], "of": "x"}
         for start, n in ((0, 4), (4, 4), (8, 2))
     ]
-    some = Batches(items, nn.Conv2d(3, 1, 1), "images").spread(4)
+    some = Sample(items, nn.Conv2d(3, 1, 1), "images").spread(4)
     assert [item["image"][:, 0, 0, 0].tolist() for item in some.source] == [[0, 3], [6], [9]]
     assert [item["name"] for item in some.source] == [["a", "d"], ["c"], ["b"]]
     assert all(item["of"] == "x" for item in some.source)

@@ -11,7 +11,7 @@ from stripe import plots
 from stripe.capture import as_capture
 from stripe.cli import main
 from stripe.errors import StripeError
-from stripe.plots import kinds, registry
+from stripe.plots import kinds
 from stripe.reproduce.findings import findings_of
 
 KIND = """
@@ -43,12 +43,12 @@ def another_kind(tmp_path, monkeypatch):
     (tmp_path / "epochs.py").write_text(KIND)
     with monkeypatch.context() as patch:
         patch.setattr(plots, "__path__", [*plots.__path__, str(tmp_path)])
-        patch.setattr(kinds, "_known", dict(kinds._known))
+        patch.setattr(kinds.KNOWN, "_known", dict(kinds.KNOWN._known))
         importlib.invalidate_caches()
-        registry.find(plots.__path__)
+        kinds.find()
         yield
     del sys.modules["stripe.plots.epochs"], plots.epochs
-    registry.find(plots.__path__)
+    kinds.find()
 
 
 def test_every_kind_is_named_by_its_function():
