@@ -177,6 +177,7 @@ def test_only_complete_epochs_are_shown(path: Path) -> None:
             open_capture(path)
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment(path: Path) -> None:
     """Whatever was complete when the process was killed is there, and the next process goes on from it."""
     plan = layout(num_epochs=40, num_images=200)

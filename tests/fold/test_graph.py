@@ -255,6 +255,7 @@ def test_a_network_is_one_where_its_forward_is_outlined() -> None:
         ("ch_PP-OCRv4_det_infer", (64, 64), {"backwards": 8, "forwards": 2}),
     ],
 )
+@pytest.mark.slow
 def test_gates_of_networks_that_others_trained(name: str, size: tuple[int, int], wanted: dict[str, int]) -> None:
     """PP-OCR's networks, from their ONNX files: all gates fold, and what computed them is gone."""
     pytest.importorskip("onnx2torch")
