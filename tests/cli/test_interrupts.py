@@ -22,7 +22,7 @@ def trained(run) -> None:
 
 
 def test_folding(run, trained, monkeypatch) -> None:
-    monkeypatch.setattr(pipeline, "score", interrupt)
+    monkeypatch.setattr(pipeline, "evaluate", interrupt)
     result = run("fold", "--ckpt", "se.safetensors", "--images", "20", "-o", "folded.safetensors", code=130)
     assert result.stderr.endswith("\nInterrupted. Nothing was written.\n")
     assert [path.name for path in Path().iterdir()] == ["se.safetensors"]
