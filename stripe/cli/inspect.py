@@ -1,6 +1,7 @@
 """``stripe inspect``: the sites of a model or of a capture."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +73,22 @@ def command(
     sites = [site.describe() for site in found]
     if sites or output_format != "table":
         print_records(sites, output_format, title=title)
+    if sites and output_format == "table":
+        click.echo(_summary(found))
     if not any(site.is_attention for site in found):
         from stripe.capture import no_attention
 
         click.secho(f"{title} has no attention site: {no_attention(found)}", err=True)
         sys.exit(1)
+
+
+def _summary(found: "list[Site]") -> str:
+    """How many sites are attention, of which kinds, and how many others there are, which bury them in some graphs."""
+    attention = Counter(site.kind for site in found if site.is_attention)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in attention.items())
+    others = len(found) - attention.total()
+    beside = f"; {others} others: constant factors, normalisations, masks" if others else ""
+    return f"{attention.total()} attention {'site' if attention.total() == 1 else 'sites'}: {kinds or 'none'}{beside}"
 
 
 def _print_controls(path: Path) -> None:

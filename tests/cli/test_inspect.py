@@ -56,6 +56,8 @@ def test_constant_factors_are_listed(run) -> None:
     assert sites
     assert not any(site["input_dependent"] for site in sites)
     assert "constant factors" in result.stderr
+    shown = run("inspect", "--model", "timm:convnext_atto", code=1).stdout
+    assert f"0 attention sites: none; {len(sites)} others" in shown
 
 
 def test_wrong_use(run) -> None:
