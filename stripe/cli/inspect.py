@@ -65,6 +65,8 @@ def command(
         else:
             click.echo(f"{capture} holds no attention, but Grad-CAM maps: stripe plot --kind gradcam {capture}")
         return
+    if model.pop("pretrained"):
+        raise StripeError("--pretrained does not change which sites there are; leave it away.")
     if ckpt is not None:
         title, found = str(ckpt), _of_checkpoint(ckpt, entry, model_spec, image_size, channels, **model)
     else:
@@ -136,7 +138,6 @@ def _of_model(
     channels: int | None,
     attention: str | None,
     num_classes: int | None,
-    pretrained: bool,
     model_args: tuple[tuple[str, Any], ...],
 ) -> "list[Site]":
     import torch
@@ -145,17 +146,12 @@ def _of_model(
     from stripe.capture import discover, discover_unbuilt
     from stripe.data import sides
 
-    if pretrained:
-        raise StripeError("--pretrained does not change which sites there are; leave it away.")
-
-    def build() -> Any:
-        return models.build(spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args))
+    def build(**more: Any) -> Any:
+        return models.build(spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args), **more)
 
     size = image_size or models.native_image_size(spec) or 224
     if spec.startswith("onnx:"):
-        network = models.build(
-            spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args), image_size=size
-        )
+        network = build(image_size=size)
         return discover(network, torch.rand(2, channels or models.input_channels(network) or 3, *sides(size)))
     return discover_unbuilt(build, (2, channels or _channels(spec, build, dict(model_args)), *sides(size)))
 
@@ -168,7 +164,6 @@ def _of_checkpoint(
     channels: int | None,
     attention: str | None,
     num_classes: int | None,
-    pretrained: bool,
     model_args: tuple[tuple[str, Any], ...],
 ) -> "list[Site]":
     """The sites of the network of a checkpoint, with its weights."""
@@ -178,8 +173,6 @@ def _of_checkpoint(
     from stripe.capture import discover
     from stripe.data import sides
 
-    if pretrained:
-        raise StripeError("--pretrained does not change which sites there are; leave it away.")
     paths = checkpoint.find([pattern])
     read = checkpoint.translate(checkpoint.read(paths[-1], weights=entry))
     spec = spec or read.spec.model
