@@ -23,6 +23,8 @@ __all__ = ["index", "write_numbers"]
 _RESAMPLES = 300  # of the intervals: enough for the resolution of a picture
 _CONTROLS = ("#9ecae1", "#fdae6b")  # lighter than the site's own mark
 _NUMBERED = 14  # largest number of epochs at which a cell has room for its number
+_CELL = 0.25  # inches that a number takes
+_BAR = 0.5  # inches of the colour bar and its numbers
 
 
 @kind("capture", "stripe index of every site over the epochs", place=5)
@@ -89,7 +91,7 @@ def index(
         _write_errors(errors, opened, list(chosen_sites))
         if is_narrow(width):
             errors.set_xlabel("%")
-        if len(epochs) <= _NUMBERED:
+        if len(epochs) <= _NUMBERED and own - labels - _BAR >= _CELL * len(epochs):
             write_numbers(axes, matrix)
         handles: list[Artist] = list(errors.get_legend_handles_labels()[0])
         if np.isnan(matrix).any():

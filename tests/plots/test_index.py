@@ -39,6 +39,12 @@ def test_few_epochs_are_numbered_and_many_are_not(mixed, make_tree, make_site):
     assert not plots.index(many).axes[0].texts
 
 
+def test_numbers_are_left_out_where_a_narrow_figure_has_no_room(make_tree, make_site):
+    twelve = make_tree({"se": make_site(np.random.default_rng(0).random((12, 4, 2)))}, range(12), 4)
+    assert len(plots.index(twelve, width="page").axes[0].texts) == 12
+    assert not plots.index(twelve, width="column").axes[0].texts
+
+
 @pytest.mark.parametrize(
     ("between", "text"), [(0.996, ".996"), (0.9996, ">.999"), (0.25, ".250"), (0.0004, "<.001"), (1.0, "1")]
 )
