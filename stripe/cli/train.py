@@ -8,6 +8,7 @@ import click
 from stripe.cli.interrupts import interruptible
 from stripe.cli.options import data_options, device_option, model_options, option_of, workers_option
 from stripe.cli.train_options import asr_options, effort_options, recipe_options, schedule_in_words
+from stripe.names import counted
 from stripe.training import RunConfig
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _recipe(name: str | None, model: str, data_spec: str, epochs: int | None, ch
 
 def _in_words(recipe: "Recipe") -> str:
     return (
-        f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.algorithm}, lr {recipe.lr:g} "
+        f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, {recipe.algorithm}, lr {recipe.lr:g} "
         f"{schedule_in_words(recipe)}, momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g}"
     )
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from stripe.names import counted
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.select import NothingToDrawError
@@ -63,6 +64,6 @@ def frontier(
         figure.colorbar(points, ax=axes, label="error of the logits (%)")
         parts = [str(about.get(key, "")) for key in ("model", "processor")]
         split = about.get("split", "held-out")
-        parts += [f"{about['images']:,} {split} images of {about['data']}"] if "images" in about else []
+        parts += [f"{counted(int(about['images']), f'{split} image')} of {about['data']}"] if "images" in about else []
         figure.caption(" · ".join(part for part in parts if part))
         return figure

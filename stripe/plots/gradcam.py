@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from stripe.analysis import center_bias
 from stripe.capture import Capture, CaptureLike, LayerFacts, as_capture
-from stripe.names import data_name
+from stripe.names import counted, data_name
 from stripe.plots.common import describe
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
@@ -127,14 +127,14 @@ def _shown(facts: LayerFacts) -> str:
     """Layer and epoch of a map, the number of images, and the class whose evidence it shows."""
     target = {"predicted": "predicted class", "label": "labelled class"}.get(facts.target, facts.target)
     when = f", epoch {facts.epoch}" if facts.epoch else ""
-    images = "" if facts.count is None else f"{facts.count:,} images, "
+    images = "" if facts.count is None else f"{counted(facts.count, 'image')}, "
     return f"{facts.layer}{when}\n{images}{target}"
 
 
 def _notes(panels: Sequence[dict[str, Any]]) -> str:
     """The notes that hold for all panels."""
     empty = sum(panel["empty"] for panel in panels)
-    notes = [f"{empty} maps are zero everywhere"] if empty else []
+    notes = [f"{counted(empty, 'map')} {'is' if empty == 1 else 'are'} zero everywhere"] if empty else []
     random = [panel.get("weights", "").startswith("random") for panel in panels]
     scales = {"" if untrained else panel.get("scale", "") for untrained, panel in zip(random, panels, strict=True)}
     notes += scales if len(scales) == 1 and "" not in scales else []

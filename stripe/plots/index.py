@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from stripe.analysis import control_evidence, evidence, stripe_index
 from stripe.capture import Capture, CaptureLike, as_capture
-from stripe.names import renamed
+from stripe.names import counted, renamed
 from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names
 from stripe.plots.figure import StripeFigure
 from stripe.plots.heatmap import colorbar, heatmap
@@ -99,7 +99,7 @@ def index(
         if handles:
             figure.legend(handles=handles, loc="outside upper right")
         note = f"right: what a constant is off at epoch {epochs[-1]}, with its 95 % interval"
-        figure.caption(caption(opened, f"{len(opened.images)} images", note, ending_note(ending)))
+        figure.caption(caption(opened, counted(len(opened.images), "image"), note, ending_note(ending)))
         return figure
 
 

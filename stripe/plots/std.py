@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from stripe.analysis import channel_std, evidence
 from stripe.analysis.wording import interval_text
 from stripe.capture import Capture, CaptureLike, as_capture
-from stripe.names import renamed
+from stripe.names import counted, renamed
 from stripe.plots.common import caption, columns, control_of, describe, ending_note, short_names, sides_of
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
@@ -102,7 +102,9 @@ def std(
             handles, labels, loc="outside upper left" if narrow else "outside upper right", ncols=1 if narrow else 3
         )
         notes = "dot: median channel, thick: middle 50 %, thin: 90 % of the channels, in brackets: 95 % interval"
-        figure.caption(caption(opened, f"epoch {epoch}", f"{len(opened.images)} images", notes, ending_note(ending)))
+        figure.caption(
+            caption(opened, f"epoch {epoch}", counted(len(opened.images), "image"), notes, ending_note(ending))
+        )
         return figure
 
 

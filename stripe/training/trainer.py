@@ -17,6 +17,7 @@ from stripe.data import Data, choose_images, normalization_of, write_size
 from stripe.data.augment import mix
 from stripe.errors import StripeError
 from stripe.models import input_channels
+from stripe.names import counted
 from stripe.provenance import provenance
 from stripe.tasks import Classification, Task, named
 from stripe.training import holdout, network
@@ -216,8 +217,8 @@ def _scale(model: str, recipe: Recipe, data: Data, images_per_epoch: int | None,
     images = images_per_epoch or total
     some = f"{images:,} of {total:,}" if images < total else f"all {total:,}"
     out = f" ({held_out:,} held out)" if held_out else ""
-    text = f"{recipe.epochs} epochs of {some} training images{out} at {write_size(data.image_size)} px"
+    text = f"{counted(recipe.epochs, 'epoch')} of {some} training images{out} at {write_size(data.image_size)} px"
     paper = recipe_for(model, data.spec)
     if recipe.epochs < paper.epochs or images < total:
-        text += f" (the paper: {paper.epochs} epochs of all images)"
+        text += f" (the paper: {counted(paper.epochs, 'epoch')} of all images)"
     return text
