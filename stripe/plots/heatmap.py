@@ -145,7 +145,7 @@ def bar_below(image: AxesImage, axes: Axes | None, label: str, **kwargs: Any) ->
     first, last = bar.ax.get_xticklabels()
     first.set_horizontalalignment("left")  # not into the next panel
     last.set_horizontalalignment("right")
-    bar.ax.set_xlabel(label, fontsize="x-small", labelpad=-0.9 * first.get_fontsize())  # between the two
+    bar.ax.set_xlabel(label, fontsize="x-small", labelpad=-0.9 * float(first.get_fontsize()))  # between the two
     return bar
 
 

@@ -163,7 +163,7 @@ def _narrow_panel(
     short = title.removesuffix(" attention")
     axes.set_title(f"\n{short}\n{index_text(float(stripe_index(values)))}", loc="left", fontsize="small")
     # The name of the site may reach over the other panels, which the layout must not know.
-    above = 2.4 * axes.title.get_fontsize() + 3.5
+    above = 2.4 * float(axes.title.get_fontsize()) + 3.5
     label = axes.annotate(name, (0, 1), (0, above), xycoords="axes fraction", textcoords="offset points")
     label.set_in_layout(False)
     axes.set(xticks=[], yticks=[])
