@@ -290,7 +290,13 @@ function start(data, prefix) {
       })),
       layout: {
         xaxis: axis(plain(what(site))),
-        yaxis: axis("σ over images (log scale)", { type: "log", range, tickformat: "~g" }),
+        yaxis: axis("σ over images (log scale)", {
+          type: "log",
+          range,
+          tickformat: "~g",
+          dtick: range[1] - range[0] < 2 ? "D2" : 1, // 1, 2, 5, 10 or powers of ten: more numbers have no room
+          automargin: true,
+        }),
         showlegend: true,
         legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
         margin: { l: 60, r: 12, t: 50, b: 45 },
