@@ -71,7 +71,7 @@ def command(out: Path, seed: int) -> None:
         click.echo(f"  {picture}")
     click.echo(
         "\nA small network and a short training on drawn images: what these show is how stripe works, not what large "
-        f"networks do. With a weight decay of {RESNET.weight_decay:g}, no site of SE becomes a constant in so few epochs.\n"
+        f"networks do. With a weight decay of {RESNET.weight_decay:g}, no site of SE becomes a constant so soon.\n"
         "Next: stripe inspect --model timm:seresnet50, or stripe train --help"
     )
 
