@@ -29,7 +29,7 @@ COMMANDS = {
     "fuse": "Fold a network's ASR into its weights: the same outputs at the plain network's cost.",
     "fold": "Make a trained network's attention constants, and fold these into its weights.",
     "bench": "Measure parameters, FLOPs and speed of networks, with attention, with ASR, fused.",
-    "reproduce": "Draw the paper's figures and tables, and train what they need.",
+    "reproduce": "Draw figures and tables of the papers, and train what they need.",
 }
 
 
