@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from stripe.attention import attention_factory
+from stripe.attention import attention_factory, for_every_block
 from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 from stripe.models import composed, small
@@ -42,8 +42,9 @@ def build(
             ``retinanet``, ``deeplabv3`` or ``fcn``, and BACKBONE one of the former.
         num_classes: Outputs of the classifier; of a detector or segmenter, the background included. None: as many as
             published, 10 for plain names, 91 of a detector, 21 of a segmenter.
-        attention: Attention module in every block, a name of ``stripe.attention.ATTENTION``; in networks of torchvision
-            and timm as ``stripe.models.insertion`` says.
+        attention: Attention in every block, as for ``stripe.attention.attention_factory``: ``se``, ``spsa+se``, or a
+            list such as ``se/none/eca`` with one entry for each block; in networks of torchvision and timm at the
+            places that ``stripe.models.insertion`` names.
         pretrained: Download published weights (``torchvision:``, ``timm:``), of ``HEAD:BACKBONE`` the backbone's.
         args: Further keyword arguments of the constructor; plain names have none. Of ``HEAD:BACKBONE`` they are those
             of ``stripe.models.detection`` or ``stripe.models.segmentation``; besides, ``frozen_norm`` freezes the
@@ -237,9 +238,10 @@ def _insert(model: nn.Module, spec: str, attention: str) -> None:
             f"attention={attention!r} does not go into {spec}, which is as torchvision made it; it goes into the "
             "backbones of others, as in maskrcnn:timm:resnet50, fcn:timm:resnet50 …"
         )
-    make = attention_factory(attention)
+    made = attention_factory(attention)
     try:
-        insert_attention(model, make)
+        with for_every_block(made) as make:
+            insert_attention(model, make)
     except StripeError as error:
         raise StripeError(f"attention={attention!r} does not go into {spec}: {error}") from None
 
