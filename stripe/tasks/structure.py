@@ -15,7 +15,19 @@ from stripe.attention.search import OPERATIONS
 from stripe.errors import StripeError
 from stripe.files import replacing
 
-__all__ = ["CHOICES", "FILE", "agreement", "attention_of", "choices", "choose", "read", "write"]
+__all__ = [
+    "CHOICES",
+    "FILE",
+    "LABELS",
+    "OPERATIONS",
+    "agreement",
+    "attention_of",
+    "choices",
+    "choose",
+    "controls",
+    "read",
+    "write",
+]
 
 FILE = "search.nc"
 """Name of the file in the run directory."""
@@ -23,6 +35,9 @@ FILE = "search.nc"
 PARALLEL = "ca|sa"
 CHOICES = (*OPERATIONS, PARALLEL)
 """What can be chosen for a block: one of the ways, or channel and spatial attention in parallel, a half each."""
+
+LABELS = {"identity": "identity", "ca>sa": "CA→SA", "sa>ca": "SA→CA", "ca": "CA", "sa": "SA", "ca|sa": "CA, SA"}
+"""What each is called in tables and pictures; the last as in the report."""
 
 CLOSE = 0.1
 """How far the weights of channel and spatial attention alone may lie apart, for both to be taken."""
@@ -152,15 +167,16 @@ def attention_of(search: xr.Dataset, chosen: Sequence[str] | None = None) -> str
         chosen: One of ``CHOICES`` for each block, in place of what the search has chosen.
 
     Returns:
-        A list with one entry per block, such as ``cbam:ca>sa/none/cbam:sa``.
+        A list with one entry per block, such as ``cbam:ca>sa/none/cbam:sa``; ``none`` where no block has attention.
     """
     family, kernel_size = search.attrs["family"], int(search.attrs["kernel_size"])
     kernel = "" if kernel_size == 7 else f",k={kernel_size}"
-    names = choices(search).values() if chosen is None else chosen
     # Channel attention alone has no kernel.
-    return "/".join(
-        "none" if name == "identity" else f"{family}:{name}{'' if name == 'ca' else kernel}" for name in names
-    )
+    names = [
+        "none" if name == "identity" else f"{family}:{name}{'' if name == 'ca' else kernel}"
+        for name in (choices(search).values() if chosen is None else chosen)
+    ]
+    return "/".join(names) if set(names) != {"none"} else "none"
 
 
 def agreement(searches: Sequence[xr.Dataset]) -> dict[str, tuple[str, int]]:
@@ -179,3 +195,27 @@ def agreement(searches: Sequence[xr.Dataset]) -> dict[str, tuple[str, int]]:
     if any(list(found) != list(each[0]) for found in each):
         raise StripeError("These searches are of networks with different blocks, so that they cannot be compared.")
     return {block: Counter(found[block] for found in each).most_common(1)[0] for block in each[0]}
+
+
+def controls(search: xr.Dataset, count: int, seed: int) -> dict[str, tuple[str, str]]:
+    """What has to be trained along with the network that was found, to see whether the search was worth it.
+
+    Args:
+        search: From ``read``.
+        count: How many choices at random, each with any of ``CHOICES`` for each block.
+        seed: Of these.
+
+    Returns:
+        Name of a run, such as ``random-1`` → what kind of choice it is, for a table, and its attention, as of
+        ``attention_of``: the one that was found, those at random, and each of ``CHOICES`` in all blocks.
+    """
+    blocks = search.sizes["block"]
+    generator = np.random.default_rng(seed)
+    found = {"found": ("found by the search", attention_of(search))}
+    for number in range(1, count + 1):
+        drawn = [CHOICES[index] for index in generator.integers(len(CHOICES), size=blocks)]
+        found[f"random-{number}"] = "at random", attention_of(search, drawn)
+    for choice in CHOICES:
+        name = f"all-{choice.replace('>', '-').replace('|', '-and-')}"
+        found[name] = f"{LABELS[choice]} in all blocks", attention_of(search, [choice] * blocks)
+    return found
