@@ -52,7 +52,7 @@ class MixedAttention(Attention):
         self.alpha = nn.Parameter(torch.zeros(len(OPERATIONS)))
 
     def weights(self) -> Tensor:
-        """p = softmax(α), (5,), in the order of ``OPERATIONS``; float32."""
+        """P = softmax(α), (5,), in the order of ``OPERATIONS``; float32."""
         return self.alpha.softmax(0, dtype=torch.float32)
 
     def gate(self, x: Tensor) -> Tensor:

@@ -155,9 +155,10 @@ def _epoch(metrics: "EpochMetrics", epochs: int) -> str:
     """How an epoch of the search went."""
     values: Any = metrics
     return (
-        f"epoch {values.epoch:>{len(str(epochs))}}/{epochs}  train {values.train_loss:.4f} {values.train_accuracy:5.1f} %"
-        f"  test {values.test_loss:.4f} {values.test_accuracy:5.1f} %  identity {values.test_identity:.3f}"
-        f"  {values.seconds:.1f} s"
+        f"epoch {values.epoch:>{len(str(epochs))}}/{epochs}"
+        f"  train {values.train_loss:.4f} {values.train_accuracy:5.1f} %"
+        f"  test {values.test_loss:.4f} {values.test_accuracy:5.1f} %"
+        f"  weight of the identity {values.test_identity:.3f}  {values.seconds:.1f} s"
     )
 
 
@@ -169,23 +170,18 @@ def _print_found(out: Path, runs: "Sequence[Run]") -> None:
 
     searches = [structure.read(run.path) for run in runs]
     blocks, _ = short_names([str(block) for block in searches[0]["block"].values])
-    each = [structure.choices(search) for search in searches]
+    rows: list[dict[str, Any]] = [{"block": block} for block in blocks]
     if len(runs) == 1:
         last = searches[0]["weight"].isel(epoch=-1).values
-        rows = [
-            {"block": block}
-            | {structure.LABELS[name]: float(p) for name, p in zip(structure.OPERATIONS, row, strict=True)}
-            | {"chosen": structure.LABELS[choice]}
-            for block, row, choice in zip(blocks, last, each[0].values(), strict=True)
-        ]
+        for row, weights in zip(rows, last, strict=True):
+            row |= {structure.LABELS[name]: float(p) for name, p in zip(structure.OPERATIONS, weights, strict=True)}
+            row["chosen"] = structure.LABELS[structure.choose(weights)]
     else:
-        agreed = structure.agreement(searches)
-        rows = [
-            {"block": block}
-            | {f"seed {run.settings['seed']}": structure.LABELS[found[name]] for run, found in zip(runs, each, strict=True)}
-            | {"most often": structure.LABELS[choice], "of": f"{count} of {len(runs)}"}
-            for block, (name, (choice, count)) in zip(blocks, agreed.items(), strict=True)
-        ]
+        for run, search in zip(runs, searches, strict=True):
+            for row, choice in zip(rows, structure.choices(search).values(), strict=True):
+                row[f"seed {run.settings['seed']}"] = structure.LABELS[choice]
+        for row, (choice, count) in zip(rows, structure.agreement(searches).values(), strict=True):
+            row |= {"most often": structure.LABELS[choice], "how often": f"{count} of {len(runs)}"}
     print_records(rows, "table", title=f"{runs[0].settings['model']}: {runs[0].scale}")
     click.echo(
         f"Next: stripe plot --kind search {out}\n"

@@ -5,7 +5,7 @@ order, with the penalty of "Attention Module", section 2, on what is not wanted:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -20,7 +20,7 @@ from stripe.data.augment import mix
 from stripe.data.base import Batches, IntArray, Share, strata
 from stripe.errors import StripeError
 from stripe.tasks import structure
-from stripe.tasks.base import OfRecipe
+from stripe.tasks.base import OfRecipe, Task
 from stripe.tasks.classification import Classification
 from stripe.tasks.options import SearchOptions
 from stripe.tasks.registry import register
@@ -81,13 +81,13 @@ def penalty_of(weights: Tensor, options: SearchOptions) -> Tensor:
 
 
 @register
-class Search(Classification):
+class Search(Task):
     """Classification by a network whose blocks hold a ``MixedAttention``, and a choice for each of them.
 
     One half of the training images, of each class as many as of the other half, is for the weights of the network,
     which the recipe's optimiser moves; the other half is for α, which Adam moves, at a rate of its own that stays the
-    same. Their batches take turns. What is minimised is the cross-entropy plus the penalty. α of each block and epoch is
-    kept in the run, see ``stripe.tasks.structure``.
+    same. Their batches take turns. What is minimised is the cross-entropy plus the penalty. α of each block and epoch
+    is kept in the run, see ``stripe.tasks.structure``.
 
     Args:
         classes: As of ``Classification``.
@@ -104,15 +104,15 @@ class Search(Classification):
     )
 
     def __init__(self, classes: int | None = None, options: SearchOptions | None = None) -> None:
-        super().__init__(classes)
-        self.chosen: SearchOptions = options or SearchOptions()
+        super().__init__(options)
+        self.chosen: SearchOptions = self.chosen
+        self._classification = Classification(classes)
         self._turn = Turn()
 
     @classmethod
     def of_data(cls, data: Data, options: SearchOptions | None = None) -> Self:
-        """The search on some data with classes."""
-        data.require_classes()
-        return cls(len(data.classes), options)
+        """The search on some data, which has classes."""
+        return cls(Classification.of_data(data).classes, options)
 
     def batches(
         self,
@@ -151,6 +151,10 @@ class Search(Classification):
             )
         return Halves(parts[0], parts[1], self._turn)
 
+    def collate(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        """As in ``Classification``."""
+        return self._classification.collate(images, labels)
+
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Output:
         """Logits and penalty.
 
@@ -158,22 +162,22 @@ class Search(Classification):
             StripeError: The network has no block whose structure could be searched, or tells too few classes apart.
         """
         weights = torch.stack([module.weights() for module in mixed(model).values()])
-        logits = super().forward(model, batch, targets)
+        logits = self._classification.forward(model, batch, targets)
         return Output(logits, penalty_of(weights, self.chosen), weights[:, 0].detach().mean())
 
     def losses(self, output: Output, targets: Tensor) -> Mapping[str, Tensor]:
         """Mean cross-entropy, and the penalty."""
-        return {**super().losses(output.logits, targets), "penalty": output.penalty}
+        return {**self._classification.losses(output.logits, targets), "penalty": output.penalty}
 
     def sums(self, output: Output, targets: Tensor, *, training: bool) -> Tensor:
         """The weight of the identity, once per image, and the sums of ``Classification``."""
-        hits = super().sums(output.logits, targets, training=training)
+        hits = self._classification.sums(output.logits, targets, training=training)
         return torch.cat([output.identity[None] * len(targets), hits])
 
     def score(self, loss: float, sums: Sequence[float], images: int) -> SearchScore:
         """See ``SearchScore``."""
         penalty, identity, *hits = sums
-        found = super().score(loss, hits, images)
+        found = self._classification.score(loss, hits, images)
         return SearchScore(loss, found.accuracy, penalty, identity / images, found.top5)
 
     def optimizers(self, model: nn.Module, recipe: OfRecipe) -> list[torch.optim.Optimizer]:
@@ -186,10 +190,6 @@ class Search(Classification):
         for optimizer in (*rest, adam):
             optimizer.register_step_pre_hook(InTurn(self._turn, rate if optimizer is adam else None))
         return [*rest, adam]
-
-    def settings(self) -> dict[str, Any]:  # type: ignore[override]  # which of classification says nothing
-        """Name, measures and options."""
-        return {"name": self.name, **self.scoring.settings(), "options": asdict(self.chosen)}
 
     def after_epoch(self, model: nn.Module, epoch: int, folder: Path) -> None:
         """Keep α of each block."""

@@ -57,7 +57,9 @@ def test_all_ways_begin_equal_and_learn(name: str) -> None:
     module(torch.randn(2, 8, 6, 6)).square().sum().backward()
     assert module.alpha.grad is not None
     assert module.alpha.grad.abs().min() > 0
-    assert module.alpha.grad.sum().item() == pytest.approx(0, abs=1e-3)  # a softmax does not see what all have in common
+    assert module.alpha.grad.sum().item() == pytest.approx(
+        0, abs=1e-3
+    )  # a softmax does not see what all have in common
 
 
 @pytest.mark.parametrize("operation", range(5))

@@ -66,7 +66,9 @@ def search(tmp_path: Path, *rows: tuple[float, ...], kernel_size: int = 7) -> xr
 
 def test_the_file_holds_alpha_and_its_softmax(tmp_path: Path) -> None:
     write(tmp_path, 1, {"a": [0.0] * 5, "b": [1000.0, 0, 0, 0, 0]}, family="cbam", kernel_size=3)
-    write(tmp_path, 2, {"a": np.log([1.0, 2.0, 3.0, 4.0, 10.0]), "b": [1000.0, 0, 0, 0, 0]}, family="cbam", kernel_size=3)
+    write(
+        tmp_path, 2, {"a": np.log([1.0, 2.0, 3.0, 4.0, 10.0]), "b": [1000.0, 0, 0, 0, 0]}, family="cbam", kernel_size=3
+    )
     with xr.open_dataset(tmp_path / "search.nc") as found:
         assert found["epoch"].values.tolist() == [1, 2]
         assert found["block"].values.tolist() == ["a", "b"]
@@ -108,7 +110,9 @@ def test_what_was_found_is_a_list_of_names(tmp_path: Path) -> None:
 
 def test_how_often_seeds_chose_the_same(tmp_path: Path) -> None:
     first, second = (0.6, 0.1, 0.1, 0.1, 0.1), (0.1, 0.6, 0.1, 0.1, 0.1)
-    each = [search(tmp_path / str(n), *rows) for n, rows in enumerate([(first, first), (first, second), (first, second)])]
+    each = [
+        search(tmp_path / str(n), *rows) for n, rows in enumerate([(first, first), (first, second), (first, second)])
+    ]
     assert agreement(each) == {
         "layer1.0.attention_module": ("identity", 3),
         "layer2.0.attention_module": ("ca>sa", 2),
