@@ -11,43 +11,47 @@ import torch
 from torch import Tensor, nn
 
 from stripe.attention.base import Attention
-from stripe.attention.cbam import ChannelGate, SpatialGate
+from stripe.attention.cbam import CBAM
+from stripe.attention.mvam import MVAM
 from stripe.attention.registry import register
 from stripe.errors import StripeError
 
-__all__ = ["OPERATIONS", "SSCBAM", "MixedAttention"]
+__all__ = ["OPERATIONS", "SSCBAM", "SSMVAM", "MixedAttention"]
 
 OPERATIONS = ("identity", "ca>sa", "sa>ca", "ca", "sa")
 """The ways, in the order of α: the map as it is; channel, then spatial attention; the reverse; one of them alone."""
 
 
 class MixedAttention(Attention):
-    """Five ways to put two modules together, in one: their outputs, weighed by p = softmax(α) and added up.
+    """Five ways to put two halves together, in one module: their outputs, weighed by p = softmax(α) and added up.
 
     ``y = p₀·x + p₁·SA(CA(x)) + p₂·CA(SA(x)) + p₃·CA(x) + p₄·SA(x)``. As in the formula, CA and SA are one module each,
     which the ways share. A network captured in this state has four attention sites per block: ``channel`` and
     ``spatial`` are the gates of x, ``spatial#2`` that of CA(x) and ``channel#2`` that of SA(x).
 
-    Parameters: those of both modules, and the five numbers of α, which begin as 0.
+    Parameters: those of both halves, 2·C·h + 2·k², and the five numbers of α, which begin as 0.
 
     Args:
-        channel: CA, which weighs channels.
-        spatial: SA, which weighs positions.
-        kernel_size: k of SA.
+        channels: C, the number of channels of the maps.
+        reduction: r of the channel half.
+        kernel_size: k of the spatial half, odd.
 
     Attributes:
-        family: Name of the modules that CA and SA are halves of; what is found is built by ``FAMILY:ORDER``.
-        kernel_size: k of SA.
+        halves_of: The module that CA and SA are halves of.
+        family: Its name: what is found is built by ``FAMILY:ORDER``.
         alpha: α, (5,), in the order of ``OPERATIONS``.
     """
 
     kind = "both"
+    options: ClassVar = {"k": "kernel_size"}
+    halves_of: ClassVar[type[CBAM]]
     family: ClassVar[str]
 
-    def __init__(self, channel: Attention, spatial: Attention, kernel_size: int) -> None:
+    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
         super().__init__()
-        self.channel = channel
-        self.spatial = spatial
+        channel, spatial = self.halves_of.halves
+        self.channel = channel(channels, reduction)
+        self.spatial = spatial(kernel_size)
         self.kernel_size = kernel_size
         self.alpha = nn.Parameter(torch.zeros(len(OPERATIONS)))
 
@@ -82,19 +86,18 @@ class MixedAttention(Attention):
 class SSCBAM(MixedAttention):
     """The search among the ways to put the halves of CBAM together; see ``MixedAttention``.
 
-    Parameters: those of ``CBAM``, 2·C·h + 2·k², and 5.
-
-    Args:
-        channels: C, the number of channels of the maps.
-        reduction: r of the channel half.
-        kernel_size: k of the spatial half, odd.
-
     Example:
         >>> SSCBAM(64).weights()
         tensor([0.2000, 0.2000, 0.2000, 0.2000, 0.2000], grad_fn=<SoftmaxBackward0>)
     """
 
+    halves_of = CBAM
     family = "cbam"
 
-    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
-        super().__init__(ChannelGate(channels, reduction), SpatialGate(kernel_size), kernel_size)
+
+@register("ssmvam", place=21)
+class SSMVAM(MixedAttention):
+    """The search among the ways to put the halves of MVAM together; see ``MixedAttention``."""
+
+    halves_of = MVAM
+    family = "mvam"
