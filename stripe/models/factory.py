@@ -1,6 +1,7 @@
 """Names → models.
 
-A plain name is a network for small images (``resnet83``, ``vgg19`` …, see ``stripe.models.small``);
+A plain name is a network for small images (``resnet83``, ``vgg19`` …, see ``stripe.models.small``), or ``style``, which
+transforms images (``stripe.models.style``);
 ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` and ``python:package.module:factory`` are networks as others made
 them.
 """
@@ -13,7 +14,7 @@ from torch import nn
 from stripe.attention import attention_factory
 from stripe.data.size import ImageSize
 from stripe.errors import StripeError
-from stripe.models import small
+from stripe.models import small, style
 from stripe.models.branches import fuse_branches
 from stripe.models.spec import ModelSpec
 from stripe.names import did_you_mean
@@ -36,13 +37,13 @@ def build(
     """Build a model from its name.
 
     Args:
-        spec: A plain name of ``stripe.models.small``, ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` or
+        spec: A plain name of ``stripe.models.small``, ``style``, ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` or
             ``python:package.module:factory``.
         num_classes: Outputs of the classifier. None: as many as published, 10 for plain names.
         attention: Attention module in every block, a name of ``stripe.attention.ATTENTION``; in networks of torchvision
             and timm as ``stripe.models.insertion`` says.
         pretrained: Download published weights (``torchvision:``, ``timm:``).
-        args: Further keyword arguments of the constructor; plain names have none.
+        args: Further keyword arguments of the constructor; of plain names only ``style`` has some.
         fused: Have one convolution instead of branches that are added up (RepVGG, ACNet), as after
             ``stripe.models.fuse_branches``. No change for other networks.
         image_size: Height and width of the images in pixels, for ``onnx:`` files that leave them open: what the network
@@ -63,9 +64,11 @@ def build(
     args = args or {}
     if num_classes is not None and num_classes < 1:
         raise StripeError(f"a classifier needs at least one class, not {num_classes}")
-    if small.is_small(spec):
-        if pretrained:
-            raise StripeError(f"there are no published weights of {spec}; load a checkpoint instead")
+    if pretrained and (spec == style.NAME or small.is_small(spec)):
+        raise StripeError(f"there are no published weights of {spec}; load a checkpoint instead")
+    if spec == style.NAME:
+        model: nn.Module = style.build(num_classes, attention, args)
+    elif small.is_small(spec):
         if args:
             raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
         model = small.build(spec, 10 if num_classes is None else num_classes, attention)
@@ -87,11 +90,13 @@ def native_image_size(spec: str, *, pretrained: bool = False) -> ImageSize | Non
 
     Returns:
         32 for plain names, what torchvision's or timm's configuration or the ONNX file says for theirs; None for
-        ``python:`` models, and for ONNX files that leave it open: take the images as they are.
+        ``style``, ``python:`` models, and for ONNX files that leave it open: take the images as they are.
 
     Raises:
         StripeError: The name is not known.
     """
+    if spec == style.NAME:
+        return None
     if small.is_small(spec):
         return small.IMAGE_SIZE
     source, name = _split(spec)
