@@ -97,8 +97,8 @@ class StyleNetwork(nn.Module):
             y = self.get_submodule(f"res{number}")(y)
         y = F.relu(self.attention4(self.in4(self.deconv1(y))))
         y = F.relu(self.attention5(self.in5(self.deconv2(y))))
-        y = self.deconv3(y)
-        return y[..., :height, :width]
+        made: Tensor = self.deconv3(y)
+        return made[..., :height, :width]
 
 
 class _Convolution(nn.Module):
@@ -131,8 +131,8 @@ class _ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.attention1(self.in1(self.conv1(x))))
-        y = self.attention2(self.in2(self.conv2(y)))
-        return y + x
+        branch: Tensor = self.attention2(self.in2(self.conv2(y)))
+        return branch + x
 
 
 def build(num_classes: int | None, attention: str, args: Mapping[str, Any]) -> StyleNetwork:
@@ -172,5 +172,5 @@ def stylize(model: nn.Module, images: Tensor, normalization: Normalization) -> T
     device = next(model.parameters()).device
     with torch.no_grad():
         inputs = (images.to(device, torch.float32) / 255 - mean.to(device)) / std.to(device)
-        made = model(inputs) * std.to(device) + mean.to(device)
+        made: Tensor = model(inputs) * std.to(device) + mean.to(device)
     return (made * 255).round().clamp(0, 255).to(images.device, torch.uint8)

@@ -33,7 +33,8 @@ def test_names_are_those_of_the_example() -> None:
 def test_images_keep_their_size(norm: str, size: tuple[int, int]) -> None:
     model = build("style", args={"norm": norm, "width": 2, "blocks": 1}).eval()
     made = model(torch.randn(2, 3, *size))
-    assert made.shape == (2, 3, *size) and made.isfinite().all()
+    assert made.shape == (2, 3, *size)
+    assert made.isfinite().all()
 
 
 def test_sizes_that_are_multiples_of_four_are_not_padded() -> None:
@@ -134,4 +135,5 @@ def test_stylize_normalises_and_gives_bytes() -> None:
 
     images = torch.tensor([[0, 100], [200, 255]], dtype=torch.uint8).expand(1, 3, 2, 2)
     made = stylize(Brighter(), images, Normalization((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)))
-    assert made.dtype == torch.uint8 and made[0, 1].tolist() == [[51, 151], [251, 255]]
+    assert made.dtype == torch.uint8
+    assert made[0, 1].tolist() == [[51, 151], [251, 255]]
