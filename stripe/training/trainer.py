@@ -20,6 +20,7 @@ from stripe.models import input_channels
 from stripe.provenance import provenance
 from stripe.tasks import Classification, Task, named
 from stripe.training import holdout, network
+from stripe.training.backbone import load_backbone
 from stripe.training.compute import Compute
 from stripe.training.config import RunConfig
 from stripe.training.loop import fit
@@ -61,9 +62,9 @@ def train(
         device: Where to compute; default a GPU where there is one.
         workers: Processes that decode images that are not held in memory.
         on_epoch: Called after each epoch.
-        task: What the network is trained for, as a task or as the name of a registered one; default the classification
-            of the data. A task of your own is recorded in the run by its name and its measures; give the same again to
-            go on.
+        task: What the network is trained for, as a task or as the name of a registered one; default what ``config``
+            says, mostly the classification of the data. A task of your own is recorded in the run by its name and its
+            measures; give the same again to go on.
         **settings: Fields of [RunConfig][stripe.training.RunConfig], instead of those of ``config``.
 
     Returns:
@@ -78,6 +79,8 @@ def train(
         >>> run = train("runs/se29", data, attention="se", recipe=RESNET.scaled(12), capture=100)   # doctest: +SKIP
         >>> run.metrics[["epoch", "test_accuracy"]]                                         # doctest: +SKIP
     """
+    if isinstance(task, str):
+        settings["task"] = task
     config = replace(config or RunConfig(), data=data.spec, **settings)
     recipe, seed = config.recipe, config.seed
     if recipe is None:
@@ -91,12 +94,17 @@ def train(
             )
         raise StripeError(f"{config.model} without attention has none to capture: give attention='se', or capture=0.")
 
-    task = _task(task, data)
+    task = _task(task, data, config)
     outputs = config.num_classes or task.outputs(data) or len(data.classes)
     if not outputs:
         raise StripeError(
             f"num_classes is None, and {data.spec} has no classes: say how many outputs the network has, as "
             "num_classes=1, or in the method outputs of the task."
+        )
+    if config.backbone_ckpt and isinstance(task, Classification):
+        raise StripeError(
+            "backbone_ckpt= is for a detector or segmenter, whose backbone is a classifier without its head; "
+            f"{config.model} is a classifier itself."
         )
     validation = None
     if config.select == "val":
@@ -114,10 +122,7 @@ def train(
         "classes": list(data.classes),
         "seed": seed,
     }
-    if (of_task := task.settings()) is not None:
-        described["task"] = of_task
     held_out = None if validation is None else {"images": len(validation), "seed": holdout.SEED}
-    settings = {**described, **config.training(), "held_out": held_out}
 
     with ExitStack() as stack:
         world = stack.enter_context(join(device))
@@ -126,13 +131,21 @@ def train(
         torch.manual_seed(mix(seed, 0))
         with world.in_turn():
             built = network.build(spec, pretrained=config.pretrained)
+        if config.backbone_ckpt:
+            begun = load_backbone(built, config.backbone_ckpt)
         if input_channels(built) == 1:
             data = data.normalized(data.normalization.of_channels(1))
+        trained = compute.place(built)
+        task.prepare(trained, data, compute)
+        if (said := task.settings()) is not None:
+            described["task"] = said
+        settings = {**described, **config.training(), "held_out": held_out}
+        if config.backbone_ckpt:
+            settings["backbone_ckpt"] = begun
         normalization = {"mean": list(data.mean), "std": list(data.std)}
         described |= normalization
         if data.normalization != normalization_of(data.spec):
             settings |= normalization
-        trained = compute.place(built)
         average = None
         if config.ema is not None:
             decay: Any = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
@@ -193,13 +206,13 @@ def train(
     return run
 
 
-def _task(task: Task | str | None, data: Data) -> Task:
+def _task(task: Task | str | None, data: Data, config: RunConfig) -> Task:
     """The task that is asked for, made for the data if it is asked for by its name."""
-    if isinstance(task, str):
-        return named(task, data)
-    if task is not None and not isinstance(task, Task):
+    if isinstance(task, Task):
+        return task
+    if task is not None and not isinstance(task, str):
         raise StripeError(f"task= is {task!r}; give a task, such as Regression(), or the name of a registered one.")
-    return task or Classification.of_data(data)
+    return named(config.task_name, data, config.task_args)
 
 
 def _check(world: World, compiled: bool, batch: int) -> None:
