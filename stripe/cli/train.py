@@ -96,7 +96,7 @@ def command(
     from stripe import models
     from stripe.training import Run, join, train, train_seeds
 
-    model, data_spec = model_spec or "resnet29", data_spec or "shapes"
+    model, data_spec = model_spec or ("style" if task == "style" else "resnet29"), data_spec or "shapes"
     trained_for = RunConfig(model, task=task).task_name
     task_args = task_args_of(options, trained_for)
     changes = {"batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "schedule": schedule}

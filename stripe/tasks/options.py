@@ -13,7 +13,7 @@ from stripe.errors import StripeError
 from stripe.models.spec import Range, fits, in_words, out_of_range
 from stripe.names import did_you_mean
 
-__all__ = ["OPTIONS", "SearchOptions", "made", "options_of", "unusual"]
+__all__ = ["OPTIONS", "SearchOptions", "StyleOptions", "made", "options_of", "unusual"]
 
 Options = TypeVar("Options", bound=type)
 
@@ -117,3 +117,73 @@ class SearchOptions:
             raise StripeError(
                 f"penalty_ratios is {said}; five numbers of at least 0 are wanted, of identity, CA→SA, SA→CA, CA and SA"
             )
+
+
+@options_of("style")
+@dataclass(frozen=True)
+class StyleOptions:
+    """Options of style transfer.
+
+    Attributes:
+        style: The picture whose style is learned: an image file, or ``drawn:NAME`` or ``drawn:NAME:SEED`` for one that
+            ``stripe.data.paintings`` draws.
+        style_size: Pixels of the shorter side to which the picture is scaled; None: as it is, 256 of a drawn one.
+        content_weight: Factor of the content loss.
+        style_weight: Factor of the style loss.
+        tv_weight: Factor of the total variation; PyTorch's example has none.
+        perceptual: Name of the classifier whose features are compared, as for ``stripe.models.build``. None: that of
+            ``perceptual_ckpt``, else ``torchvision:vgg16``.
+        perceptual_ckpt: Its weights; None: those published.
+        content_layer: Module whose output the content loss compares. None: the second of the default style layers.
+        style_layers: Modules whose outputs the style loss compares. None: the last ones of the first four resolutions,
+            which are relu1_2, relu2_2, relu3_3 and relu4_3 of a VGG-16.
+        freeze_norm: Epochs after which batch normalisation takes its running statistics in training, too, and no longer
+            those of the batch; None: never.
+        pictures: Held-out images that are drawn after each epoch, into the folder ``pictures`` of the run.
+    """
+
+    style: str = field(
+        default="drawn:mosaic",
+        metadata={"metavar": "IMAGE", "help": "The picture whose style is learned: a file, or drawn:NAME[:SEED]."},
+    )
+    style_size: int | None = field(
+        default=None,
+        metadata={"range": Range(8), "help": "Pixels of its shorter side. Default: as it is, 256 of a drawn one."},
+    )
+    content_weight: float = field(default=1e5, metadata={"range": Range(0), "help": "Factor of the content loss."})
+    style_weight: float = field(default=1e10, metadata={"range": Range(0), "help": "Factor of the style loss."})
+    tv_weight: float = field(default=0.0, metadata={"range": Range(0), "help": "Factor of the total variation."})
+    perceptual: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "SPEC",
+            "help": "Classifier whose features are compared. Default: that of --perceptual-ckpt, else "
+            "torchvision:vgg16.",
+        },
+    )
+    perceptual_ckpt: str | None = field(
+        default=None, metadata={"metavar": "FILE", "help": "Its weights. Default: those published, downloaded."}
+    )
+    content_layer: str | None = field(
+        default=None,
+        metadata={"metavar": "NAME", "help": "Layer of the content loss. Default: the second of the style layers."},
+    )
+    style_layers: tuple[str, ...] | None = field(
+        default=None,
+        metadata={
+            "metavar": "NAME,…",
+            "help": "Layers of the style loss. Default: the last ones of the first four resolutions (of a VGG-16: "
+            "relu1_2, 2_2, 3_3, 4_3).",
+        },
+    )
+    freeze_norm: int | None = field(
+        default=None,
+        metadata={
+            "range": Range(1),
+            "metavar": "K",
+            "help": "After K epochs batch normalisation no longer takes the statistics of the batch. Default: never.",
+        },
+    )
+    pictures: int = field(
+        default=4, metadata={"range": Range(0), "help": "Held-out images to draw after each epoch, in OUT/pictures."}
+    )
