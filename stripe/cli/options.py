@@ -71,6 +71,24 @@ class NormalizationType(click.ParamType["Normalization"]):
             self.fail(str(error), param, ctx)
 
 
+class ListType(click.ParamType[tuple[Any, ...]]):
+    """Values with commas between them.
+
+    Args:
+        each: Click's type of one.
+    """
+
+    def __init__(self, each: Any) -> None:
+        self.each = click.types.convert_type(each)
+        self.name = f"{self.each.name.upper()},…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Parse them."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(self.each.convert(part.strip(), param, ctx) for part in str(value).split(","))
+
+
 SMALLEST = 8
 """Least side of an image in pixels; in smaller ones most networks have nothing left to convolve."""
 
@@ -105,6 +123,8 @@ def option_of(
         name: Name of the field. The option is a flag without a value if the field is a truth value.
         absent: What is taken where the option is not given, for the help; the command is given None then.
         **otherwise: Arguments of ``click.option`` that take the place of those of the field, such as ``type``.
+
+    A truth value that is true by default has a flag that negates it, too: ``--masks/--no-masks``.
     """
     entry = settings.__dataclass_fields__[name]  # type: ignore[attr-defined]
     default = None if absent or entry.default is MISSING else entry.default
@@ -116,9 +136,11 @@ def option_of(
         "default": default,
         "show_default": default is not None,
     }
+    flag = f"--{name.replace('_', '-')}"
     if option["type"] is bool:
-        option |= {"type": None, "is_flag": True, "show_default": False}
-    return click.option(f"--{name.replace('_', '-')}", name, **(option | otherwise))
+        option |= {"type": None, "is_flag": True, "show_default": entry.default is True}
+        flag += f"/--no-{flag[2:]}" if entry.default is True else ""
+    return click.option(flag, name, **(option | otherwise))
 
 
 def _type_of(kind: Any, numbers: Range | None) -> Any:
@@ -128,6 +150,8 @@ def _type_of(kind: Any, numbers: Range | None) -> Any:
     )
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
+    if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
+        return ListType(_type_of(get_args(kind)[0], numbers))
     if others or kind not in (int, float, bool):
         return str
     if numbers is None:
@@ -164,7 +188,9 @@ def model_options(function: Command) -> Command:
             click.option(
                 "--attention",
                 metavar="NAME",
-                help=f"Attention module to put into the network: none, {', '.join(registered('stripe.attention'))}.",
+                help=f"Attention to put into the network: none, {', '.join(registered('stripe.attention'))}; an order "
+                "of the halves as cbam:sa>ca, options as cbam,k=3, a combination as spsa+se, or a list with one entry "
+                "for each block as se/none/eca.",
             ),
             option_of(RunConfig, "num_classes"),
             option_of(RunConfig, "pretrained"),
