@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from stripe.attention import attention_factory
+from stripe.attention import attention_factory, for_every_block
 from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 from stripe.models import small
@@ -39,8 +39,9 @@ def build(
         spec: A plain name of ``stripe.models.small``, ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` or
             ``python:package.module:factory``.
         num_classes: Outputs of the classifier. None: as many as published, 10 for plain names.
-        attention: Attention module in every block, a name of ``stripe.attention.ATTENTION``; in networks of torchvision
-            and timm as ``stripe.models.insertion`` says.
+        attention: Attention in every block, as for ``stripe.attention.attention_factory``: ``se``, ``spsa+se``, or a
+            list such as ``se/none/eca`` with one entry for each block; in networks of torchvision and timm at the
+            places that ``stripe.models.insertion`` names.
         pretrained: Download published weights (``torchvision:``, ``timm:``).
         args: Further keyword arguments of the constructor; plain names have none.
         fused: Have one convolution instead of branches that are added up (RepVGG, ACNet), as after
@@ -197,9 +198,10 @@ def from_meta(meta: Mapping[str, Any]) -> nn.Module:
 def _insert(model: nn.Module, spec: str, attention: str) -> None:
     from stripe.models.insertion import insert_attention
 
-    make = attention_factory(attention)
+    made = attention_factory(attention)
     try:
-        insert_attention(model, make)
+        with for_every_block(made) as make:
+            insert_attention(model, make)
     except StripeError as error:
         raise StripeError(f"attention={attention!r} does not go into {spec}: {error}") from None
 
