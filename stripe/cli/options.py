@@ -71,9 +71,12 @@ class AttentionName(click.ParamType[str]):
         run, *more = open_runs([folder])
         if more:
             raise StripeError(
-                f"{folder} holds {len(more) + 1} searches, each with a choice of its own; name one: --attention {run.path}"
+                f"{folder} holds {len(more) + 1} searches, each with a choice of its own: name one, as {run.path}."
             )
-        return structure.attention_of(structure.read(run.path))
+        found = structure.read(run.path)
+        if (done := found.sizes["epoch"]) < (planned := run.settings["recipe"]["epochs"]):
+            raise StripeError(f"The search in {folder} has finished {done} of {planned} epochs; go on with it first.")
+        return structure.attention_of(found)
 
 
 class NormalizationType(click.ParamType["Normalization"]):
@@ -214,7 +217,7 @@ def model_options(function: Command) -> Command:
                 metavar="NAME",
                 help=f"Attention to put into the network: none, {', '.join(registered('stripe.attention'))}; an order "
                 "of the halves as cbam:sa>ca, options as cbam,k=3, a combination as spsa+se, or a list with one entry "
-                "for each block as se/none/eca.",
+                "for each block as se/none/eca; or the folder of a run of `stripe search`.",
             ),
             option_of(RunConfig, "num_classes"),
             option_of(RunConfig, "pretrained"),
