@@ -17,6 +17,7 @@ from stripe.cli.train_options import (
     task_args_of,
     task_options,
 )
+from stripe.names import counted
 from stripe.training import RunConfig
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _recipe(name: str | None, model: str, data_spec: str, epochs: int | None, ch
 
 def _in_words(recipe: "Recipe") -> str:
     return (
-        f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.algorithm}, lr {recipe.lr:g} "
+        f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, {recipe.algorithm}, lr {recipe.lr:g} "
         f"{schedule_in_words(recipe)}, momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g}"
     )
 

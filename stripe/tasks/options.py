@@ -13,7 +13,7 @@ from stripe.errors import StripeError
 from stripe.models.spec import Range, fits, in_words, out_of_range
 from stripe.names import did_you_mean
 
-__all__ = ["OPTIONS", "StyleOptions", "made", "options_of", "unusual"]
+__all__ = ["OPTIONS", "SearchOptions", "StyleOptions", "made", "options_of", "unusual"]
 
 Options = TypeVar("Options", bound=type)
 
@@ -77,6 +77,46 @@ def unusual(options: Any) -> dict[str, Any]:
         return {}
     usual = asdict(type(options)())
     return {name: value for name, value in asdict(options).items() if value != usual[name]}
+
+
+@options_of("search")
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of a structure search, see ``stripe.tasks.search``; the defaults of the penalty are the report's.
+
+    Attributes:
+        penalty: w of the penalty ``w · Σᵢ pᵢᵐ · rᵢ`` on the weights p of the ways to put attention together; 0: none.
+        penalty_power: Its m.
+        penalty_ratios: Its r, of the identity, CA→SA, SA→CA, CA and SA.
+        alpha_lr: Rate of Adam for α. Ten times that of DARTS: with its 3e-4 no α comes as far from 0 in ten epochs as
+            those of the report's tables have come.
+
+    Raises:
+        StripeError: There are not five ratios, or one is negative.
+    """
+
+    penalty: float = field(
+        default=0.1,
+        metadata={"range": Range(0), "metavar": "W", "help": "w of the penalty w·Σ pᵐ·r on the weights p; 0: none."},
+    )
+    penalty_power: float = field(
+        default=1.1, metadata={"range": Range(0, low_open=True), "metavar": "M", "help": "m of the penalty."}
+    )
+    penalty_ratios: tuple[float, ...] = field(
+        default=(4.0, 1.0, 1.0, 2.0, 2.0),
+        metadata={"metavar": "R,R,R,R,R", "help": "r of the penalty: of identity, CA→SA, SA→CA, CA and SA."},
+    )
+    alpha_lr: float = field(
+        default=3e-3, metadata={"range": Range(0, low_open=True), "help": "Rate of Adam for α; it stays the same."}
+    )
+
+    def __post_init__(self) -> None:
+        ratios = self.penalty_ratios
+        if len(ratios) != 5 or not all(ratio in Range(0) for ratio in ratios):
+            said = ",".join(f"{ratio:g}" for ratio in ratios)
+            raise StripeError(
+                f"penalty_ratios is {said}; five numbers of at least 0 are wanted, of identity, CA→SA, SA→CA, CA and SA"
+            )
 
 
 @options_of("style")
