@@ -80,7 +80,7 @@ def _print_recipes() -> None:
         {
             "recipe": name,
             "for": row.columns,
-            "table": str(row.table),
+            "table": str(row.table or ""),
             "epochs": str(row.recipe.epochs),
             "batch": str(row.recipe.batch_size),
             "optimiser": row.recipe.algorithm,

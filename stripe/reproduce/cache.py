@@ -42,6 +42,10 @@ _PUBLISHED = {
 }
 
 
+_TYPICAL = 480
+"""Pixels for the estimate of the time, where each image has its own size."""
+
+
 class Found(NamedTuple):
     """What is known of the data of a run.
 
@@ -92,7 +96,7 @@ class Sources:
             attrs = {"spec": request.data, "image_size": write_size(side)}
             return _found(request, attrs, known.classes, side, known.train, known.test, problem)
         splits = len(whole.train), len(whole.test)
-        return _found(request, whole.attrs, len(whole.classes), whole.image_size, *splits)
+        return _found(request, whole.attrs, len(whole.classes), whole.image_size or _TYPICAL, *splits)
 
     def published(self, request: RunConfig) -> Found:
         """Return what is known of the data of a run as it was published, whatever of it is here.
