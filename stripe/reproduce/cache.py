@@ -38,6 +38,7 @@ _PUBLISHED = {
     "cifar100": _Published(100, 32, 50_000, 10_000),
     "stl10": _Published(10, 96, 5_000, 8_000),
     "imagenet": _Published(1000, 224, 1_281_167, 50_000),
+    "mini-imagenet": _Published(100, 84, 48_000, 12_000),  # no split is agreed upon
     "coco": _Published(80, (800, 1280), 118_287, 5_000),  # a common size, at which operations are counted
 }
 

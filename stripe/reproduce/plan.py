@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from stripe.errors import StripeError
+from stripe.models.composed import parse as parse_model
 from stripe.names import data_name
 from stripe.reproduce.recipe import Column, Recipe, Row
 from stripe.reproduce.scale import Changes, Scale, read_scale
@@ -130,9 +131,16 @@ def _used(settings: Mapping[str, Any], scale: Scale, changes: Changes) -> dict[s
     model, data = str(settings["model"]), str(settings["data"])
     return {
         **settings,
-        "model": changes.model or scale.models.get(model, model),
+        "model": changes.model or _smaller(model, scale.models),
         "data": changes.data or scale.data.get(data, data),
     }
+
+
+def _smaller(model: str, models: Mapping[str, str]) -> str:
+    """Return the network that replaces one at a scale; of a detector or segmenter that of its backbone."""
+    if model in models or (parts := parse_model(model)) is None:
+        return models.get(model, model)
+    return f"{parts.head}:{models.get(parts.backbone, parts.backbone)}"
 
 
 def _requests(

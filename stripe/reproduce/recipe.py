@@ -200,6 +200,7 @@ def _column(entry: dict[str, Any], path: Path, number: int) -> Column:
 def _metrics() -> list[str]:
     """Return what a column can measure: of networks, and of every task that is known."""
     measures = [name for task in tasks().values() for name in task.scoring.measures]
+    measures += [f"{of}ap{part}" for of in ("", "mask_") for part in ("", "50", "75", "s", "m", "l")]  # of detection
     return list(dict.fromkeys(["accuracy", "top5", *OF_NETWORKS, *measures]))
 
 
