@@ -148,7 +148,8 @@ def _images(
         generator = torch.Generator().manual_seed(seed)
         # a detector takes images in 0..1
         return (torch.rand if normalizes_itself(network) else torch.randn)(shape, generator=generator)
-    data = datasets.load(data_spec, root=data_root, download=download, image_size=size)
+    own_sizes = normalizes_itself(network)
+    data = datasets.load(data_spec, root=data_root, download=download, image_size=size, own_sizes=own_sizes)
     data = fed_as(
         data, network, str(spec.model), meta, checkpoint=True, pretrained=False, given=normalize, channels=channels
     )

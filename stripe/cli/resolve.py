@@ -94,7 +94,13 @@ def resolve(
         image_size = described.image_size or (
             models.native_image_size(spec, pretrained=pretrained) if ":" in spec else None
         )
-    data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
+    data = datasets.load(
+        data_spec,
+        root=data_root,
+        download=download,
+        image_size=image_size,
+        own_sizes=models.task_of(spec) == "detection",
+    )
     args = dict(model_args) or dict(described.args)
     attention = attention or described.attention
     in_file = spec.startswith("onnx:")
