@@ -115,8 +115,8 @@ def command(
     named = names["model_spec"] or (read.spec.model if read else None)
     if (task := task_of(named or "")) != "classification":
         raise StripeError(
-            f"Grad-CAM shows what speaks for a class of a classifier, and {named} is made for {task}. Take the classifier "
-            "that is its backbone."
+            f"Grad-CAM shows what speaks for a class of a classifier, and {named} is made for {task}. Take the "
+            "classifier that is its backbone."
         )
     resolved = resolve(checkpoint=read, seed=seed, **names)
     if read:
