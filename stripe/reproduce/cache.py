@@ -41,6 +41,10 @@ _PUBLISHED = {
 }
 
 
+_TYPICAL = 480
+"""Pixels for the estimate of the time, where each image has its own size."""
+
+
 class Found(NamedTuple):
     """What is known of the data of a run.
 
@@ -91,7 +95,7 @@ class Sources:
             attrs = {"spec": request.data, "image_size": write_size(side)}
             return _found(request, attrs, known.classes, side, known.train, known.test, problem)
         splits = len(whole.train), len(whole.test)
-        return _found(request, whole.attrs, len(whole.classes), whole.image_size, *splits)
+        return _found(request, whole.attrs, len(whole.classes), whole.image_size or _TYPICAL, *splits)
 
     def load(self, request: RunConfig) -> Data:
         """Load the data set of a run, or the part of it that the run asks for.

@@ -9,7 +9,7 @@ import torch
 
 from stripe import models
 from stripe.capture import capture
-from stripe.data import choose_images, write_size
+from stripe.data import choose_images, in_pixels
 from stripe.devices import pick_device
 from stripe.reproduce.cache import Sources
 from stripe.training import EpochMetrics, train
@@ -98,6 +98,6 @@ def _capture_published(job: Job) -> None:
             "weights": "published",
             "split": "test",
             "seed": request.seed,
-            "scale": f"published weights, {len(chosen)} test images at {write_size(data.image_size)} px",
+            "scale": f"published weights, {len(chosen)} test images at {in_pixels(data.image_size)}",
         },
     )

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stripe.asr import cached
 from stripe.capture import CaptureSession, Control
-from stripe.data import Data, choose_images, normalization_of, write_size
+from stripe.data import Data, choose_images, in_pixels, normalization_of
 from stripe.data.augment import mix
 from stripe.errors import StripeError
 from stripe.models import input_channels
@@ -229,7 +229,7 @@ def _scale(model: str, recipe: Recipe, data: Data, images_per_epoch: int | None,
     images = images_per_epoch or total
     some = f"{images:,} of {total:,}" if images < total else f"all {total:,}"
     out = f" ({held_out:,} held out)" if held_out else ""
-    text = f"{recipe.epochs} epochs of {some} training images{out} at {write_size(data.image_size)} px"
+    text = f"{recipe.epochs} epochs of {some} training images{out} at {in_pixels(data.image_size)}"
     paper = recipe_for(model, data.spec)
     if recipe.epochs < paper.epochs or images < total:
         text += f" (the paper: {paper.epochs} epochs of all images)"
