@@ -178,8 +178,21 @@ def task_options(function: Command) -> Command:
         function,
         option_of(RunConfig, "task"),
         option_of(RunConfig, "backbone_ckpt", type=click.Path()),
-        *(option_of(OPTIONS[tasks[0]], name, cls=TaskOption, tasks=tuple(tasks)) for name, tasks in having.items()),
+        *(_task_option(name, tasks) for name, tasks in having.items()),
     )
+
+
+def _task_option(name: str, tasks: list[str]) -> Callable[[Command], Command]:
+    """The option of several tasks, whose defaults may differ."""
+    defaults = {task: OPTIONS[task].__dataclass_fields__[name].default for task in tasks}  # type: ignore[attr-defined]
+    kind, said = OPTIONS[tasks[0]], {"cls": TaskOption, "tasks": tuple(tasks)}
+    if len({*map(str, defaults.values())}) == 1:
+        return option_of(kind, name, **said)
+    words = (
+        f"{', '.join(map(str, value)) if isinstance(value, tuple) else value} ({task})"
+        for task, value in defaults.items()
+    )
+    return option_of(kind, name, absent="; ".join(words), **said)
 
 
 def task_args_of(options: dict[str, Any], task: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -16,7 +15,14 @@ __all__ = ["BOX", "MASK", "AveragePrecision"]
 BOX, MASK = "bbox", "segm"
 """What is compared with the truth, in COCO's words."""
 
-_MEASURES = {"ap": "map", "ap50": "map_50", "ap75": "map_75", "aps": "map_small", "apm": "map_medium", "apl": "map_large"}
+_MEASURES = {
+    "ap": "map",
+    "ap50": "map_50",
+    "ap75": "map_75",
+    "aps": "map_small",
+    "apm": "map_medium",
+    "apl": "map_large",
+}
 _LABELS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "aps": "APs", "apm": "APm", "apl": "APl"}
 _NONE = object()
 _PREFIX = {BOX: ("", ""), MASK: ("mask_", "mask ")}
@@ -25,9 +31,9 @@ _PREFIX = {BOX: ("", ""), MASK: ("mask_", "mask ")}
 class AveragePrecision:
     """The average precision of detections, as pycocotools computes it, through torchmetrics.
 
-    The mean over the classes and, for ``ap``, over the overlaps .5, .55 … .95 of what at least counts as found;
-    ``ap50`` and ``ap75`` are those at .5 and .75, ``aps``, ``apm`` and ``apl`` those of objects below 32² pixels, between
-    and above 96². The same with ``mask_`` before is of masks.
+    It is the mean over the classes and, for ``ap``, over the overlaps .5, .55 … .95 from which on an object counts as
+    found; ``ap50`` and ``ap75`` are those at .5 and .75, ``aps``, ``apm`` and ``apl`` those of objects below 32² pixels,
+    between, and above 96². The same with ``mask_`` before is of masks.
 
     Args:
         iou_types: What is compared: ``"bbox"``, ``"segm"``, or both.

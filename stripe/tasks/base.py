@@ -159,6 +159,12 @@ class Task(ABC):
             StripeError: The network or the data is not one for this task.
         """
 
+    def needed(self, data: Data) -> Data:
+        """The data without annotations that the task has no use for and that take time to read; called after
+        ``prepare``.
+        """
+        return data
+
     def batches(
         self,
         split: Split,

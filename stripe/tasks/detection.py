@@ -1,4 +1,4 @@
-"""Objects in an image, their classes, boxes and perhaps masks: a detector's own losses, and COCO's average precision."""
+"""Objects in an image, with boxes and perhaps masks: a detector's own losses, and COCO's average precision."""
 
 import copy
 import math
@@ -8,15 +8,19 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
+import numpy as np
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from stripe.adapter import Batch, explained
-from stripe.data import Data
+from stripe.data import Data, Split, train_batches
+from stripe.data.augmentation import Augmentation
+from stripe.data.base import Batches, Share
 from stripe.errors import StripeError
 from stripe.tasks.average_precision import BOX, MASK, AveragePrecision
 from stripe.tasks.base import Meter, Place, Scored, Task
+from stripe.tasks.options import DetectionOptions
 from stripe.tasks.registry import register
 from stripe.tasks.scoring import Scoring
 
@@ -65,19 +69,21 @@ class Detection(Task):
     Args:
         classes: How many classes the data has.
         masks: Whether the data has masks.
+        options: How images are varied in training; None: as by default.
     """
 
     name: ClassVar[str] = "detection"
     scoring: Scoring = Scoring(("loss", "ap"), best="ap")
+    options: ClassVar[type | None] = DetectionOptions
 
-    def __init__(self, classes: int, masks: bool = False) -> None:
-        super().__init__()
+    def __init__(self, classes: int, masks: bool = False, options: DetectionOptions | None = None) -> None:
+        super().__init__(options)
         self.classes, self._masks = classes, masks
         self._iou_types: tuple[str, ...] = ()
 
     @classmethod
-    def of_data(cls, data: Data, options: Any = None) -> Self:
-        """The task of finding the objects of the data's classes; there are no options.
+    def of_data(cls, data: Data, options: DetectionOptions | None = None) -> Self:
+        """The task of finding the objects of the data's classes.
 
         Raises:
             StripeError: The data has no boxes.
@@ -87,7 +93,7 @@ class Detection(Task):
                 f"The images of {data.spec} have no boxes, which a detector is trained on: give data such as scenes, "
                 "coco:DIR or voc:DIR."
             )
-        return cls(len(data.classes), "masks" in data.annotations)
+        return cls(len(data.classes), "masks" in data.annotations, options)
 
     def outputs(self, data: Data) -> int:
         """One for each class, and one for the background."""
@@ -106,16 +112,49 @@ class Detection(Task):
                 "retinanet:resnet20 or torchvision:maskrcnn_resnet50_fpn."
             )
         if heads is not None and heads.has_keypoint():
-            raise StripeError(f"{type(model).__name__} finds keypoints, for which there is no data; take another model.")
+            raise StripeError(
+                f"{type(model).__name__} finds keypoints, for which there is no data; take another model."
+            )
         masks = heads is not None and bool(heads.has_mask())
         if masks and not self._masks:
-            raise StripeError(f"{type(model).__name__} is trained on masks, and {data.spec} has only boxes: take a "
-                              "model without, such as fasterrcnn:resnet20.")
+            raise StripeError(
+                f"{type(model).__name__} is trained on masks, and {data.spec} has only boxes: take a "
+                "model without, such as fasterrcnn:resnet20."
+            )
         of_boxes = ["loss_objectness", "loss_rpn_box_reg"] if isinstance(model, GeneralizedRCNN) else []
         losses = ["loss_classifier", "loss_box_reg", *of_boxes]
         losses += ["loss_mask"] if masks else ["bbox_ctrness"] if isinstance(model, FCOS) else []
         self._iou_types = (BOX, MASK) if masks else (BOX,)
         self.scoring = _scoring([NAMES[name] for name in losses], self._iou_types)
+
+    def needed(self, data: Data) -> Data:
+        """The data with the boxes and, where the network has masks, with those."""
+        return data.with_annotations(["boxes", *(["masks"] if MASK in self._iou_types else [])])
+
+    def batches(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int,
+        images_per_epoch: int | None = None,
+        device: torch.device | str = "cpu",
+        workers: int | None = None,
+        share: Share = np.arange,
+    ) -> Batches:
+        """Flipped, and scaled and recoloured as the options say, at random."""
+        return train_batches(
+            split,
+            batch_size,
+            seed=seed,
+            epoch=epoch,
+            images_per_epoch=images_per_epoch,
+            device=device,
+            workers=workers,
+            share=share,
+            augmentation=Augmentation(scale=self.chosen.scale, photometric=self.chosen.photometric),
+        )
 
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Found:
         """The losses; and the detections, in evaluation mode."""
