@@ -2,11 +2,37 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar, get_type_hints
 
 from stripe.errors import StripeError
+from stripe.models.spec import fits, in_words, out_of_range
 
-__all__ = ["building", "refuse_arguments"]
+__all__ = ["building", "chosen", "refuse_arguments"]
+
+Options = TypeVar("Options")
+
+
+def chosen(spec: str, default: Options, args: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """The options among a model's arguments, and the other arguments.
+
+    Args:
+        spec: The model, for messages.
+        default: A dataclass's object.
+        args: The arguments of the model, as JSON gives them.
+
+    Raises:
+        StripeError: An option is of another type, or out of its range.
+    """
+    kinds = get_type_hints(type(default))
+    given = {key: value for key, value in args.items() if key in kinds}
+    for key, value in given.items():
+        if not fits(value, kinds[key]):
+            raise StripeError(f"{spec}: the argument {key}= is {value!r}, and must be {in_words(kinds[key])}")
+    options = replace(default, **given)  # type: ignore[type-var]
+    for key, permitted in out_of_range(options).items():
+        raise StripeError(f"{spec}: the argument {key}= is {getattr(options, key)}, and must be {permitted}")
+    return options, {key: value for key, value in args.items() if key not in given}
 
 
 def refuse_arguments(spec: str, args: Mapping[str, Any], reserved: Collection[str]) -> None:
