@@ -80,7 +80,7 @@ def _print_recipes() -> None:
         {
             "recipe": name,
             "for": row.columns,
-            "table": str(row.table),
+            "table": str(row.table or "–"),
             "epochs": str(row.recipe.epochs),
             "batch": str(row.recipe.batch_size),
             "optimiser": row.recipe.algorithm,
@@ -90,7 +90,7 @@ def _print_recipes() -> None:
         }
         for name, row in RECIPES.items()
     ]
-    print_records(rows, "table", title="The paper's recipes")
+    print_records(rows, "table", title="Recipes")
 
 
 def recipe_options(function: Command) -> Command:
@@ -185,7 +185,8 @@ def task_options(function: Command) -> Command:
 def _task_option(name: str, tasks: list[str]) -> Callable[[Command], Command]:
     """The option of several tasks, whose defaults may differ."""
     defaults = {task: OPTIONS[task].__dataclass_fields__[name].default for task in tasks}  # type: ignore[attr-defined]
-    kind, said = OPTIONS[tasks[0]], {"cls": TaskOption, "tasks": tuple(tasks)}
+    kind = OPTIONS[tasks[0]]
+    said: dict[str, Any] = {"cls": TaskOption, "tasks": tuple(tasks)}
     if len({*map(str, defaults.values())}) == 1:
         return option_of(kind, name, **said)
     words = (

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import torch.distributed as dist
 from torch import Tensor
 
@@ -32,8 +33,8 @@ class AveragePrecision:
     """The average precision of detections, as pycocotools computes it, through torchmetrics.
 
     It is the mean over the classes and, for ``ap``, over the overlaps .5, .55 … .95 from which on an object counts as
-    found; ``ap50`` and ``ap75`` are those at .5 and .75, ``aps``, ``apm`` and ``apl`` those of objects below 32² pixels,
-    between, and above 96². The same with ``mask_`` before is of masks.
+    found; ``ap50`` and ``ap75`` are those at .5 and .75, ``aps``, ``apm`` and ``apl`` those of objects below 32²
+    pixels, between, and above 96². The same with ``mask_`` before is of masks.
 
     Args:
         iou_types: What is compared: ``"bbox"``, ``"segm"``, or both.
@@ -43,20 +44,24 @@ class AveragePrecision:
     """
 
     def __init__(self, iou_types: Sequence[str]) -> None:
+        self.iou_types = tuple(iou_types)
         try:
-            import pycocotools.mask  # noqa: F401
             from torchmetrics.detection import MeanAveragePrecision
+
+            made: Any = MeanAveragePrecision(
+                iou_type=self.iou_types,  # type: ignore[arg-type]
+                # pycocotools' own; torchmetrics rounds them to float32, which moves recalls such as .1 by one place.
+                iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
+                rec_thresholds=np.linspace(0, 1, 101).tolist(),
+                backend="pycocotools",
+                sync_on_compute=False,
+            )
         except ImportError as error:
             raise StripeError(
                 "Average precision is computed by torchmetrics and pycocotools, which are not installed: "
                 "pip install 'stripe-observation[detection]'."
             ) from error
-        self.iou_types = tuple(iou_types)
-        self._metric: Any = MeanAveragePrecision(
-            iou_type=self.iou_types,  # type: ignore[arg-type]
-            backend="pycocotools",
-            sync_on_compute=False,
-        )
+        self._metric = made
         self._metric.warn_on_many_detections = False
 
     @staticmethod

@@ -160,9 +160,7 @@ class Task(ABC):
         """
 
     def needed(self, data: Data) -> Data:
-        """The data without annotations that the task has no use for and that take time to read; called after
-        ``prepare``.
-        """
+        """The data with those annotations alone that the task has a use for; called after ``prepare``."""
         return data
 
     def batches(

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, Self
 
-import torch
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
@@ -180,9 +180,10 @@ class Detection(Task):
 
     def score(self, loss: float, sums: Sequence[float], images: int) -> Scored:
         """The losses by name; what the meter measures is NaN yet."""
-        kind: Any = namedtuple("Score", self.scoring.measures)  # type: ignore[misc]
-        values = dict(zip(self.scoring.losses, sums, strict=True))
-        return kind(loss, *(values.get(name, math.nan) for name in self.scoring.measures[1:]))  # type: ignore[no-any-return]
+        make: Any = namedtuple
+        values = {"loss": loss, **dict(zip(self.scoring.losses, sums, strict=True))}
+        measures = self.scoring.measures
+        return make("Score", measures)(*(values.get(name, math.nan) for name in measures))  # type: ignore[no-any-return]
 
 
 class _Meter:
@@ -257,7 +258,8 @@ def _evaluated(
 @contextmanager
 def _remembered(backbone: nn.Module) -> Iterator[None]:
     """Within, a backbone computes its feature maps once and gives them again when it is called the second time."""
-    forward, known = backbone.forward, []
+    forward = backbone.forward
+    known: list[Any] = []
 
     def remember(*args: Any, **kwargs: Any) -> Any:
         if not known:

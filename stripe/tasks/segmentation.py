@@ -193,7 +193,7 @@ class Segmentation(Task):
         occurring = union > 0
         total = matrix.sum()
         miou = float((right[occurring] / union[occurring]).mean()) if occurring.any() else math.nan
-        return SegmentationScore(loss, 100 * miou, 100 * float(right.sum()) / total if total else math.nan)
+        return SegmentationScore(loss, 100 * miou, 100 * float(right.sum() / total) if total else math.nan)
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:

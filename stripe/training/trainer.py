@@ -13,10 +13,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stripe.asr import cached
 from stripe.capture import CaptureSession, Control
-from stripe.data import Data, choose_images, in_pixels, normalization_of
+from stripe.data import Data, Split, choose_images, in_pixels, normalization_of, parse_normalization
 from stripe.data.augment import mix
 from stripe.errors import StripeError
-from stripe.models import input_channels
+from stripe.models import input_channels, normalizes_itself
 from stripe.provenance import provenance
 from stripe.tasks import Classification, Task, named
 from stripe.training import holdout, network
@@ -26,7 +26,7 @@ from stripe.training.config import RunConfig
 from stripe.training.loop import fit
 from stripe.training.metrics import EpochMetrics
 from stripe.training.recipe import Recipe
-from stripe.training.recipes import recipe_for
+from stripe.training.recipes import row_for
 from stripe.training.run import Run
 from stripe.training.world import World, join
 
@@ -106,7 +106,7 @@ def train(
             "backbone_ckpt= is for a detector or segmenter, whose backbone is a classifier without its head; "
             f"{config.model} is a classifier itself."
         )
-    validation = None
+    validation: Split | None = None
     if config.select == "val":
         kept, validation = holdout.hold_out(data.train)
         data = replace(data, train=kept)
@@ -133,10 +133,15 @@ def train(
             built = network.build(spec, pretrained=config.pretrained)
         if config.backbone_ckpt:
             begun = load_backbone(built, config.backbone_ckpt)
+        if normalizes_itself(built):
+            data = data.normalized(parse_normalization("none"))
         if input_channels(built) == 1:
             data = data.normalized(data.normalization.of_channels(1))
         trained = compute.place(built)
         task.prepare(trained, data, compute)
+        if validation is not None:
+            validation = task.needed(replace(data, train=validation)).train
+        data = task.needed(data)
         if (said := task.settings()) is not None:
             described["task"] = said
         settings = {**described, **config.training(), "held_out": held_out}
@@ -230,7 +235,7 @@ def _scale(model: str, recipe: Recipe, data: Data, images_per_epoch: int | None,
     some = f"{images:,} of {total:,}" if images < total else f"all {total:,}"
     out = f" ({held_out:,} held out)" if held_out else ""
     text = f"{recipe.epochs} epochs of {some} training images{out} at {in_pixels(data.image_size)}"
-    paper = recipe_for(model, data.spec)
-    if recipe.epochs < paper.epochs or images < total:
-        text += f" (the paper: {paper.epochs} epochs of all images)"
+    row = row_for(model, data.spec)
+    if recipe.epochs < row.recipe.epochs or images < total:
+        text += f" ({'the paper' if 'paper' in row.origin else 'its recipe'}: {row.recipe.epochs} epochs of all images)"
     return text
