@@ -7,7 +7,7 @@ from typing import Self
 from torch import nn
 
 from stripe import asr, checkpoint, models
-from stripe.attention import ATTENTION
+from stripe.attention import ATTENTION, attention_factory
 from stripe.checkpoint.reader import SUFFIXES
 from stripe.data import ImageSize
 from stripe.errors import StripeError
@@ -40,27 +40,36 @@ class Variant:
     def parse(cls, text: str) -> Self:
         """Parse a name: a backbone, then ``+κ``, ``+asr(κ)`` and ``+fused``, each at most once.
 
+        κ is attention as for ``stripe.attention.attention_factory``, so that ``+spsa+se`` is one combination.
+
         Raises:
             StripeError: The name does not have this form.
         """
         files = (*SUFFIXES, ".onnx") if text.startswith("onnx:") else SUFFIXES
         end = max((text.rfind(suffix) + len(suffix) for suffix in files if suffix in text), default=0)
-        first, *additions = (part.strip() for part in text[end:].split("+"))  # the path of a file may contain a +
+        # The path of a file, and what is in parentheses, may contain a +.
+        first, *additions = (part.strip() for part in re.split(r"\+(?![^()]*\))", text[end:]))
         backbone = text[:end].strip() + first
         found: dict[str, str] = {}
+        last = ""
         for addition in additions:
             if addition == "fused":
                 key, value = "fused", "fused"
-            elif match := re.fullmatch(r"asr\(\s*([\w-]+)\s*\)", addition):
+            elif match := re.fullmatch(r"asr\(\s*([^\s()]+)\s*\)", addition):
                 key, value = "asr", match[1]
-            elif addition in ATTENTION:
+            elif re.split("[:,/]", addition)[0] in {"none", *ATTENTION} and addition != "none":
                 key, value = "attention", addition
             else:
                 known = ", ".join(f"+{name}" for name in ATTENTION)
                 raise StripeError(f"{text!r}: {addition!r} is none of {known}, +asr(se) and +fused")
+            if key == last == "attention":
+                value = f"{found.pop(key)}+{value}"
             if key in found:
                 raise StripeError(f"{text!r} says its {key} twice")
             found[key] = value
+            last = key
+        for name in (found.get("attention", "none"), found.get("asr", "none")):
+            attention_factory(name)
         if not backbone:
             raise StripeError(f"{text!r} names no network; write resnet164, or resnet164+asr(se)+fused")
         return cls(backbone, found.get("attention", "none"), found.get("asr", "none"), "fused" in found)

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from stripe.asr.layers import Group, Target
 from stripe.asr.value import ASR, ChainedASR
-from stripe.attention import ChainedAttention
+from stripe.attention import BlockList, ChainedAttention
 from stripe.errors import StripeError
 
 __all__ = ["Start", "is_dead", "make_asr", "redraw"]
@@ -53,38 +53,39 @@ def make_asr(groups: Sequence[Group], factory: Callable[[int], nn.Module], start
 
     Args:
         groups: Groups of layers, in the order of the forward pass.
-        factory: Function that makes κ from the number of channels.
+        factory: Function that makes κ from the number of channels, or a list with one for each group.
         start: Initial state of each ASR.
 
     Raises:
         StripeError: κ has no value for a constant.
     """
     made: list[ASR] = []
-    for group in groups:
+    makers = factory.of_places(len(groups)) if isinstance(factory, BlockList) else [factory] * len(groups)
+    for make, group in zip(makers, groups, strict=True):
         first = group[0]
         weight = first.layer.weight
         assert isinstance(weight, Tensor)
-        attention = factory(first.channels).to(weight.device, weight.dtype)
+        attention = make(first.channels).to(weight.device, weight.dtype)
         _prepare(attention, start)
         psi = _first_psi(start.psi, first.channels).to(weight.device, weight.dtype)
         if isinstance(attention, ChainedAttention):
-            before = made[-1] if made else None
-            after = before if isinstance(before, ChainedASR) and before.attention is attention.after else None
-            made.append(ChainedASR(attention, psi, start.learnable, after))
+            chain = [asr for asr in made if isinstance(asr, ChainedASR) and asr.attention is attention.after]
+            made.append(ChainedASR(attention, psi, start.learnable, chain[0] if chain else None))
         else:
             made.append(ASR(attention, psi, start.learnable))
         _check_value(made[-1], first)
     if start.kind:
-        _wake(made, factory, start)
+        _wake(made, makers, start)
     return made
 
 
-def _wake(made: list[ASR], factory: Callable[[int], nn.Module], start: Start) -> None:
+def _wake(made: list[ASR], makers: Sequence[Callable[[int], nn.Module]], start: Start) -> None:
     """Draw those ASR again that cannot learn, or warn of them; the others are as if none were drawn again."""
     dead = [asr for asr in made if is_dead(asr)]
     if dead and start.kind == "alive":
-        for asr in dead:
-            redraw(asr, factory, partial(_prepare, start=start))
+        for asr, make in zip(made, makers, strict=True):
+            if asr in dead:
+                redraw(asr, make, partial(_prepare, start=start))
         logger.info("drew %d of %d attention modules again, which could not have learned", len(dead), len(made))
         dead = [asr for asr in made if is_dead(asr)]
     if dead:

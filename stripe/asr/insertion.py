@@ -48,8 +48,9 @@ def reparameterize(
             share one ASR. By default the known places of the architecture, or those of the paper's rule, of which a
             warning tells; see ``stripe.asr.known_places``. An activation that is part of the layer (timm's
             BatchNormAct2d) comes after the scaling.
-        attention: Attention module κ: a name of ``stripe.attention.ATTENTION``, or a function that makes a module from
-            the number of channels C. The module needs ``gate(x)`` for maps (1, C, 1, 1) → (1, C, 1, 1).
+        attention: Attention module κ: text as for ``stripe.attention.attention_factory``, in a list one entry for each
+            place, or a function that makes a module from the number of channels C. The module needs ``gate(x)`` for
+            maps (1, C, 1, 1) → (1, C, 1, 1).
         psi: Initial value of ψ: a number or, as in table 8, ``"C0.1"`` (that number everywhere) or ``"N0.3"`` (normal,
             standard deviation 0.3). By default 0.1, and 1e-3 at the known places of a ViT.
         learnable: Whether ψ is trained (table 8).

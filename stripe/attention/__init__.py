@@ -4,11 +4,15 @@ A new one is one more file here with a class that ``register`` decorates; see th
 """
 
 from stripe.attention.base import Attention, ChainedAttention
+from stripe.attention.blocks import BlockList
 from stripe.attention.cbam import CBAM, ChannelGate, SpatialGate
+from stripe.attention.combination import Combination
 from stripe.attention.dia import DIA
 from stripe.attention.eca import ECA
+from stripe.attention.grammar import attention, attention_factory, for_every_block
 from stripe.attention.ie import IE
-from stripe.attention.registry import ATTENTION, attention, attention_factory, register
+from stripe.attention.mvam import MVAM
+from stripe.attention.registry import ATTENTION, register
 from stripe.attention.se import SE
 from stripe.attention.spa import SPA
 from stripe.attention.srm import SRM
@@ -19,15 +23,19 @@ __all__ = [
     "DIA",
     "ECA",
     "IE",
+    "MVAM",
     "SE",
     "SPA",
     "SRM",
     "Attention",
+    "BlockList",
     "ChainedAttention",
     "ChannelGate",
+    "Combination",
     "SpatialGate",
     "attention",
     "attention_factory",
+    "for_every_block",
     "register",
 ]
 

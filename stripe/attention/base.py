@@ -1,15 +1,18 @@
 """What every attention module has in common: it multiplies a map by a gate that it computes from that map."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, Literal
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from stripe.errors import StripeError
 
-__all__ = ["Attention", "ChainedAttention", "SqueezeAttention", "State", "hidden_width"]
+__all__ = ["Attention", "ChainedAttention", "Kind", "SqueezeAttention", "State", "hidden_width"]
+
+Kind = Literal["channel", "spatial", "both"]
 
 State = tuple[Tensor, Tensor]
 """What a block hands to the next: the attention value of its channels, and what else is remembered, each (N, C)."""
@@ -27,19 +30,36 @@ class Attention(nn.Module, ABC):
             positions, so that they take channel attention alone.
         activation: σ, the last step of the gate (Stripe Observation paper, eq. 4). ASR in a ViT replaces it by
             tanh.
+        options: What may be written after the module's name, and the constructor's argument that it sets:
+            ``{"k": "kernel_size"}`` for ``cbam,k=3``. The argument is annotated as a number, truth value or literal.
+        orders: What may be written after the name and a colon, as ``sa>ca``; see ``ordered``.
     """
 
-    kind: ClassVar[Literal["channel", "spatial", "both"]] = "channel"
+    kind: Kind = "channel"
     activation: Callable[[Tensor], Tensor] = staticmethod(torch.sigmoid)
+    options: ClassVar[Mapping[str, str]] = {}
+    orders: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def factory(cls) -> Callable[[int], "Attention"]:
+    def factory(cls, **arguments: Any) -> Callable[[int], "Attention"]:
         """A function that makes the modules of one network, each from its number of channels.
 
         It is called in the order of the forward pass. Modules that know those before them have a factory of their own;
         by default each module is made by itself.
+
+        Args:
+            **arguments: Further arguments of the constructor.
         """
-        return cls
+        return partial(cls, **arguments) if arguments else cls
+
+    @classmethod
+    def ordered(cls, order: str) -> "tuple[type[Attention], dict[str, Any]]":
+        """The class, and arguments of its constructor, of a module with its halves in some order.
+
+        Args:
+            order: One of ``orders``.
+        """
+        raise NotImplementedError(f"{cls.__name__} has no orders")
 
     @abstractmethod
     def gate(self, x: Tensor) -> Tensor:

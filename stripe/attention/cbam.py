@@ -4,6 +4,8 @@ Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018, https://arx
 equations 1–3. As in the paper, and unlike some published code, there is no bias and no normalisation.
 """
 
+from typing import Any, ClassVar, Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +15,8 @@ from stripe.attention.registry import register
 from stripe.errors import StripeError
 
 __all__ = ["CBAM", "ChannelGate", "SpatialGate"]
+
+Order = Literal["ca>sa", "sa>ca", "ca|sa"]
 
 
 @register("cbam-channel", place=3)
@@ -35,9 +39,14 @@ class ChannelGate(Attention):
         self.fc1 = nn.Linear(channels, hidden, bias=False)
         self.fc2 = nn.Linear(hidden, channels, bias=False)
 
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the MLP sees of maps (N, C, H, W): average and maximum over positions, (N, C) each."""
+        return x.mean((2, 3)), x.amax((2, 3))
+
     def gate(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) → v (N, C, 1, 1)."""
-        return self.activation(self._mlp(x.mean((2, 3))) + self._mlp(x.amax((2, 3))))[:, :, None, None]
+        first, second = self.statistics(x)
+        return self.activation(self._mlp(first) + self._mlp(second))[:, :, None, None]
 
     def _mlp(self, squeezed: Tensor) -> Tensor:
         excited: Tensor = self.fc2(F.relu(self.fc1(squeezed)))
@@ -53,24 +62,43 @@ class SpatialGate(Attention):
 
     Args:
         kernel_size: k, odd.
+
+    Raises:
+        StripeError: k is even, or less than 1.
     """
 
     kind = "spatial"
+    options: ClassVar = {"k": "kernel_size"}
 
     def __init__(self, kernel_size: int = 7) -> None:
         super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise StripeError(
+                f"kernel_size is {kernel_size}; the kernel of spatial attention has an odd size: 3, 5, 7 …"
+            )
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+
+    @classmethod
+    def factory(cls, **arguments: Any) -> Any:
+        """Makes the modules of one network, whatever the number of channels."""
+        return lambda channels: cls(**arguments)
+
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the convolution sees of maps (N, C, H, W): mean and maximum across channels, (N, 1, H, W) each."""
+        return x.mean(1, keepdim=True), x.amax(1, keepdim=True)
 
     def gate(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) → v (N, 1, H, W)."""
-        return self.activation(self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)))
+        return self.activation(self.conv(torch.cat(self.statistics(x), dim=1)))
 
 
 @register("cbam", place=2)
 class CBAM(Attention):
     """Channel attention, then spatial attention of the result: ``y = x' ⊙ v_s(x')`` with ``x' = x ⊙ v_c(x)``.
 
-    It multiplies twice, so it is two attention sites, ``channel`` and ``spatial``.
+    It multiplies twice, so it is two attention sites, ``channel`` and ``spatial``. The other orders are those of the
+    report on structure search: spatial attention first (``cbam:sa>ca``), half of each in parallel (``cbam:ca|sa``,
+    ``y = (x ⊙ v_c(x) + x ⊙ v_s(x)) / 2``), and one half alone (``cbam:ca``, ``cbam:sa``).
 
     Parameters: 2·C·h + 2·k². In ResNet164 (r = 16, k = 7) that is 198,828 in all.
 
@@ -78,6 +106,7 @@ class CBAM(Attention):
         channels: C, the number of channels of the maps.
         reduction: r of the channel half.
         kernel_size: k of the spatial half, odd.
+        order: ``ca>sa``, ``sa>ca`` or ``ca|sa``.
 
     Example:
         >>> import torch
@@ -86,25 +115,47 @@ class CBAM(Attention):
     """
 
     kind = "both"
+    options: ClassVar = {"k": "kernel_size"}
+    orders = ("ca>sa", "sa>ca", "ca|sa", "ca", "sa")
+    halves: ClassVar[tuple[type[ChannelGate], type[SpatialGate]]] = (ChannelGate, SpatialGate)
 
-    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
+    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7, order: Order = "ca>sa") -> None:
         super().__init__()
-        self.channel = ChannelGate(channels, reduction)
-        self.spatial = SpatialGate(kernel_size)
+        channel, spatial = self.halves
+        self.channel = channel(channels, reduction)
+        self.spatial = spatial(kernel_size)
+        self.order = order
+
+    @classmethod
+    def ordered(cls, order: str) -> tuple[type[Attention], dict[str, Any]]:
+        """One half, or both in an order."""
+        alone: dict[str, type[Attention]] = {"ca": cls.halves[0], "sa": cls.halves[1]}
+        return (alone[order], {}) if order in alone else (cls, {"order": order})
 
     def gate(self, x: Tensor) -> Tensor:
-        """The product of both gates, v_c ⊙ v_s: maps (N, C, H, W) → v (N, C, H, W)."""
-        channel = self.channel.gate(x)
-        return channel * self.spatial.gate(x * channel)
+        """Both gates together: their product, or in parallel their mean; maps (N, C, H, W) → v (N, C, H, W)."""
+        if self.order == "ca|sa":
+            return (self.channel.gate(x) + self.spatial.gate(x)) / 2
+        first, second = self._in_order()
+        value = first.gate(x)
+        return value * second.gate(x * value)
 
     def constant(self, psi: Tensor) -> Tensor:
-        """Refused on account of the spatial half; ``ChannelGate`` is the half that has a constant."""
+        """Refused on account of the spatial half; the channel half has a constant."""
+        name = type(self).__name__
         raise StripeError(
-            "CBAM's spatial half weighs the positions of a map, and a constant ψ has none: use cbam-channel, its "
-            "channel half"
+            f"{name}'s spatial half weighs the positions of a map, and a constant ψ has none: use {name.lower()}:ca, "
+            "its channel half"
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) times one gate, then the other: cheaper than times their product."""
-        refined: Tensor = self.spatial(self.channel(x))
+        if self.order == "ca|sa":
+            parallel: Tensor = (self.channel(x) + self.spatial(x)) / 2
+            return parallel
+        first, second = self._in_order()
+        refined: Tensor = second(first(x))
         return refined
+
+    def _in_order(self) -> tuple[Attention, Attention]:
+        return (self.spatial, self.channel) if self.order == "sa>ca" else (self.channel, self.spatial)

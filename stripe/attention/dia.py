@@ -87,8 +87,11 @@ class DIA(ChainedAttention):
             self._cell = after._cell
 
     @classmethod
-    def factory(cls) -> Callable[[int], "DIA"]:
+    def factory(cls, **arguments: Any) -> Callable[[int], "DIA"]:
         """Makes the modules of one network: those made one after the other for equal C share an LSTM.
+
+        Args:
+            **arguments: Further arguments of the constructor.
 
         Example:
             >>> make = DIA.factory()
@@ -101,7 +104,7 @@ class DIA(ChainedAttention):
         def make(channels: int) -> DIA:
             nonlocal last
             same_stage = last is not None and last.channels == channels
-            last = cls(channels, after=last if same_stage else None)
+            last = cls(channels, after=last if same_stage else None, **arguments)
             return last
 
         return make

@@ -1,17 +1,14 @@
-"""Names of attention modules."""
+"""Attention modules by name."""
 
 import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from torch import nn
-
 from stripe.attention.base import Attention
 from stripe.errors import StripeError
-from stripe.names import did_you_mean
 from stripe.registry import LAST, Registry
 
-__all__ = ["ATTENTION", "attention", "attention_factory", "register"]
+__all__ = ["ATTENTION", "register"]
 
 Class = TypeVar("Class", bound=type[Attention])
 
@@ -60,44 +57,3 @@ def register(name: str, *, place: int = LAST) -> Callable[[Class], Class]:
         return cls
 
     return decorate
-
-
-def attention(name: str, channels: int) -> nn.Module:
-    """Make an attention module.
-
-    Args:
-        name: A key of ``ATTENTION``, or ``"none"`` for a module that does nothing and has no parameter.
-        channels: C, the number of channels of the maps (N, C, H, W) that it will see.
-
-    Raises:
-        StripeError: The name is not known.
-
-    Example:
-        >>> attention("se", 64)
-        SE(
-          (fc1): Linear(in_features=64, out_features=4, bias=True)
-          (fc2): Linear(in_features=4, out_features=64, bias=True)
-        )
-    """
-    return attention_factory(name)(channels)
-
-
-def attention_factory(name: str) -> Callable[[int], nn.Module]:
-    """What makes the attention modules of one network, from the number of channels of each.
-
-    It is to be called in the order of the forward pass, for modules that a stage shares (DIA) know those before them;
-    a stage is a run of equal numbers of channels.
-
-    Args:
-        name: As for ``attention``.
-
-    Raises:
-        StripeError: The name is not known.
-    """
-    if name == "none":
-        return lambda channels: nn.Identity()
-    if name not in ATTENTION:
-        raise StripeError(
-            f"unknown attention {name!r}; there are none, {', '.join(ATTENTION)}{did_you_mean(name, ATTENTION)}"
-        )
-    return ATTENTION[name].factory()

@@ -4,6 +4,8 @@ Hu, Shen and Sun, "Squeeze-and-Excitation Networks", CVPR 2018, https://arxiv.or
 2–4.
 """
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,13 +19,15 @@ __all__ = ["SE"]
 class SE(SqueezeAttention):
     """Channel attention from the global average, through a bottleneck of two linear layers.
 
-    ``v = σ(W₂ · relu(W₁ · GAP(x) + b₁) + b₂)``, with h = max(1, round(C / r)) hidden units.
+    ``v = σ(W₂ · relu(W₁ · GAP(x) + b₁) + b₂)``, with h = max(1, round(C / r)) hidden units. Some published code has no
+    biases (``se,bias=no``): the 2.51 million parameters that ECA-Net's and SPSA's tables give for ResNet-50 are those.
 
     Parameters: 2·C·h + h + C. In ResNet164 (r = 16) that is 202,104 in all.
 
     Args:
         channels: C, the number of channels of the maps.
         reduction: r, how many times narrower the hidden layer is.
+        bias: Whether there are b₁ and b₂.
 
     Example:
         >>> import torch
@@ -31,11 +35,13 @@ class SE(SqueezeAttention):
         torch.Size([2, 64, 1, 1])
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    options: ClassVar = {"bias": "bias"}
+
+    def __init__(self, channels: int, reduction: int = 16, bias: bool = True) -> None:
         super().__init__()
         hidden = hidden_width(channels, reduction)
-        self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels)
+        self.fc1 = nn.Linear(channels, hidden, bias=bias)
+        self.fc2 = nn.Linear(hidden, channels, bias=bias)
 
     def excite(self, squeezed: Tensor) -> Tensor:
         """Averages (N, C) → v (N, C)."""

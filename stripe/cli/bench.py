@@ -111,7 +111,8 @@ def _names(models: Sequence[str]) -> list[str]:
     """The names of networks in comma-separated lists."""
     from stripe.errors import StripeError
 
-    names = [name.strip() for name in ",".join(models).split(",") if name.strip()]
+    # After a comma may stand an option of attention, too: resnet11+cbam,k=3.
+    names = [name.strip() for name in re.split(r",(?!\s*\w+=)", ",".join(models)) if name.strip()]
     for name in names:
         # Blanks between two names are refused, but not those in a file's name, around + or in parentheses.
         if re.search(r"[^\s+(][\s;]+[^\s+)]", name) and not Path(name.removesuffix("+fused")).is_file():

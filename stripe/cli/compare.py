@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stripe.cli.options import format_option
+from stripe.names import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +126,7 @@ def _notes(table: "pd.DataFrame", has_output: bool) -> list[str]:
     for name in networks:
         more = int((~table.loc[table["network"] == name, "site"].isin(matched)).sum())
         if more and matched:
-            notes.append(f"{name}: {more} sites that not every network has")
+            notes.append(f"{name}: {counted(more, 'site')} that not every network has")
     if not matched:
         notes.append("No site has the same name in all networks, so they are compared as a whole.")
     if len(table.attrs["random"]) == len(networks):

@@ -193,7 +193,9 @@ def model_options(function: Command) -> Command:
             click.option(
                 "--attention",
                 metavar="NAME",
-                help=f"Attention module to put into the network: none, {', '.join(registered('stripe.attention'))}.",
+                help=f"Attention to put into the network: none, {', '.join(registered('stripe.attention'))}; an order "
+                "of the halves as cbam:sa>ca, options as cbam,k=3, a combination as spsa+se, or a list with one entry "
+                "for each block as se/none/eca.",
             ),
             option_of(RunConfig, "num_classes"),
             option_of(RunConfig, "pretrained"),

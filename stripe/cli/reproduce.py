@@ -1,4 +1,4 @@
-"""``stripe reproduce``: the paper's figures and tables, trained as far as they are not there, and drawn."""
+"""``stripe reproduce``: the papers' figures and tables, trained as far as they are not there, and drawn."""
 
 import sys
 from collections.abc import Sequence
@@ -67,12 +67,13 @@ def command(
     workers: int | None,
     **changes: Any,
 ) -> None:
-    """Draw the paper's figures and tables, and train what they need.
+    """Draw the figures and tables of three papers, and train what they need.
 
     \b
     stripe reproduce list                           # which there are
     stripe reproduce fig12 --dry-run                # what it would train, and for how long
     stripe reproduce fig1 fig12 fig23 table7        # drawn into reproduction/
+    stripe reproduce spsa/table1 search             # a table of another paper, and all of a third
     stripe reproduce all --scale paper --data-root /data --scheduler tcp://host:8786
     stripe reproduce mine.toml                      # a recipe of your own
 
@@ -112,16 +113,19 @@ def _list() -> None:
     from stripe import reproduce
     from stripe.cli.tables import print_records
 
-    rows = [
-        {
-            "name": name,
-            "in the paper": recipe.source,
-            "shows": recipe.title + (" (not yet)" if recipe.missing else ""),
-        }
-        for name, path in reproduce.recipes().items()
-        for recipe in [reproduce.read(path)]
-    ]
-    print_records(rows, "table")
+    found = {name: reproduce.read(path) for name, path in reproduce.recipes().items()}
+    for paper, title in reproduce.PAPERS.items():
+        rows = [
+            {
+                "name": name,
+                "in the paper": recipe.source,
+                "shows": recipe.title + (" (not yet)" if recipe.missing else ""),
+            }
+            for name, recipe in found.items()
+            if recipe.paper == paper
+        ]
+        if rows:
+            print_records(rows, "table", title=f"{paper}: {title}")
 
 
 def _watch(served: "dict[RunConfig, Planned]") -> "Watch":

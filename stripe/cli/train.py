@@ -17,6 +17,7 @@ from stripe.cli.train_options import (
     task_args_of,
     task_options,
 )
+from stripe.names import counted
 from stripe.training import RunConfig
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def command(
     from stripe import models
     from stripe.training import Run, join, train, train_seeds
 
-    model, data_spec = model_spec or "resnet29", data_spec or "shapes"
+    model, data_spec = model_spec or ("style" if task == "style" else "resnet29"), data_spec or "shapes"
     trained_for = RunConfig(model, task=task).task_name
     task_args = task_args_of(options, trained_for)
     changes = {"batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "schedule": schedule}
@@ -178,7 +179,7 @@ def _recipe(name: str | None, model: str, data_spec: str, epochs: int | None, ch
 
 def _in_words(recipe: "Recipe") -> str:
     return (
-        f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.algorithm}, lr {recipe.lr:g} "
+        f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, {recipe.algorithm}, lr {recipe.lr:g} "
         f"{schedule_in_words(recipe)}, momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g}"
     )
 

@@ -147,7 +147,7 @@ def load(
         hint = did_you_mean(name, _known) if known is None else ""
         raise StripeError(f"There is no data set {spec!r}. Use {', '.join(names())}{hint or '.'}")
     if center_bias is not None and "center_bias" not in known.takes:
-        others = ", ".join(other for other, entry in _known.items() if "center_bias" in entry.takes)
+        others = " and ".join(other for other, entry in _known.items() if "center_bias" in entry.takes)
         raise StripeError(f"center_bias is a setting of {others}; {spec} has none.")
     given = {
         "name": name,

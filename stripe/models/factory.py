@@ -1,6 +1,7 @@
 """Names → models.
 
-A plain name is a network for small images (``resnet83``, ``vgg19`` …, see ``stripe.models.small``);
+A plain name is a network for small images (``resnet83``, ``vgg19`` …, see ``stripe.models.small``), or ``style``, which
+transforms images (``stripe.models.style``);
 ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` and ``python:package.module:factory`` are networks as others made
 them. Any of these may be the BACKBONE of ``maskrcnn:BACKBONE``, ``fasterrcnn:BACKBONE`` and ``retinanet:BACKBONE``,
 which find objects, and of ``deeplabv3:BACKBONE`` and ``fcn:BACKBONE``, which label pixels.
@@ -11,10 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from stripe.attention import attention_factory
+from stripe.attention import attention_factory, for_every_block
 from stripe.data.size import ImageSize
 from stripe.errors import StripeError
-from stripe.models import composed, small
+from stripe.models import composed, small, style
 from stripe.models.branches import fuse_branches
 from stripe.models.spec import ModelSpec
 from stripe.names import did_you_mean
@@ -37,15 +38,17 @@ def build(
     """Build a model from its name.
 
     Args:
-        spec: A plain name of ``stripe.models.small``, ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` or
-            ``python:package.module:factory``; or ``HEAD:BACKBONE``, where HEAD is ``maskrcnn``, ``fasterrcnn``,
+        spec: A plain name of ``stripe.models.small``, ``style``, ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE``
+            or ``python:package.module:factory``; or ``HEAD:BACKBONE``, where HEAD is ``maskrcnn``, ``fasterrcnn``,
             ``retinanet``, ``deeplabv3`` or ``fcn``, and BACKBONE one of the former.
         num_classes: Outputs of the classifier; of a detector or segmenter, the background included. None: as many as
             published, 10 for plain names, 91 of a detector, 21 of a segmenter.
-        attention: Attention module in every block, a name of ``stripe.attention.ATTENTION``; in networks of torchvision
-            and timm as ``stripe.models.insertion`` says.
+        attention: Attention in every block, as for ``stripe.attention.attention_factory``: ``se``, ``spsa+se``, or a
+            list such as ``se/none/eca`` with one entry for each block; in networks of torchvision and timm at the
+            places that ``stripe.models.insertion`` names.
         pretrained: Download published weights (``torchvision:``, ``timm:``), of ``HEAD:BACKBONE`` the backbone's.
-        args: Further keyword arguments of the constructor; plain names have none. Of ``HEAD:BACKBONE`` they are those
+        args: Further keyword arguments of the constructor; of plain names only ``style`` has
+            some. Of ``HEAD:BACKBONE`` they are those
             of ``stripe.models.detection`` or ``stripe.models.segmentation``; besides, ``frozen_norm`` freezes the
             backbone's batch normalisations (those of torchvision's detectors and segmenters, too), and
             ``backbone_args`` are the arguments of the backbone.
@@ -69,11 +72,13 @@ def build(
     args = args or {}
     if num_classes is not None and num_classes < 1:
         raise StripeError(f"a classifier needs at least one class, not {num_classes}")
+    if pretrained and (spec == style.NAME or small.is_small(spec)):
+        raise StripeError(f"there are no published weights of {spec}; load a checkpoint instead")
     if parts := composed.parse(spec):
         model = _compose(parts, num_classes, attention, pretrained, args)
+    elif spec == style.NAME:
+        model = style.build(num_classes, attention, args)
     elif small.is_small(spec):
-        if pretrained:
-            raise StripeError(f"there are no published weights of {spec}; load a checkpoint instead")
         if args:
             raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
         model = small.build(spec, 10 if num_classes is None else num_classes, attention)
@@ -95,12 +100,14 @@ def native_image_size(spec: str, *, pretrained: bool = False) -> ImageSize | Non
 
     Returns:
         32 for plain names, what torchvision's or timm's configuration or the ONNX file says for theirs; None for
-        detectors, segmenters and ``python:`` models, and for ONNX files that leave it open: take the images as they
-        are.
+        ``style``, detectors, segmenters and ``python:`` models, and for ONNX files that leave it open: take the images
+        as they are.
 
     Raises:
         StripeError: The name is not known.
     """
+    if spec == style.NAME:
+        return None
     if small.is_small(spec):
         return small.IMAGE_SIZE
     if composed.task_of(spec) != "classification":
@@ -237,9 +244,10 @@ def _insert(model: nn.Module, spec: str, attention: str) -> None:
             f"attention={attention!r} does not go into {spec}, which is as torchvision made it; it goes into the "
             "backbones of others, as in maskrcnn:timm:resnet50, fcn:timm:resnet50 …"
         )
-    make = attention_factory(attention)
+    made = attention_factory(attention)
     try:
-        insert_attention(model, make)
+        with for_every_block(made) as make:
+            insert_attention(model, make)
     except StripeError as error:
         raise StripeError(f"attention={attention!r} does not go into {spec}: {error}") from None
 

@@ -113,7 +113,9 @@ def _vit(model: nn.Module, make: Make) -> None:
         if not isinstance(block, timm.models.vision_transformer.Block):
             raise _unknown(model)
         for place in ("drop_path1", "drop_path2"):
-            _in_front_of(block, place, TokenAttention(make(width)))
+            attention = make(width)
+            if not isinstance(attention, nn.Identity):
+                _in_front_of(block, place, TokenAttention(attention))
 
 
 INSERT: tuple[tuple[tuple[type[nn.Module], ...], Callable[[nn.Module, Make], None]], ...] = (

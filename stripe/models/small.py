@@ -23,7 +23,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from stripe.attention import attention_factory
+from stripe.attention import attention_factory, for_every_block
 from stripe.models.basic_resnet import BasicResNet, basic_depth_of
 from stripe.models.resnet import CifarResNet, depth_of
 
@@ -44,22 +44,22 @@ def build(name: str, num_classes: int, attention: str) -> nn.Module:
     Args:
         name: See ``is_small``.
         num_classes: Outputs of the classifier.
-        attention: Attention module in every block, a name of ``stripe.attention.ATTENTION`` or ``"none"``.
+        attention: Attention in every block, as for ``stripe.attention.attention_factory``.
 
     Raises:
         StripeError: There is no such depth or attention, or that attention does not go into this network.
     """
-    make = attention_factory(attention)
-    if (depth := depth_of(name)) is not None:
-        return CifarResNet(depth, num_classes, make)
-    if (basic := basic_depth_of(name)) is not None:
-        return BasicResNet(basic[0], num_classes, make, asymmetric=basic[1])
-    model = FAMILIES[name](num_classes)
-    if attention != "none":
-        from stripe.models.insertion import insert_attention
+    with for_every_block(attention_factory(attention)) as make:
+        if (depth := depth_of(name)) is not None:
+            return CifarResNet(depth, num_classes, make)
+        if (basic := basic_depth_of(name)) is not None:
+            return BasicResNet(basic[0], num_classes, make, asymmetric=basic[1])
+        model = FAMILIES[name](num_classes)
+        if attention != "none":
+            from stripe.models.insertion import insert_attention
 
-        insert_attention(model, make)
-    return model
+            insert_attention(model, make)
+        return model
 
 
 # timm and torchvision are imported where they are needed: they take seconds, and our own networks need neither.

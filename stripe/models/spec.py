@@ -86,7 +86,7 @@ class ModelSpec:
     Attributes:
         model: Its name, as for `stripe.models.build`; None where nobody says it, as in a checkpoint of a network of
             somebody else.
-        attention: What is in the network's blocks, a name of `stripe.attention.ATTENTION`.
+        attention: What is in the network's blocks, as for ``stripe.attention.attention_factory``.
         asr: ASR, None for none.
         noise: Noise, None for none.
         num_classes: Outputs of the classifier; None: as many as published, 10 for plain names.

@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
 from stripe.errors import StripeError
-from stripe.plots.style import Width, applied, inches, printed_width
+from stripe.plots.style import PRINT_SIZE, Width, applied, inches, printed_width
 
-__all__ = ["StripeFigure", "wrapped"]
+__all__ = ["Drawn", "StripeFigure", "check_single", "size_of", "wrapped"]
 
 _LONGEST = 2**16  # pixels
 
@@ -116,3 +117,29 @@ class StripeFigure(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=self.dpi)
         return buffer.getvalue()
+
+
+Drawn = StripeFigure | Any
+"""What a kind of plot returns: a figure, or the axes that it was given as ``ax=``. (``Any`` stands for the latter, so
+that a caller who gives none need not tell the two apart.)"""
+
+
+def size_of(axes: Axes) -> tuple[float, float]:
+    """Width and height of axes in inches at 8 pt text, before any layout."""
+    box, dpi = axes.bbox, axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+    scale = mpl.rcParams["font.size"] / PRINT_SIZE
+    return box.width / dpi / scale, box.height / dpi / scale
+
+
+def check_single(panels: int, what: str) -> None:
+    """Refuse to draw several panels into one axes.
+
+    Args:
+        panels: Number of panels.
+        what: How one of them is chosen, for the message.
+
+    Raises:
+        StripeError: There are several panels.
+    """
+    if panels > 1:
+        raise StripeError(f"ax= takes one panel, and these are {panels}: {what}.")

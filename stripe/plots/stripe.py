@@ -10,7 +10,7 @@ from stripe.analysis import stripe_index
 from stripe.capture import CaptureLike, as_capture
 from stripe.names import renamed
 from stripe.plots.common import caption, column_name, columns, control_of, describe, sides_of
-from stripe.plots.figure import StripeFigure
+from stripe.plots.figure import Drawn, StripeFigure, check_single
 from stripe.plots.heatmap import colorbar, heatmap, readable_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import (
@@ -44,7 +44,8 @@ def stripe(
     style: str = "paper",
     width: Width | None = None,
     cmap: str | None = None,
-) -> StripeFigure:
+    ax: Axes | None = None,
+) -> Drawn:
     """Draw heatmaps, images × channels, of the map's global average (before) and of the attention values (after).
 
     If attention is a constant, all rows of the right panel are equal: it shows vertical stripes. The number above a
@@ -54,7 +55,8 @@ def stripe(
 
     Args:
         capture: A capture, its tree or its path.
-        sites: Names of sites or globs; by default the first, the middle and the last site.
+        sites: Names of sites or globs; by default the first, the middle and the last site, and the middle one for
+            ``ax``.
         images: Number of images (a sample, balanced over the classes), or a list of images.
         channels: Number of channels (a sample), or a list of channels. Other axes (branches, strips) are drawn as
             further channels.
@@ -63,9 +65,10 @@ def stripe(
         style: Name of a style, as in ``stripe.plots.style.parameters``.
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
         cmap: Name of a colour map of matplotlib.
+        ax: Axes of your own to draw attention at one site into, without what is before it.
 
     Returns:
-        A figure with one row of panels per site. The left panel is missing if ``input`` was not recorded.
+        A figure with one row of panels per site, whose left panel is missing if ``input`` was not recorded; or ``ax``.
 
     Raises:
         NothingToDrawError: The capture has no attention of a kind that this plot shows.
@@ -76,11 +79,22 @@ def stripe(
         >>> plots.stripe("capture.h5", sites="layer3.*", channels=64)  # doctest: +SKIP
     """
     opened = as_capture(capture)
-    with styled(style, cmap) as settings:
+    with styled(style, cmap, ax=ax, width=width) as settings:
         epoch = choose_epoch(opened, epoch)
-        chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS, _SITES)
+        chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS, _SITES if ax is None else 1)
         ids = opened.images
         rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
+        if ax is not None:
+            check_single(len(chosen_sites), "choose one site, as sites='layer3.0.se'")
+            ((name, data),) = chosen_sites.items()
+            values = columns(data["attention"].sel(epoch=epoch))
+            chosen = choose(channels, np.arange(values.sizes["channel"]), what="channel", seed=seed)
+            _panel(ax, values, rows, chosen, f"{name}\n{_TITLES['attention']}", "attention")
+            number_axis(ax.xaxis, chosen, 8)
+            number_axis(ax.yaxis, ids[rows], 4)
+            ax.set_ylabel(_axis("image", len(rows), len(ids)))
+            ax.set_xlabel(_axis(column_name(data), len(chosen), values.sizes["channel"]))
+            return ax
         drawn = describe(opened, "stripe", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
         sides = sides_of(chosen_sites)
         control = control_of(opened)
@@ -128,7 +142,7 @@ def _panel(
     matrix = values.isel(image=rows, channel=chosen).values
     limits, span = readable_limits(matrix)
     image = heatmap(axes, matrix, limits=limits)
-    axes.set_title(heading)
+    axes.set_title(heading, loc="left")
     index = float(stripe_index(values))
     axes.set_title(index_text(index), loc="right")
     axes.set(xticks=[], yticks=[])

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 
 from stripe.analysis.sites import select_sites
 from stripe.capture import SiteFacts
-from stripe.names import data_name, run_name
+from stripe.names import counted, data_name, run_name
 from stripe.plots.common import short_names
 from stripe.plots.style import DIFFERENCE_MAP, VALUE_MAP
 from stripe.progress import track
@@ -155,12 +155,10 @@ def _facts(source: Source) -> list[str]:
         if not source.runs and capture.weights:
             facts.append(f"weights: {capture.weights}")
         if source.metrics is not None:
-            facts.append(f"attention of {len(capture.images):,} images at {_counted(len(capture.epochs), 'epoch')}")
+            facts.append(
+                f"attention of {counted(len(capture.images), 'image')} at {counted(len(capture.epochs), 'epoch')}"
+            )
     return facts
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _differences(epochs: Sequence[int], shown: Plan) -> list[str]:

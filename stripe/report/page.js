@@ -480,7 +480,7 @@
         yaxis: axis("accuracy (%)"),
         margin: { l: 55, r: 12, t: 30, b: 45 },
       },
-      alt: `Accuracy against speed, with 0 to ${sites.at(-1)} sites folded.`,
+      alt: `Accuracy against speed, with 0 to ${sites.at(-1)} ${sites.at(-1) === 1 ? "site" : "sites"} folded.`,
     }));
   }
 

@@ -78,7 +78,7 @@ def _capture(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures
     capture.tree.encoding["source"] = f"{planned.path.name}/capture.h5"
     figure = plots.draw(plan.recipe.draw.kind, capture, **plan.recipe.draw.options)
     table, findings = findings_of(plan.recipe.draw.kind, capture)
-    return Drawn({plan.recipe.name: _add_note(figure, plan, served)}, table, findings, (capture.scale,))
+    return Drawn({plan.recipe.stem: _add_note(figure, plan, served)}, table, findings, (capture.scale,))
 
 
 def _gradcam(
@@ -97,7 +97,7 @@ def _gradcam(
     figure = _add_note(plots.gradcam(captures), plan, served)
     values = ", ".join(f"{row['center_bias']:.2f}" for row in rows)
     findings = f"The centre bias is {values} (1: looks everywhere alike; below 1: towards the centre)."
-    return Drawn({plan.recipe.name: figure}, pd.DataFrame(rows), findings, _scales(plan, served, failures))
+    return Drawn({plan.recipe.stem: figure}, pd.DataFrame(rows), findings, _scales(plan, served, failures))
 
 
 def _table(
@@ -110,7 +110,7 @@ def _table(
     options: dict[str, Any] = {**plan.recipe.draw.options, "caption": " · ".join([scale_note(plan, served), *scales])}
     options["here"] = f"here, {plan.scale.name} scale"
     figures = {
-        plan.recipe.name if metric == "accuracy" else f"{plan.recipe.name}-{metric}": comparison(
+        plan.recipe.stem if metric == "accuracy" else f"{plan.recipe.stem}-{metric}": comparison(
             table[table["metric"] == metric], **options
         )
         for metric in dict.fromkeys(map(str, table["metric"]))
@@ -128,7 +128,7 @@ def _speed(
     figures = {}
     runs = list({served[request].path: served[request] for request in plan.requests}.values())
     for size, speeds in measured.items():
-        name = plan.recipe.name if len(measured) == 1 else f"{plan.recipe.name}-{write_size(size)}px"
+        name = plan.recipe.stem if len(measured) == 1 else f"{plan.recipe.stem}-{write_size(size)}px"
         shown = tables.with_accuracies(speeds, runs) if plan.recipe.draw.kind == "tradeoff" else speeds
         figures[name] = _add_note(plots.draw(plan.recipe.draw.kind, shown), plan, served)
     if runs:

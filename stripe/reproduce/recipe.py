@@ -1,13 +1,11 @@
 """Recipes of figures and tables: which runs they are made of, how they are drawn, and the paper's own numbers."""
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import stripe
 from stripe.data import parse_size
 from stripe.errors import StripeError
 from stripe.names import did_you_mean
@@ -15,10 +13,20 @@ from stripe.plots.kinds import kinds
 from stripe.reproduce.toml import check, read_toml, types_of
 from stripe.training.config import RunConfig
 
-__all__ = ["METRICS", "OF_TRAINING", "SCALES", "Column", "Draw", "Recipe", "Row", "find", "folder", "read", "recipes"]
+__all__ = ["FIRST", "METRICS", "OF_TRAINING", "PAPERS", "SCALES", "Column", "Draw", "Recipe", "Row", "read"]
+
+PAPERS = {
+    "asr": "Stripe Observation Guided Inference Cost-free Attention Mechanism (Huang et al., ECCV 2024)",
+    "search": "Attention Module, a report on searched structures of attention",
+    "spsa": "Simple Parameter-free Self-attention Approximation (Zhai et al., ICLR 2023, Tiny Papers)",
+}
+"""Title of each paper by the name of the folder of its recipes."""
+
+FIRST = "asr"
+"""The paper whose recipes go by the names of their files alone, such as ``fig12``."""
 
 SCALES = "scales.toml"
-"""The file beside the recipes that says what they have in common, see ``stripe.reproduce.scale``."""
+"""The file beside the papers' folders that says what all recipes have in common, see ``stripe.reproduce.scale``."""
 
 _OF_SCALE = {"recipe", "select", "seed", "images_per_epoch", "capture", "precision", "train_images", "test_images"}
 """Settings of a run that no recipe has, since the scale decides them."""
@@ -91,7 +99,8 @@ class Recipe:
     """A recipe, as a ``.toml`` file holds it.
 
     Attributes:
-        name: The name of the file without its ending, such as ``fig12``.
+        name: The name of the file without its ending, such as ``fig12``; with the folder before it where the recipe is
+            of another paper than the first, such as ``spsa/table1``.
         path: The file.
         title: One line about what the figure or table shows.
         source: The place in the paper.
@@ -117,6 +126,17 @@ class Recipe:
     columns: tuple[Column, ...] = (Column("", {}),)
     quick: Mapping[str, Any] = field(default_factory=dict)
     draw: Draw | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name of the file without its ending."""
+        return self.path.stem
+
+    @property
+    def paper(self) -> str:
+        """The folder of the recipe, a key of ``PAPERS``; ``""`` for a recipe of your own."""
+        folder = self.path.absolute().parent
+        return folder.name if folder.name in PAPERS and (folder.parent / SCALES).is_file() else ""
 
     @property
     def shows_capture(self) -> bool:
@@ -151,7 +171,7 @@ def read(path: Path) -> Recipe:
         )
     if draw and draw.kind in TABLE_KINDS and not (rows and columns):
         raise StripeError(f"{path}: a {draw.kind} compares runs; say which in [[rows]] and [[columns]].")
-    return Recipe(
+    recipe = Recipe(
         name=path.stem,
         path=path,
         **{key: str(content[key]) for key in texts if key in content},
@@ -161,58 +181,7 @@ def read(path: Path) -> Recipe:
         quick=quick,
         draw=draw,
     )
-
-
-def folder() -> Path:
-    """Return the folder of the recipes: ``figures`` of a source checkout, or the copy in an installed package.
-
-    Raises:
-        StripeError: The installation has no recipes.
-    """
-    package = Path(stripe.__file__).parent
-    for place in (package.parent / "figures", package / "reproduce" / "figures"):
-        if (place / SCALES).is_file():
-            return place
-    raise StripeError(f"The recipes of the figures are missing from this installation of stripe ({package}).")
-
-
-def recipes() -> dict[str, Path]:
-    """Return the file of each recipe of the paper by its name: figures first, then tables, each by number."""
-    paths = {path.stem: path for path in folder().glob("*.toml") if path.name != SCALES}
-    return {name: paths[name] for name in sorted(paths, key=_order)}
-
-
-def find(names: Sequence[str]) -> list[Recipe]:
-    """Read the recipes that some names mean, each once, in the order of the names.
-
-    Args:
-        names: Names of recipes (``fig12``), names of several parts together (``fig1`` for ``fig1a``, ``fig1b`` and
-            ``fig1c``), ``all``, or paths of recipes of your own.
-
-    Raises:
-        StripeError: There is no recipe of a name, a file is not a recipe, or two recipes have the same name.
-    """
-    known = recipes()
-    chosen: dict[Path, None] = {}
-    for name in names:
-        if name == "all":
-            chosen |= dict.fromkeys(known.values())
-        elif name in known:
-            chosen[known[name]] = None
-        elif parts := [path for key, path in known.items() if re.fullmatch(f"{re.escape(name)}[a-z]", key)]:
-            chosen |= dict.fromkeys(parts)
-        elif name.endswith(".toml"):
-            chosen[Path(name)] = None
-        else:
-            raise StripeError(
-                f"There is no recipe {name!r}{did_you_mean(name, known) or '.'} `stripe reproduce list` shows them "
-                "all; one of your own is given by the path of its .toml."
-            )
-    found = [read(path) for path in chosen]
-    twice = {recipe.name for recipe in found if [other.name for other in found].count(recipe.name) > 1}
-    if twice:
-        raise StripeError(f"Two recipes are called {twice.pop()}, and both would write there: rename your file.")
-    return found
+    return recipe if recipe.paper in ("", FIRST) else replace(recipe, name=f"{recipe.paper}/{recipe.stem}")
 
 
 def _tables(content: Mapping[str, Any], key: str, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
@@ -274,8 +243,3 @@ def _draw(content: Mapping[str, Any], path: Path) -> Draw:
             takes = ", ".join(OPTIONS[kind]) or "nothing else"
             raise StripeError(f"{path}: [draw] of kind {kind!r} has no {key!r}; it takes {takes}.")
     return Draw(kind, options)
-
-
-def _order(name: str) -> tuple[bool, str, int, str]:
-    kind, number, part = re.fullmatch(r"(\D*)(\d*)(.*)", name).groups()  # type: ignore[union-attr]
-    return kind not in ("fig", "table"), kind, int(number or 0), part

@@ -13,7 +13,16 @@ from stripe.errors import StripeError
 from stripe.models.spec import Range, fits, in_words, out_of_range
 from stripe.names import did_you_mean
 
-__all__ = ["OPTIONS", "DetectionOptions", "SegmentationOptions", "made", "options_of", "unusual"]
+__all__ = [
+    "OPTIONS",
+    "DetectionOptions",
+    "SearchOptions",
+    "SegmentationOptions",
+    "StyleOptions",
+    "made",
+    "options_of",
+    "unusual",
+]
 
 Options = TypeVar("Options", bound=type)
 
@@ -126,3 +135,113 @@ def unusual(options: Any) -> dict[str, Any]:
         return {}
     usual = asdict(type(options)())
     return {name: value for name, value in asdict(options).items() if value != usual[name]}
+
+
+@options_of("search")
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of a structure search, see ``stripe.tasks.search``; the defaults of the penalty are the report's.
+
+    Attributes:
+        penalty: w of the penalty ``w · Σᵢ pᵢᵐ · rᵢ`` on the weights p of the ways to put attention together; 0: none.
+        penalty_power: Its m.
+        penalty_ratios: Its r, of the identity, CA→SA, SA→CA, CA and SA.
+        alpha_lr: Rate of Adam for α. Ten times that of DARTS: with its 3e-4 no α comes as far from 0 in ten epochs as
+            those of the report's tables have come.
+
+    Raises:
+        StripeError: There are not five ratios, or one is negative.
+    """
+
+    penalty: float = field(
+        default=0.1,
+        metadata={"range": Range(0), "metavar": "W", "help": "w of the penalty w·Σ pᵐ·r on the weights p; 0: none."},
+    )
+    penalty_power: float = field(
+        default=1.1, metadata={"range": Range(0, low_open=True), "metavar": "M", "help": "m of the penalty."}
+    )
+    penalty_ratios: tuple[float, ...] = field(
+        default=(4.0, 1.0, 1.0, 2.0, 2.0),
+        metadata={"metavar": "R,R,R,R,R", "help": "r of the penalty: of identity, CA→SA, SA→CA, CA and SA."},
+    )
+    alpha_lr: float = field(
+        default=3e-3, metadata={"range": Range(0, low_open=True), "help": "Rate of Adam for α; it stays the same."}
+    )
+
+    def __post_init__(self) -> None:
+        ratios = self.penalty_ratios
+        if len(ratios) != 5 or not all(ratio in Range(0) for ratio in ratios):
+            said = ",".join(f"{ratio:g}" for ratio in ratios)
+            raise StripeError(
+                f"penalty_ratios is {said}; five numbers of at least 0 are wanted, of identity, CA→SA, SA→CA, CA and SA"
+            )
+
+
+@options_of("style")
+@dataclass(frozen=True)
+class StyleOptions:
+    """Options of style transfer.
+
+    Attributes:
+        style: The picture whose style is learned: an image file, or ``drawn:NAME`` or ``drawn:NAME:SEED`` for one that
+            ``stripe.data.paintings`` draws.
+        style_size: Pixels of the shorter side to which the picture is scaled; None: as it is, 256 of a drawn one.
+        content_weight: Factor of the content loss.
+        style_weight: Factor of the style loss.
+        tv_weight: Factor of the total variation; PyTorch's example has none.
+        perceptual: Name of the classifier whose features are compared, as for ``stripe.models.build``. None: that of
+            ``perceptual_ckpt``, else ``torchvision:vgg16``.
+        perceptual_ckpt: Its weights; None: those published.
+        content_layer: Module whose output the content loss compares. None: the second of the default style layers.
+        style_layers: Modules whose outputs the style loss compares. None: the last ones of the first four resolutions,
+            which are relu1_2, relu2_2, relu3_3 and relu4_3 of a VGG-16.
+        freeze_norm: Epochs after which batch normalisation takes its running statistics in training, too, and no longer
+            those of the batch; None: never.
+        pictures: Held-out images that are drawn after each epoch, into the folder ``pictures`` of the run.
+    """
+
+    style: str = field(
+        default="drawn:mosaic",
+        metadata={"metavar": "IMAGE", "help": "The picture whose style is learned: a file, or drawn:NAME[:SEED]."},
+    )
+    style_size: int | None = field(
+        default=None,
+        metadata={"range": Range(8), "help": "Pixels of its shorter side. Default: as it is, 256 of a drawn one."},
+    )
+    content_weight: float = field(default=1e5, metadata={"range": Range(0), "help": "Factor of the content loss."})
+    style_weight: float = field(default=1e10, metadata={"range": Range(0), "help": "Factor of the style loss."})
+    tv_weight: float = field(default=0.0, metadata={"range": Range(0), "help": "Factor of the total variation."})
+    perceptual: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "SPEC",
+            "help": "Classifier whose features are compared. Default: that of --perceptual-ckpt, else "
+            "torchvision:vgg16.",
+        },
+    )
+    perceptual_ckpt: str | None = field(
+        default=None, metadata={"metavar": "FILE", "help": "Its weights. Default: those published, downloaded."}
+    )
+    content_layer: str | None = field(
+        default=None,
+        metadata={"metavar": "NAME", "help": "Layer of the content loss. Default: the second of the style layers."},
+    )
+    style_layers: tuple[str, ...] | None = field(
+        default=None,
+        metadata={
+            "metavar": "NAME,…",
+            "help": "Layers of the style loss. Default: the last ones of the first four resolutions (of a VGG-16: "
+            "relu1_2, 2_2, 3_3, 4_3).",
+        },
+    )
+    freeze_norm: int | None = field(
+        default=None,
+        metadata={
+            "range": Range(1),
+            "metavar": "K",
+            "help": "After K epochs batch normalisation no longer takes the statistics of the batch. Default: never.",
+        },
+    )
+    pictures: int = field(
+        default=4, metadata={"range": Range(0), "help": "Held-out images to draw after each epoch, in OUT/pictures."}
+    )

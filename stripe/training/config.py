@@ -49,7 +49,7 @@ class RunConfig:
             not at all, for published weights that are taken as they are.
         mode: ``none``, ``attention`` (κ in the network), ``asr`` (ASR(κ) instead) or ``both`` (the paper's table 4);
             None: ``attention`` where ``attention`` is given, else ``none``.
-        attention: κ, a name of ``stripe.attention.ATTENTION``; SE where the mode needs one and none is given.
+        attention: κ, as for ``stripe.attention.attention_factory``; SE where the mode needs one and none is given.
         where: After which layers ASR goes, a pattern of names; None: where the paper puts it.
         copies: δ, how many ASR at each place (table 7).
         psi: ψ's first value: a number, ``"C0.1"`` or ``"N0.3"`` (tables 8 and 13); None: the paper's.

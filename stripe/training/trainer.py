@@ -17,6 +17,7 @@ from stripe.data import Data, Split, choose_images, in_pixels, normalization_of,
 from stripe.data.augment import mix
 from stripe.errors import StripeError
 from stripe.models import input_channels, normalizes_itself
+from stripe.names import counted
 from stripe.provenance import provenance
 from stripe.tasks import Classification, Task, named
 from stripe.training import holdout, network
@@ -26,7 +27,7 @@ from stripe.training.config import RunConfig
 from stripe.training.loop import fit
 from stripe.training.metrics import EpochMetrics
 from stripe.training.recipe import Recipe
-from stripe.training.recipes import row_for
+from stripe.training.recipes import recipe_for
 from stripe.training.run import Run
 from stripe.training.world import World, join
 
@@ -113,7 +114,8 @@ def train(
     if config.images_per_epoch is not None:
         config = replace(config, images_per_epoch=min(config.images_per_epoch, len(data.train)))
     chosen = choose_images(data.test.labels, config.capture, seed) if config.capture else None
-    scale = _scale(config.model, recipe, data, config.images_per_epoch, held_out=len(validation or ()))
+    paper = recipe_for(config.model, data.spec) if isinstance(task, Classification) else None
+    scale = _scale(recipe, paper, data, config.images_per_epoch, held_out=len(validation or ()))
     spec = replace(spec, num_classes=outputs, image_size=data.image_size)
     described = {
         **spec.to_meta(),
@@ -228,14 +230,13 @@ def _check(world: World, compiled: bool, batch: int) -> None:
         raise StripeError(f"{world.size} processes cannot share a batch of {batch} images; each needs one at least.")
 
 
-def _scale(model: str, recipe: Recipe, data: Data, images_per_epoch: int | None, held_out: int) -> str:
-    """At what scale a run was made, to be said beside every result."""
+def _scale(recipe: Recipe, paper: Recipe | None, data: Data, images_per_epoch: int | None, held_out: int) -> str:
+    """At what scale a run was made, to be said beside every result; beside the paper's, where it has one."""
     total = len(data.train)
     images = images_per_epoch or total
     some = f"{images:,} of {total:,}" if images < total else f"all {total:,}"
     out = f" ({held_out:,} held out)" if held_out else ""
-    text = f"{recipe.epochs} epochs of {some} training images{out} at {in_pixels(data.image_size)}"
-    row = row_for(model, data.spec)
-    if recipe.epochs < row.recipe.epochs or images < total:
-        text += f" ({'the paper' if 'paper' in row.origin else 'its recipe'}: {row.recipe.epochs} epochs of all images)"
+    text = f"{counted(recipe.epochs, 'epoch')} of {some} training images{out} at {in_pixels(data.image_size)}"
+    if paper and (recipe.epochs < paper.epochs or images < total):
+        text += f" (the paper: {counted(paper.epochs, 'epoch')} of all images)"
     return text

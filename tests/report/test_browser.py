@@ -211,4 +211,4 @@ def test_the_frontier_of_folding(small, visit):
     page = visit(report.page(small, frontier=table, made_by=MADE_BY))
     page.wait_for_selector("#frontier-chart .main-svg")
     assert page.locator("#frontier-chart .point").count() == 2
-    assert page.get_attribute("#frontier-chart", "aria-label") == "Accuracy against speed, with 0 to 1 sites folded."
+    assert page.get_attribute("#frontier-chart", "aria-label") == "Accuracy against speed, with 0 to 1 site folded."

@@ -127,8 +127,8 @@ def test_images_per_epoch_are_those_images_and_said_so(tmp_path, tiny_data, tiny
     some = train(tmp_path / "some", tiny_data, images_per_epoch=8, **settings)
     everything = train(tmp_path / "all", tiny_data, images_per_epoch=1000, **settings)
     assert seen == [8, 20]
-    assert some.scale.startswith("1 epochs of 8 of 20 training images")
-    assert everything.scale.startswith("1 epochs of all 20 training images")
+    assert some.scale.startswith("1 epoch of 8 of 20 training images")
+    assert everything.scale.startswith("1 epoch of all 20 training images")
 
 
 def test_divergence_stops_and_keeps_what_was_good(tmp_path, tiny_data, tiny_recipe, monkeypatch):
