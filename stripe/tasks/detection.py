@@ -64,7 +64,8 @@ class Detection(Task):
     count in the average precision as COCO says.
 
     The losses of a network in evaluation mode are computed from the same feature maps as its detections, on a sample of
-    anchors and proposals that is the same whenever an image is scored.
+    anchors and proposals that is the same whenever the same batch is scored. In other batches another sample is taken,
+    and the losses differ a little; the average precision does not.
 
     Args:
         classes: How many classes the data has.
