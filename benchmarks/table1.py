@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from stripe.bench import Variant
 
-RECIPE = Path(__file__).parent.parent / "figures" / "table1.toml"
+RECIPE = Path(__file__).parent.parent / "figures" / "asr" / "table1.toml"
 DATA = {"cifar100": (32, 100), "stl10": (96, 10)}  # image size, classes
 SECONDS = 0.05  # that a network is measured for in each round, at least
 MOST = 100  # passes a round

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from stripe.errors import StripeError
 
-__all__ = ["data_name", "did_you_mean", "fitting", "matching", "renamed", "run_name", "without_folders"]
+__all__ = ["counted", "data_name", "did_you_mean", "fitting", "matching", "renamed", "run_name", "without_folders"]
 
 _ABSOLUTE = re.compile(r"((?:[\w-]+[:=])*)((?:/(?!/)|[A-Za-z]:\\).+)", re.DOTALL)
 
@@ -34,6 +34,20 @@ def run_name(settings: Mapping[str, Any]) -> str:
     parts += [f"asr({asr['attention']})"] if asr else []
     parts += [f"noise({noise['factor']:g}, {noise['offset']:g})"] if noise else []
     return "+".join(parts)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, with their noun in the singular or in the plural.
+
+    Args:
+        count: How many there are.
+        noun: Their noun in the singular, whose plural ends in s.
+
+    Example:
+        >>> counted(1, "epoch"), counted(2000, "image")
+        ('1 epoch', '2,000 images')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def data_name(spec: str) -> str:

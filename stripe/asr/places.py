@@ -8,6 +8,7 @@ import timm.models.resnet as timm_resnet
 import torchvision.models.resnet as torchvision_resnet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from stripe.asr.layers import KINDS, foldable
 from stripe.asr.rule import apply_rule
@@ -56,6 +57,7 @@ def known_places(model: nn.Module, images: Tensor | None = None) -> Places:
     - ShuffleNetV2 (torchvision): the last normalisation of each residual branch.
     - MobileNetV1 (timm), MobileNetV2 (torchvision, timm), and networks of the same blocks (EfficientNet): the
       normalisations after each block's depthwise convolution and after the pointwise one that follows it.
+    - The network of style transfer (ours): every normalisation.
     - ViT (torchvision, timm): the output projection of the self-attention and the second linear layer of the MLP, with
       the activation tanh, and 1e-3 as the initial value of ψ and of all parameters of κ.
 
@@ -175,6 +177,11 @@ def _repvgg(model: nn.Module) -> Places:
     return Places([tuple(norms) for name in blocks if (norms := _norms(model, name))])
 
 
+def _style(model: nn.Module) -> Places:
+    norms = (name for name, layer in model.named_modules() if isinstance(layer, _BatchNorm | _InstanceNorm))
+    return Places([(name,) for name in norms if name.rpartition(".")[2].startswith("in")])  # not those of attention
+
+
 def _vit(model: nn.Module) -> Places:
     groups: Groups = []
     for name, block in model.named_modules():
@@ -197,6 +204,7 @@ BOTH = TIMM + TORCHVISION
 PLACES: dict[str, tuple[tuple[str, ...], Callable[[nn.Module], Places]]] = {
     "BasicResNet": (("stripe",), _basic_resnet),
     "CifarResNet": (("stripe",), _resnet),
+    "StyleNetwork": (("stripe",), _style),
     "ResNet": (BOTH, _resnet),
     "VGG": (BOTH, _vgg),
     "ShuffleNetV2": (TORCHVISION, _shufflenet),

@@ -13,6 +13,7 @@ import xarray as xr
 
 from stripe.capture.reader import complete_epochs, open_capture
 from stripe.errors import StripeError
+from stripe.names import counted
 
 __all__ = ["Capture", "CaptureLike", "LayerFacts", "SiteFacts", "as_capture", "site_names"]
 
@@ -104,8 +105,9 @@ class Capture:
 
     def __repr__(self) -> str:
         named = f"{self.path!r}, " if self.path else ""
-        size = f"{len(self.facts)} sites, {len(self.epochs)} epochs × {len(self.images)} images"
-        return f"Capture({named}{' + '.join(self.network) or 'network unknown'}, {size})"
+        counts = ((self.facts, "site"), (self.epochs, "epoch"), (self.images, "image"))
+        sites, epochs, images = (counted(len(each), noun) for each, noun in counts)
+        return f"Capture({named}{' + '.join(self.network) or 'network unknown'}, {sites}, {epochs} × {images})"
 
     @property
     def path(self) -> str:

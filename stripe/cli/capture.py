@@ -14,6 +14,7 @@ from stripe.cli.options import (
     weights_option,
     workers_option,
 )
+from stripe.names import counted
 
 __all__ = ["command"]
 
@@ -127,9 +128,8 @@ def command(
         )
     held = as_capture(output).controls
     beside = f"; controls: {', '.join(held)}" if held else "; no controls"
-    click.echo(
-        f"{output}: {len(epochs)} epochs × {len(chosen)} images{beside}. Next: stripe plot --kind stripe {output}"
-    )
+    size = f"{counted(len(epochs), 'epoch')} × {counted(len(chosen), 'image')}"
+    click.echo(f"{output}: {size}{beside}. Next: stripe plot --kind stripe {output}")
 
 
 def _controls(value: str | None) -> tuple[str, ...] | None:

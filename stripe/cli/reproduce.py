@@ -1,4 +1,4 @@
-"""``stripe reproduce``: the paper's figures and tables, trained as far as they are not there, and drawn."""
+"""``stripe reproduce``: the papers' figures and tables, trained as far as they are not there, and drawn."""
 
 import sys
 from collections.abc import Sequence
@@ -67,12 +67,13 @@ def command(
     workers: int | None,
     **changes: Any,
 ) -> None:
-    """Draw the paper's figures and tables, and train what they need.
+    """Draw the figures and tables of three papers, and train what they need.
 
     \b
     stripe reproduce list                           # which there are
     stripe reproduce fig12 --dry-run                # what it would train, and for how long
     stripe reproduce fig1 fig12 fig23 table7        # drawn into reproduction/
+    stripe reproduce spsa/table1 search             # a table of another paper, and all of a third
     stripe reproduce all --scale paper --data-root /data --scheduler tcp://host:8786
     stripe reproduce mine.toml                      # a recipe of your own
 
@@ -85,6 +86,7 @@ def command(
     from stripe import reproduce
     from stripe.reproduce.cache import Sources
     from stripe.reproduce.execution import Machine, compute
+    from stripe.reproduce.stages import after
 
     if data and data.startswith("folder:"):
         data = f"folder:{Path(data.removeprefix('folder:')).expanduser().absolute()}"
@@ -97,13 +99,19 @@ def command(
     sources = Sources(str(Path(data_root).absolute()) if data_root else None, download)
     cache = reproduce.Cache(out.absolute() / "runs", sources, device)
     captures = {plan.scale.capture for plan in ready}
-    served = cache.plan([request for plan in ready for request in plan.requests], captures)
+    first = cache.plan([request for plan in ready for request in plan.before])
     if dry_run:
-        print_plan(ready, served, jobs, device)
+        ready = [after(plan, first) for plan in ready]
+        served = cache.plan([request for plan in ready for request in plan.requests], captures)
+        print_plan(ready, {**first, **served}, jobs, device)
         return
+    machine = Machine(jobs, scheduler, device, workers)
     with interruptible():
-        served, failures = compute(served, cache, Machine(jobs, scheduler, device, workers), _watch(served))
-        failed = _draw(ready, served, cache, failures, out, device)
+        first, failures = compute(first, cache, machine, _watch(first))
+        ready = [after(plan, first, failures) for plan in ready]
+        served = cache.plan([request for plan in ready for request in plan.requests], captures)
+        served, more = compute(served, cache, machine, _watch(served))
+        failed = _draw(ready, {**first, **served}, cache, failures | more, out, device)
     if failed:
         sys.exit(1)
 
@@ -112,23 +120,26 @@ def _list() -> None:
     from stripe import reproduce
     from stripe.cli.tables import print_records
 
-    rows = [
-        {
-            "name": name,
-            "in the paper": recipe.source,
-            "shows": recipe.title + (" (not yet)" if recipe.missing else ""),
-        }
-        for name, path in reproduce.recipes().items()
-        for recipe in [reproduce.read(path)]
-    ]
-    print_records(rows, "table")
+    found = {name: reproduce.read(path) for name, path in reproduce.recipes().items()}
+    for paper, title in reproduce.PAPERS.items():
+        rows = [
+            {
+                "name": name,
+                "in the paper": recipe.source,
+                "shows": recipe.title + (" (not yet)" if recipe.missing else ""),
+            }
+            for name, recipe in found.items()
+            if recipe.paper == paper
+        ]
+        if rows:
+            print_records(rows, "table", title=f"{paper}: {title}")
 
 
 def _watch(served: "dict[RunConfig, Planned]") -> "Watch":
     """Says on standard error what is finished, and how far the others are."""
     from stripe.reproduce.execution import Watch
     from stripe.reproduce.job import Job
-    from stripe.training import EpochMetrics
+    from stripe.training import EpochMetrics, Run
 
     todo = {p.path: p for p in served.values() if p.state != "cached" and not p.found.problem}
     ended: list[str] = []
@@ -136,8 +147,9 @@ def _watch(served: "dict[RunConfig, Planned]") -> "Watch":
         click.echo(f"{len(todo)} of {len({p.path for p in served.values()})} runs are to be trained.", err=True)
 
     def epoch(job: Job, metrics: EpochMetrics) -> None:
-        of = f"epoch {metrics.epoch} of {job.request.epochs}"
-        click.echo(f"{job.name}: {of}, test accuracy {metrics.test_accuracy:.1f} %, {metrics.seconds:.0f} s", err=True)
+        of, scoring = f"epoch {metrics.epoch} of {job.request.epochs}", Run(job.path).scoring
+        score = scoring.text(getattr(metrics, f"test_{scoring.best}"))
+        click.echo(f"{job.name}: {of}, test {scoring.label(scoring.best)} {score}, {metrics.seconds:.0f} s", err=True)
 
     def end(job: Job, problem: str) -> None:
         ended.append(job.name)

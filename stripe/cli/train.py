@@ -1,5 +1,6 @@
 """``stripe train``: a network, its checkpoints and its attention at every epoch, in a run directory."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,19 +8,29 @@ import click
 
 from stripe.cli.interrupts import interruptible
 from stripe.cli.options import data_options, device_option, model_options, option_of, workers_option
-from stripe.cli.train_options import asr_options, effort_options, recipe_options, schedule_in_words
+from stripe.cli.train_options import (
+    TaskCommand,
+    asr_options,
+    effort_options,
+    recipe_options,
+    schedule_in_words,
+    task_args_of,
+    task_options,
+)
+from stripe.names import counted
 from stripe.training import RunConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stripe.data import ImageSize, Normalization
+    from stripe.tasks import Scoring
     from stripe.training import EpochMetrics, Recipe, Run, Schedule
 
 __all__ = ["command"]
 
 
-@click.command()
+@click.command(cls=TaskCommand)
 @model_options
 @asr_options
 @data_options
@@ -42,6 +53,7 @@ __all__ = ["command"]
 @effort_options
 @device_option
 @workers_option
+@task_options
 def command(
     model_spec: str | None,
     attention: str | None,
@@ -64,6 +76,7 @@ def command(
     seed: int,
     seeds: int | None,
     device: str | None,
+    task: str | None,
     **options: Any,
 ) -> None:
     """Train a network and record its attention at every epoch.
@@ -81,17 +94,23 @@ def command(
 
     from stripe import data as datasets
     from stripe import models
-    from stripe.training import join, train, train_seeds
+    from stripe.training import Run, join, train, train_seeds
 
-    model, data_spec = model_spec or "resnet29", data_spec or "shapes"
+    model, data_spec = model_spec or ("style" if task == "style" else "resnet29"), data_spec or "shapes"
+    trained_for = RunConfig(model, task=task).task_name
+    task_args = task_args_of(options, trained_for)
     changes = {"batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "schedule": schedule}
     recipe = _recipe(recipe_name, model, data_spec, epochs, {k: v for k, v in changes.items() if v is not None})
-    if image_size is None and ":" in model:  # our own networks take any size: there the data keeps its own
+    # Our own networks take any size, and so do those of other tasks: there the data keeps its own.
+    if image_size is None and ":" in model and trained_for == "classification":
         image_size = models.native_image_size(model, pretrained=pretrained)
 
+    folder = out
+
     def report(metrics: "EpochMetrics") -> None:
+        scoring = Run(folder).scoring
         splits = ("train", "val", "test") if config.select == "val" else ("train", "test")
-        scores = "  ".join(_score_of(metrics, split) for split in splits)
+        scores = "  ".join(_score_of(metrics, split, scoring) for split in splits)
         click.echo(
             f"epoch {metrics.epoch:>{len(str(recipe.epochs))}}/{recipe.epochs}  lr {metrics.learning_rate:<8.3g}"
             f"{scores}  {metrics.seconds:.1f} s",
@@ -109,6 +128,8 @@ def command(
         pretrained=pretrained,
         args=dict(model_args),
         seed=seed,
+        task=task,
+        task_args=task_args,
         **options,
     )
     with join(device) as world:
@@ -126,9 +147,14 @@ def command(
             if seeds is None:
                 runs = [train(out, data, config, **of_machine)]
             else:
-                chosen = range(seed, seed + seeds)
-                tell = lambda number: click.echo(f"seed {number}", err=True) if world.leads else None  # noqa: E731
-                runs = train_seeds(out, data, chosen, on_seed=tell, config=config, **of_machine)
+
+                def begin(number: int) -> None:
+                    nonlocal folder
+                    folder = out / f"seed-{number}"
+                    if world.leads:
+                        click.echo(f"seed {number}", err=True)
+
+                runs = train_seeds(out, data, range(seed, seed + seeds), on_seed=begin, config=config, **of_machine)
         if world.leads and seeds is None:
             _summarise(runs[0])
         elif world.leads:
@@ -153,14 +179,22 @@ def _recipe(name: str | None, model: str, data_spec: str, epochs: int | None, ch
 
 def _in_words(recipe: "Recipe") -> str:
     return (
-        f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.algorithm}, lr {recipe.lr:g} "
+        f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, {recipe.algorithm}, lr {recipe.lr:g} "
         f"{schedule_in_words(recipe)}, momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g}"
     )
 
 
-def _score_of(metrics: "EpochMetrics", split: str) -> str:
-    """Loss and accuracy of a split after an epoch."""
-    return f"{split} {getattr(metrics, f'{split}_loss'):.4f} {getattr(metrics, f'{split}_accuracy'):5.1f} %"
+def _score_of(metrics: "EpochMetrics", split: str, scoring: "Scoring") -> str:
+    """Loss and score of a split after an epoch, and of the training images the losses that are recorded by name."""
+    values = {name: getattr(metrics, f"{split}_{name}") for name in scoring.measures}
+    text = f"{split} {values['loss']:.4f}"
+    if split == "train" and scoring.losses:
+        text += f" ({', '.join(f'{scoring.label(name)} {values[name]:.3f}' for name in scoring.losses)})"
+    best = values[scoring.best]
+    if scoring.best in ("loss", *scoring.losses) or math.isnan(best):
+        return text
+    label = "" if scoring.best == "accuracy" else f"{scoring.label(scoring.best)} "
+    return f"{text} {label}" + (f"{best:5.1f} %" if scoring.units.get(scoring.best) == "%" else scoring.text(best))
 
 
 def _summarise(run: "Run") -> None:

@@ -1,15 +1,26 @@
 """The options of ``stripe train`` that no other command has, in groups."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import reduce
 from typing import Any, TypeVar
 
 import click
 
 from stripe.cli.options import option_of, precision_option
+from stripe.errors import StripeError
+from stripe.tasks.options import OPTIONS
 from stripe.training import Recipe, RunConfig
 
-__all__ = ["asr_options", "effort_options", "recipe_options", "schedule_in_words"]
+__all__ = [
+    "TaskCommand",
+    "asr_options",
+    "effort_options",
+    "recipe_options",
+    "schedule_in_words",
+    "task_args_of",
+    "task_options",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -69,7 +80,7 @@ def _print_recipes() -> None:
         {
             "recipe": name,
             "for": row.columns,
-            "table": str(row.table),
+            "table": str(row.table or ""),
             "epochs": str(row.recipe.epochs),
             "batch": str(row.recipe.batch_size),
             "optimiser": row.recipe.algorithm,
@@ -129,6 +140,73 @@ def effort_options(function: Command) -> Command:
         click.option("--compile", "compiled", is_flag=True, help="Use torch.compile."),
         precision_option,
     )
+
+
+class TaskOption(click.Option):
+    """An option of tasks.
+
+    Attributes:
+        tasks: Names of the tasks that have it.
+    """
+
+    def __init__(self, *args: Any, tasks: tuple[str, ...], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tasks = tasks
+
+
+class TaskCommand(click.Command):
+    """A command whose help shows the options of each task in a section of their own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of all tasks first, and then those of some."""
+        sections: dict[tuple[str, ...], list[tuple[str, str]]] = {(): []}
+        for param in self.get_params(ctx):
+            if (record := param.get_help_record(ctx)) is not None:
+                sections.setdefault(getattr(param, "tasks", ()), []).append(record)
+        for tasks, records in sections.items():
+            with formatter.section(f"Options of --task {', '.join(tasks)}" if tasks else "Options"):
+                formatter.write_dl(records)
+
+
+def task_options(function: Command) -> Command:
+    """``--task``, ``--backbone-ckpt``, and the flags of every task's options; see ``task_args_of``."""
+    having: dict[str, list[str]] = {}
+    for task, kind in OPTIONS.items():
+        for entry in fields(kind):
+            having.setdefault(entry.name, []).append(task)
+    return _all(
+        function,
+        option_of(RunConfig, "task"),
+        option_of(RunConfig, "backbone_ckpt", type=click.Path()),
+        *(option_of(OPTIONS[tasks[0]], name, cls=TaskOption, tasks=tuple(tasks)) for name, tasks in having.items()),
+    )
+
+
+def task_args_of(options: dict[str, Any], task: str) -> dict[str, Any]:
+    """Take the options of tasks out of a command's, and return those that were given.
+
+    Args:
+        options: Values of the current command's options; those of tasks are removed.
+        task: What is trained for.
+
+    Raises:
+        StripeError: One that was given is of another task.
+    """
+    context = click.get_current_context()
+    given = {}
+    for param in context.command.params:
+        if not isinstance(param, TaskOption) or param.name is None:
+            continue
+        value = options.pop(param.name)
+        if context.get_parameter_source(param.name) is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        if task not in param.tasks:
+            raise StripeError(
+                f"{param.opts[0]} is an option of the task {' and '.join(param.tasks)}, and this trains for {task}: "
+                f"leave it away, or say --task {param.tasks[0]}."
+            )
+        given[param.name] = value
+    return given
 
 
 def _all(function: Command, *options: Callable[[Any], Any]) -> Command:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stripe.cli.tables import print_records
+from stripe.names import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,10 +49,12 @@ def print_verdicts(
         counts = ", ".join(f"{count} {category}" for category, count in of_kind["category"].value_counts().items())
         equal = like_control(of_kind)
         beside = f"; {equal} of these constants are equal to a control, which has not learned" if equal else ""
-        click.echo(f"{len(of_kind)} {kind} sites: {counts}{beside}")
+        click.echo(f"{counted(len(of_kind), f'{kind} site')}: {counts}{beside}")
     broken = table.loc[table["nonfinite"] > 0, "site"].unique()
     if len(broken):
-        click.secho(f"Beware: NaN or infinite values in {len(broken)} sites: {', '.join(broken[:5])}", fg="red")
+        click.secho(
+            f"Beware: NaN or infinite values in {counted(len(broken), 'site')}: {', '.join(broken[:5])}", fg="red"
+        )
     click.echo(
         "η²: share of the variance between channels, 1/N for noise; channel/image/both: unbiased shares of it in %;\n"
         + (

@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING
 from stripe.lazy import names_of
 
 if TYPE_CHECKING:
+    from stripe.data.annotated import AnnotatedSplit
+    from stripe.data.augmentation import Augmentation
     from stripe.data.base import Batches, Data, Split
     from stripe.data.choose import choose_images
     from stripe.data.epoch import train_batches
     from stripe.data.normalization import Normalization, normalization_of, parse_normalization
     from stripe.data.registry import load, register
-    from stripe.data.size import ImageSize, parse_size, sides, write_size
+    from stripe.data.size import ImageSize, in_pixels, parse_size, sides, write_size
 
 __all__ = [
+    "AnnotatedSplit",
+    "Augmentation",
     "Batches",
     "Data",
     "ImageSize",
     "Normalization",
     "Split",
     "choose_images",
+    "in_pixels",
     "load",
     "normalization_of",
     "parse_normalization",
@@ -38,6 +43,8 @@ __getattr__ = names_of(
     choose=("choose_images",),
     registry=("load", "register"),
     normalization=("Normalization", "normalization_of", "parse_normalization"),
-    size=("ImageSize", "parse_size", "sides", "write_size"),
+    size=("ImageSize", "in_pixels", "parse_size", "sides", "write_size"),
+    annotated=("AnnotatedSplit",),
+    augmentation=("Augmentation",),
     epoch=("train_batches",),
 )

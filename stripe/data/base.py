@@ -2,10 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,8 @@ Share = Callable[[int], IntArray]
 class Batches(ABC):
     """Some images of a split, batch by batch, in a fixed order; every pass over it gives the same.
 
-    Iterating yields ``(images, labels)``: uint8 ``(B, 3, H, W)`` in 0..255 and the labels of the split, ``(B,)``.
+    Iterating yields ``(images, labels)``: uint8 ``(B, 3, H, W)`` in 0..255 and the labels of the split, ``(B,)``; of
+    images with annotations ``(images, targets)``, two lists, see ``stripe.data.annotated.AnnotatedSplit``.
 
     Attributes:
         indices: Which images of the split, in the order in which they come, int64 ``(num_images,)``.
@@ -59,24 +60,25 @@ class Batches(ABC):
             yield start + share(stop - start), slice(start, stop)
 
     @abstractmethod
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def __iter__(self) -> Iterator[tuple[Any, Any]]: ...
 
 
 class Split(ABC):
-    """One half of a data set: labelled images of one size, by index.
+    """One half of a data set: labelled or annotated images, by index.
 
     Attributes:
         labels: The class of every image, int64 ``(N,)``; -1 where the data has no classes. Or the targets of another
             task, ``(N,)`` or ``(N, …)``: float32 if they are given as floating-point numbers, else int64.
         paths: A name for every image: its file relative to the data set's folder, or ``test/00017`` where
             the images are no files. As Python decodes file names: bytes that are not UTF-8 are surrogates.
-        image_size: Height and width in pixels of every image that comes out, one number where they are square.
+        image_size: Height and width in pixels of every image that comes out, one number where they are square; None
+            where each has its own.
 
     Raises:
         StripeError: The labels are no numbers, or not one entry for each image.
     """
 
-    def __init__(self, labels: npt.ArrayLike, paths: list[str], image_size: ImageSize) -> None:
+    def __init__(self, labels: npt.ArrayLike, paths: list[str], image_size: ImageSize | None) -> None:
         self.labels: Labels = _numbers(labels, len(paths))
         self.paths = paths
         self.image_size = image_size
@@ -108,6 +110,10 @@ class Split(ABC):
     ) -> Batches:
         """Randomly cropped and flipped images on ``device``; ``seed`` alone decides how. See ``train_batches``."""
 
+    def with_annotations(self, kinds: Sequence[str]) -> "Split":
+        """The same images with these kinds of annotations alone; itself where there are none."""
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
@@ -116,7 +122,8 @@ class Data:
     Attributes:
         spec: The name that loads it again.
         classes: Names of the classes; a label is a position in here. Empty where the images have none.
-        image_size: Height and width in pixels of every image, one number where they are square.
+        image_size: Height and width in pixels of every image, one number where they are square; None where each has
+            its own.
         mean: Mean that ``normalize`` subtracts, of images in 0..1: of R, G and B, or of the one grey channel.
         std: Standard deviation that ``normalize`` divides by, likewise.
         train: The images to train on.
@@ -124,17 +131,20 @@ class Data:
         everything: All images of a data set that does not come in two halves, such as a folder of photos; ``test`` is
             then a part of them that was held out, or all of them if there are no classes. None if it comes in halves.
         attrs: Everything that determines the images, ready for JSON. Equal attributes mean equal images.
+        annotations: What the images are annotated with, of ``"boxes"``, ``"masks"`` and ``"segmentation"``; the splits
+            are then as ``stripe.data.annotated.AnnotatedSplit``.
     """
 
     spec: str
     classes: tuple[str, ...]
-    image_size: ImageSize
+    image_size: ImageSize | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     train: Split
     test: Split
     everything: Split | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
+    annotations: tuple[str, ...] = ()
 
     @property
     def normalization(self) -> Normalization:
@@ -144,6 +154,19 @@ class Data:
     def normalized(self, normalization: Normalization) -> Self:
         """The same images for a network that was trained with another normalisation, of colour or of grey images."""
         return replace(self, mean=normalization.mean, std=normalization.std)
+
+    def with_annotations(self, kinds: Sequence[str]) -> Self:
+        """The same images with fewer of their annotations, or with none: outlines take time to decode.
+
+        Raises:
+            StripeError: The images have none of such a kind.
+        """
+        if missing := [kind for kind in kinds if kind not in self.annotations]:
+            has = ", ".join(self.annotations) or "nothing of the kind"
+            raise StripeError(f"The images of {self.spec} have no {' and no '.join(missing)}, but {has}.")
+        train, test = self.train.with_annotations(kinds), self.test.with_annotations(kinds)
+        everything = self.everything and self.everything.with_annotations(kinds)
+        return replace(self, annotations=tuple(kinds), train=train, test=test, everything=everything)
 
     def require_classes(self) -> None:
         """See to it that each image has a class.
@@ -162,17 +185,23 @@ class Data:
                 "positions of the classes as labels, or train for another task with task=."
             )
 
-    def normalize(self, images: Tensor) -> Tensor:
+    @overload
+    def normalize(self, images: Tensor) -> Tensor: ...
+    @overload
+    def normalize(self, images: list[Tensor]) -> list[Tensor]: ...
+    def normalize(self, images: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
         """What a network of this data set is fed: ``(images / 255 - mean) / std``, per channel.
 
         Where mean and std are one number, the network takes grey images: R, G and B are summed up by ``LUMA`` before.
 
         Args:
-            images: uint8 ``(N, 3, H, W)`` in 0..255, on any device.
+            images: uint8 ``(N, 3, H, W)`` in 0..255, on any device; or a list of images ``(3, H, W)``.
 
         Returns:
-            float32 ``(N, 3, H, W)``, or ``(N, 1, H, W)``, on the same device.
+            float32 ``(N, 3, H, W)``, or ``(N, 1, H, W)``, on the same device; or a list of images.
         """
+        if isinstance(images, list):
+            return [self.normalize(image[None])[0] for image in images]
         mean, std = (_column(values, images.device) for values in (self.mean, self.std))
         values = images.to(torch.float32).div_(255)
         if len(self.mean) == 1:

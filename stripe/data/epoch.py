@@ -1,9 +1,12 @@
 """The batches of one training epoch."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from stripe.data.augment import mix
+from stripe.data.augmentation import Augmentation
 from stripe.data.base import Batches, Share, Split
 from stripe.errors import StripeError
 
@@ -20,6 +23,7 @@ def train_batches(
     device: torch.device | str = "cpu",
     workers: int | None = None,
     share: Share = np.arange,
+    augmentation: Augmentation | None = None,
 ) -> Batches:
     """One epoch of shuffled, randomly cropped and flipped images.
 
@@ -39,10 +43,12 @@ def train_batches(
         device: Where the batches are wanted.
         workers: Processes that decode, for images that are streamed; by default one a core, 8 at most.
         share: Which images of a batch this process needs, where several train together; the others are not decoded.
+        augmentation: How images with annotations are varied; others have no choice.
 
     Returns:
         An iterable with a length; yields uint8 ``(B, 3, H, W)`` and int64 ``(B,)`` on ``device``; with a ``share``
-        the images of that alone, in its order, and the labels of the whole batch.
+        the images of that alone, in its order, and the labels of the whole batch. Of images with annotations two lists,
+        see ``stripe.data.annotated.AnnotatedSplit``.
 
     Raises:
         StripeError: ``images_per_epoch`` is below 1.
@@ -59,6 +65,13 @@ def train_batches(
     order = torch.randperm(len(split), generator=generator).numpy()[:images_per_epoch]
     if len(order) > 1 and len(order) % batch_size == 1:
         order = order[:-1]
+    settings: dict[str, Any] = {} if augmentation is None else {"augmentation": augmentation}
     return split.augmented(
-        batch_size, indices=order, seed=mix(seed, epoch, 1), device=torch.device(device), workers=workers, share=share
+        batch_size,
+        indices=order,
+        seed=mix(seed, epoch, 1),
+        device=torch.device(device),
+        workers=workers,
+        share=share,
+        **settings,
     )

@@ -29,6 +29,8 @@ class MemorySplit(Split):
         image_size: Height and width in pixels of the images that come out.
     """
 
+    image_size: ImageSize
+
     def __init__(self, images: Images | Tensor, labels: npt.ArrayLike, paths: list[str], image_size: ImageSize) -> None:
         super().__init__(labels, paths, image_size)
         self._source = images

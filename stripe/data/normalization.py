@@ -50,6 +50,7 @@ NORMALIZATIONS = {
     "cifar100": Normalization((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
     "stl10": Normalization((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)),
     "shapes": Normalization((0.495, 0.497, 0.507), (0.224, 0.229, 0.249)),
+    "scenes": Normalization((0.493, 0.497, 0.501), (0.227, 0.233, 0.251)),
     "half": Normalization((0.5,) * 3, (0.5,) * 3),
     "none": Normalization((0.0,) * 3, (1.0,) * 3),
 }
@@ -57,8 +58,9 @@ NORMALIZATIONS = {
 
 
 def normalization_of(spec: str) -> Normalization | None:
-    """That of a data set by its name (``cifar10``, ``folder:photos``), which is ImageNet's for folders."""
-    return NORMALIZATIONS.get({"folder": "imagenet"}.get(name := spec.partition(":")[0], name))
+    """That of a data set by its name (``cifar10``, ``folder:photos``), which is ImageNet's for one's own images."""
+    name = spec.partition(":")[0]
+    return NORMALIZATIONS.get("imagenet" if name in ("folder", "coco", "voc") else name)
 
 
 def parse_normalization(text: str) -> Normalization:

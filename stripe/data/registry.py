@@ -105,7 +105,12 @@ def load(
 
     ==================================== =============================================================
     ``shapes``, ``shapes:KEY=VALUE,…``   drawn by ourselves, see ``stripe.data.shapes.load_shapes``
+    ``scenes``, ``scenes:KEY=VALUE,…``   likewise, with boxes, outlines and the class of every pixel, see
+                                         ``stripe.data.scenes.load_scenes``
     ``folder:PATH``                      your own images, see ``stripe.data.folder.load_folder``
+    ``coco:DIR``, ``coco:images=…,…``    your own images with boxes and outlines in COCO's format, see
+                                         ``stripe.data.coco.load_coco``
+    ``voc:DIR``                          likewise, in the format of PASCAL VOC, see ``stripe.data.voc.load_voc``
     ``cifar10``, ``cifar100``,           through torchvision, see
     ``stl10``, ``imagenet``              ``stripe.data.from_torchvision``
     ==================================== =============================================================
@@ -119,8 +124,9 @@ def load(
         download: Fetch a torchvision data set that is not there.
         image_size: Height and width in pixels, as ``(48, 192)`` or ``"48x192"``, or one number for square images; each
             data set has its own default.
-        seed: The seed of ``shapes``; the same as ``shapes:seed=…``. The other data sets do not depend on it.
-        center_bias: A setting of ``shapes``; the same as ``shapes:center_bias=…``.
+        seed: The seed of ``shapes`` and ``scenes``, and of the images held out of a set that is not in two halves; the
+            same as ``shapes:seed=…``. The others do not depend on it.
+        center_bias: A setting of ``shapes`` and ``scenes``; the same as ``shapes:center_bias=…``.
         memory_limit: Bytes of decoded images up to which a split is held in memory, 2 GiB by default.
 
     Returns:
@@ -145,7 +151,7 @@ def load(
         hint = did_you_mean(name, _known) if known is None else ""
         raise StripeError(f"There is no data set {spec!r}. Use {', '.join(names())}{hint or '.'}")
     if center_bias is not None and "center_bias" not in known.takes:
-        others = ", ".join(other for other, entry in _known.items() if "center_bias" in entry.takes)
+        others = " and ".join(other for other, entry in _known.items() if "center_bias" in entry.takes)
         raise StripeError(f"center_bias is a setting of {others}; {spec} has none.")
     given = {
         "name": name,

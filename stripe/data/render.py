@@ -1,4 +1,4 @@
-"""Draws the scenes of ``shapes`` at any size."""
+"""Draws the images of ``shapes``, and the ground of those of ``scenes``, at any size."""
 
 from typing import ClassVar, NamedTuple, Self
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from stripe.data.base import IntArray
+from stripe.data.composition import Scenes, draw_scenes
 from stripe.data.images import Images
-from stripe.data.scenes import Scenes, draw_scenes
 from stripe.data.silhouettes import SILHOUETTES
 from stripe.data.size import ImageSize, sides
 
-__all__ = ["SceneImages"]
+__all__ = ["Frame", "SceneImages", "ground", "texture_of"]
 
 Array = npt.NDArray[np.float32]
 
@@ -28,7 +28,7 @@ class SceneImages(Images):
         count: The number of images.
         size: Height and width in pixels, or one number for square images.
         seed: Decides them all.
-        center_bias: See ``stripe.data.scenes.draw_positions``.
+        center_bias: See ``stripe.data.composition.draw_positions``.
     """
 
     VERSION: ClassVar[int] = 1
@@ -45,9 +45,9 @@ class SceneImages(Images):
     def read(self, indices: IntArray) -> Tensor:
         """See ``Images.read``."""
         scenes = self._scenes[indices]
-        frame = _Frame.of(self.size)
-        texture = _texture(scenes, frame)[:, None]
-        image = _ground(scenes, frame) + texture
+        frame = Frame.of(self.size)
+        texture = texture_of(scenes, frame)[:, None]
+        image = ground(scenes, frame) + texture
         color, cover = _shape(scenes, frame)
         image += cover[:, None] * (color + 0.6 * texture - image)
         for row, index in enumerate(indices):
@@ -58,7 +58,7 @@ class SceneImages(Images):
         return torch.from_numpy((image + 0.5).astype(np.uint8))
 
 
-class _Frame(NamedTuple):
+class Frame(NamedTuple):
     """The picture's plane: the short side reaches from -1 to 1, and the long side further.
 
     Attributes:
@@ -75,13 +75,14 @@ class _Frame(NamedTuple):
 
     @classmethod
     def of(cls, size: ImageSize) -> Self:
+        """The plane of pictures of a size."""
         height, width = sides(size)
         short = min(height, width)
         right, down = (((2 * np.arange(n) + 1) / short - n / short).astype(np.float32) for n in (width, height))
         return cls(right, down, (width / short, height / short), short)
 
 
-def _ground(scenes: Scenes, frame: _Frame) -> Array:
+def ground(scenes: Scenes, frame: Frame) -> Array:
     """Sky, earth and clutter, ``(n, 3, height, width)``."""
     place, steepness = scenes.horizon[:, 0, None], scenes.horizon[:, 1, None]
     above = np.minimum(-steepness * (frame.down - place * frame.reach[1]), 80)  # far from it exp would overflow
@@ -99,7 +100,7 @@ def _ground(scenes: Scenes, frame: _Frame) -> Array:
     return image
 
 
-def _texture(scenes: Scenes, frame: _Frame) -> Array:
+def texture_of(scenes: Scenes, frame: Frame) -> Array:
     """A sum of cosines, ``(n, height, width)``: cos(a + b) = cos a cos b - sin a sin b needs few cosines."""
     right, down, phase, amplitude = (scenes.wave[:, :, i, None] for i in range(4))
     across, below = right * frame.right + phase, down * frame.down
@@ -112,7 +113,7 @@ def _texture(scenes: Scenes, frame: _Frame) -> Array:
     return texture
 
 
-def _shape(scenes: Scenes, frame: _Frame) -> tuple[Array, Array]:
+def _shape(scenes: Scenes, frame: Frame) -> tuple[Array, Array]:
     """The shape's colour, ``(n, 3, height, width)``, and how much of each pixel it covers, ``(n, height, width)``."""
     right = (frame.right - scenes.center[:, 0, None] * frame.reach[0])[:, None, :]
     down = (frame.down - scenes.center[:, 1, None] * frame.reach[1])[:, :, None]

@@ -1,166 +1,220 @@
-"""What the images of ``shapes`` show: one coloured shape on textured ground, with the priors of natural photos.
+"""``scenes``: images with several objects, drawn by ourselves, with boxes, outlines and the class of every pixel."""
 
-What a network can learn from, as in photos: the outline (the class), the colour (each class has a typical hue,
-which overlaps with its neighbours'), and the place (near the centre, as photographers do). What it has to
-see through: ground that is bluish above and brownish below, texture with a 1/f spectrum, clutter in other
-colours, light from one side, weak contrast and noise.
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from stripe.data.base import IntArray
+from stripe.data.annotated import KINDS, AnnotatedImages, AnnotatedSplit
+from stripe.data.augmentation import Target
+from stripe.data.base import Data
+from stripe.data.composition import draw_scenes
+from stripe.data.drawn import Drawn, parse_drawn
+from stripe.data.normalization import NORMALIZATIONS
+from stripe.data.registry import register
+from stripe.data.render import Frame, ground, texture_of
+from stripe.data.scene_objects import draw_objects
 from stripe.data.silhouettes import SILHOUETTES
+from stripe.data.size import ImageSize, sides, write_size
+from stripe.errors import StripeError
 
-__all__ = ["Scenes", "draw_positions", "draw_scenes"]
+__all__ = ["AnnotatedScenes", "load_scenes"]
 
 Array = npt.NDArray[np.float32]
 
-NUM_CLASSES = len(SILHOUETTES)
-WAVES = 16
-CLUTTER = 4
-HUE_SPREAD = 0.1
-"""Standard deviation of a class's hue on a colour circle of length 1, where the classes lie 0.1 apart."""
+IMAGE_SIZE = 128
+SMALLEST = 32
+"""Pixels below which small shapes cannot be told apart."""
 
-SKY = np.array([-0.08, 0.0, 0.13], dtype=np.float32)
-EARTH = np.array([0.08, 0.01, -0.09], dtype=np.float32)
+LEAST_VISIBLE = 0.3
+"""A shape of which others hide more than this leaves is not drawn at all."""
+
+LOOKED_AT = 64
+"""Pixels of the short side at which it is decided what is hidden, so that it does not depend on the image's size."""
+
+OUTLINES = list(SILHOUETTES.values())
+EXTENT = 1.3
+"""Radii within which every shape lies, stretched as far as they are."""
+
+DEFAULTS = Drawn("scenes", train=1000, test=200, center_bias=0.7)
 
 
-@dataclass(frozen=True)
-class Scenes:
-    """Scenes as rows of numbers: each can be drawn at any size, alone or with others.
+@register("scenes", place=6)
+def load_scenes(
+    *,
+    rest: str = "",
+    seed: int | None = None,
+    center_bias: float | None = None,
+    image_size: ImageSize | None = None,
+) -> Data:
+    """Make the data set: one to twelve shapes per image on textured ground, of the ten classes of ``shapes``.
 
-    The frame reaches from -1 to 1, right and down; colours are RGB in 0..1.
+    Some shapes are partly hidden by others, or reach out of the image. Boxes enclose what is visible, and outlines are
+    its pixels. At 256 pixels shapes are small, medium and large as COCO counts (32² and 96² pixels); at 128 there are
+    hardly any large ones.
+
+    Args:
+        rest: Settings, as ``train=100,seed=3``: ``train`` and ``test``, numbers of images (1000 and 200),
+            ``center_bias``, 0 (shapes anywhere) to 1 (in the centre), 0.7 by default, and ``seed``, which decides all
+            images (0).
+        seed: The same as ``seed=…``, before which it goes.
+        center_bias: The same as ``center_bias=…``, before which it goes.
+        image_size: Height and width in pixels, 128 by default. The same scenes are drawn at any size; in oblong images
+            things keep their proportions and are spread over the long side.
+
+    Raises:
+        StripeError: A setting that does not exist, or a value out of its range.
+
+    Example:
+        >>> data = load_scenes(rest="train=20,test=10", image_size=96)
+        >>> images, targets = next(iter(data.test.loader(4, workers=0)))
+        >>> images[0].shape, sorted(targets[0])
+        (torch.Size([3, 96, 96]), ['area', 'boxes', 'image_id', 'iscrowd', 'labels', 'masks', 'segmentation'])
+    """
+    settings = parse_drawn(DEFAULTS, rest, least=1, seed=seed, center_bias=center_bias)
+    image_size = image_size or IMAGE_SIZE
+    if min(sides(image_size)) < SMALLEST:
+        raise StripeError(f"scenes needs an image size of at least {SMALLEST} pixels, not {write_size(image_size)}.")
+
+    def split(name: str, count: int, half: int) -> AnnotatedSplit:
+        images = AnnotatedScenes(
+            count, image_size, seed=(settings.seed, half), center_bias=settings.center_bias, name=name
+        )
+        return AnnotatedSplit(images, KINDS, image_size)
+
+    return Data(
+        spec=settings.spec(DEFAULTS),
+        classes=tuple(SILHOUETTES),
+        image_size=image_size,
+        mean=NORMALIZATIONS["scenes"].mean,
+        std=NORMALIZATIONS["scenes"].std,
+        train=split("train", settings.train, 3),
+        test=split("test", settings.test, 2),
+        attrs={
+            "spec": "scenes",
+            "generator": AnnotatedScenes.VERSION,
+            "image_size": write_size(image_size),
+            **settings.values(),
+        },
+        annotations=KINDS,
+    )
+
+
+class AnnotatedScenes(AnnotatedImages):
+    """Scenes with their annotations, drawn when they are asked for; each depends on the seed and its number alone.
+
+    Args:
+        count: The number of images.
+        size: Height and width in pixels, or one number for square images.
+        seed: Decides them all. Other first two numbers than those of ``shapes`` give other ground.
+        center_bias: See ``stripe.data.composition.draw_positions``.
+        name: The first part of the names of the images.
+    """
+
+    VERSION: ClassVar[int] = 1
+    """To be raised when a change makes other images from the same seed."""
+
+    def __init__(
+        self, count: int, size: ImageSize, *, seed: tuple[int, int], center_bias: float, name: str = "scene"
+    ) -> None:
+        self.paths = [f"{name}/{index:05d}" for index in range(count)]
+        self._seed = seed
+        self._scenes = draw_scenes(count, seed=seed, center_bias=center_bias)
+        self._objects = draw_objects(count, seed=(*seed, 0, 2), center_bias=center_bias)
+        self._frame = Frame.of(size)
+        height, width = sides(size)
+        scale = LOOKED_AT / min(height, width)
+        self._look = Frame.of((round(scale * height), round(scale * width)))
+
+    def read(self, index: int, kinds: Sequence[str]) -> tuple[Tensor, Target]:
+        """See ``AnnotatedImages.read``."""
+        scene, frame = self._scenes[np.array([index])], self._frame
+        texture = texture_of(scene, frame)
+        image = (ground(scene, frame) + texture[:, None])[0]
+        owner = np.full(image.shape[1:], -1)
+        for shape in self._shapes(index, frame, self._visible(index)):
+            here, part = shape.place, image[:, *shape.place]
+            part += shape.cover * (shape.color + 0.6 * texture[0][here] - part)
+            owner[here][shape.cover > 0.5] = shape.number
+        noise = np.random.default_rng([*self._seed, index, 1]).standard_normal(image.shape, np.float32)
+        image += scene.noise[0] * noise
+        pixels = torch.from_numpy((np.clip(image * 255, 0, 255) + 0.5).astype(np.uint8))
+        return pixels, {"image_id": torch.tensor(index)} | self._annotations(index, owner, kinds)
+
+    def _visible(self, index: int) -> list[int]:
+        """The shapes of an image of which enough can be seen, those behind first."""
+        taken = np.zeros((len(self._look.down), len(self._look.right)), dtype=bool)
+        visible = []
+        count = int(self._objects.count[index])
+        for shape in reversed([*self._shapes(index, self._look, range(count))]):
+            inside, there = shape.cover > 0.5, taken[shape.place]
+            if (inside & ~there).sum() > LEAST_VISIBLE * inside.sum():
+                visible.append(shape.number)
+                there |= inside
+        return visible[::-1]
+
+    def _shapes(self, index: int, frame: Frame, numbers: Iterable[int]) -> Iterator["_Shape"]:
+        """Some shapes of an image, drawn one by one."""
+        drawn, reach = self._objects, frame.reach
+        for k in numbers:
+            radius, stretch = drawn.radius[index, k], np.sqrt(drawn.stretch[index, k])
+            cos, sin = np.cos(drawn.angle[index, k]), np.sin(drawn.angle[index, k])
+            axes, windows = [], []
+            for axis, place, reached in zip(frame[:2], drawn.center[index, k], reach, strict=True):
+                start, stop = np.searchsorted(axis - place * reached, (-EXTENT * radius, EXTENT * radius))
+                axes.append(axis[start:stop] - place * reached)
+                windows.append(slice(int(start), int(stop)))
+            right, down = axes[0][None, :], axes[1][:, None]
+            x = (cos * right + sin * down) / (radius * stretch)
+            y = (cos * down - sin * right) * stretch / radius
+            distance = OUTLINES[drawn.label[index, k]](x, y)
+            cover = np.clip(0.5 - distance * radius * (frame.short / 2), 0, 1)  # a pixel wide
+            light = 1 + drawn.light[index, k, 0] * x + drawn.light[index, k, 1] * y
+            yield _Shape(k, (windows[1], windows[0]), cover, drawn.color[index, k][:, None, None] * light)
+
+    def _annotations(self, index: int, owner: npt.NDArray[np.int64], kinds: Sequence[str]) -> Target:
+        """What is wanted of the annotations, from the number of the shape that each pixel shows, −1 for the ground."""
+        numbers = np.unique(owner[owner >= 0])  # a small shape may have no pixel at all
+        labels, target = self._objects.label[index], {}
+        if "boxes" in kinds or "masks" in kinds:
+            masks = owner == numbers[:, None, None]
+            target = {
+                "boxes": torch.from_numpy(_boxes(masks)),
+                "labels": torch.from_numpy(labels[numbers]),
+                "area": torch.from_numpy(masks.sum((1, 2)).astype(np.float32)),
+                "iscrowd": torch.zeros(len(numbers), dtype=torch.bool),
+            }
+            if "masks" in kinds:
+                target["masks"] = torch.from_numpy(masks)
+        if "segmentation" in kinds:
+            target["segmentation"] = torch.from_numpy(np.where(owner < 0, 0, labels[owner] + 1).astype(np.uint8))
+        return target
+
+
+class _Shape(NamedTuple):
+    """A shape as it is drawn.
 
     Attributes:
-        label: The shape, a position in ``SILHOUETTES``, ``(n,)``.
-        center: The shape's centre, right and down, ``(n, 2)``.
-        radius: Its radius, ``(n,)``.
-        angle: Its rotation in radians, ``(n,)``.
-        stretch: Its width divided by its height, ``(n,)``.
-        color: Its colour, ``(n, 3)``.
-        light: How its brightness changes from the centre to the outline, right and down, ``(n, 2)``.
-        sky: Colour of the ground above, ``(n, 3)``.
-        earth: Colour of the ground below, ``(n, 3)``.
-        horizon: Where the two meet, and how sharply, ``(n, 2)``.
-        wave: The texture's cosines: angular frequency right and down, phase, amplitude, ``(n, WAVES, 4)``.
-        clutter: Soft boxes: centre and half size, right and down, ``(n, CLUTTER, 4)``.
-        clutter_color: Their colours, ``(n, CLUTTER, 3)``.
-        noise: Standard deviation of the noise, ``(n,)``.
+        number: Which of the image's shapes.
+        place: The rows and columns of the image on which it is drawn.
+        cover: How much of each pixel it covers, ``(rows, columns)``.
+        color: Its colour there, ``(3, rows, columns)``.
     """
 
-    label: Array
-    center: Array
-    radius: Array
-    angle: Array
-    stretch: Array
+    number: int
+    place: tuple[slice, slice]
+    cover: Array
     color: Array
-    light: Array
-    sky: Array
-    earth: Array
-    horizon: Array
-    wave: Array
-    clutter: Array
-    clutter_color: Array
-    noise: Array
-
-    def __getitem__(self, indices: IntArray) -> Self:
-        return type(self)(*(getattr(self, each.name)[indices] for each in fields(self)))
 
 
-def draw_scenes(count: int, *, seed: tuple[int, ...], center_bias: float) -> Scenes:
-    """Draw the scenes of a set. The first n are the same in every set of at least n.
-
-    Args:
-        count: The number of scenes; scene i shows shape i mod 10.
-        seed: Decides them all.
-        center_bias: See ``draw_positions``.
-    """
-    draw = _Draw(seed, count)
-    label = np.arange(count) % NUM_CLASSES
-    radius = draw.uniform(0.36, 0.62)
-    brightness = draw.uniform(0.3, 0.7)[:, None]
-    tint = draw.uniform(0.2, 1.2)[:, None]
-    hue = label / NUM_CLASSES + HUE_SPREAD * draw.normal()
-    frequency, direction = draw.uniform(0, 1, WAVES) ** 2 * 13 + 0.7, draw.uniform(0, np.pi, WAVES)
-    contrast = draw.uniform(0.04, 0.15)[:, None]
-    wave = (
-        np.pi * frequency * np.cos(direction),
-        np.pi * frequency * np.sin(direction),
-        draw.uniform(0, 2 * np.pi, WAVES),
-        contrast * draw.normal(WAVES) / frequency,
-    )
-    scenes: dict[str, npt.NDArray[Any]] = {
-        "label": label,
-        "center": draw_positions(draw.uniform(0, 1, 2), center_bias, 1 - 0.9 * radius[:, None]),
-        "radius": radius,
-        "angle": draw.uniform(-0.5, 0.5),
-        "stretch": draw.uniform(0.85, 1.18),
-        "color": _rgb(hue, draw.uniform(0.4, 1.0), draw.uniform(0.4, 1.0)),
-        "light": 0.15 * draw.normal(2),
-        "sky": brightness + tint * SKY + draw.uniform(0, 0.2)[:, None] + 0.05 * draw.normal(3),
-        "earth": brightness + tint * EARTH - draw.uniform(0, 0.2)[:, None] + 0.05 * draw.normal(3),
-        "horizon": np.stack([draw.uniform(-0.5, 0.6), np.exp(draw.uniform(0, 3.5))], -1),
-        "wave": np.stack(wave, -1),
-        "clutter": np.concatenate([draw.uniform(-1, 1, CLUTTER, 2), draw.uniform(0.05, 0.3, CLUTTER, 2)], -1),
-        "clutter_color": _rgb(
-            draw.uniform(0, 1, CLUTTER), draw.uniform(0.1, 0.7, CLUTTER), draw.uniform(0.2, 0.9, CLUTTER)
-        ),
-        "noise": draw.uniform(0.01, 0.06),
-    }
-    return Scenes(**{name: values.astype(np.float32) for name, values in scenes.items()})
-
-
-def draw_positions(uniform: npt.ArrayLike, center_bias: float, limit: npt.ArrayLike) -> Array:
-    """Positions that are truncated-normal around 0: from uniform in the frame to all in the centre.
-
-    The normal distribution of standard deviation ``σ = limit · (1 - b) / b``, cut off at ``±limit``, where b is
-    the bias: uniform at b = 0, σ = limit at b = ½, all at 0 at b = 1.
-
-    Args:
-        uniform: Random numbers, uniform in 0..1, any shape.
-        center_bias: b, in 0..1.
-        limit: The largest distance from the centre; broadcasts against ``uniform``.
-
-    Returns:
-        Positions in -limit..limit, the shape of ``uniform``.
-    """
-    bias = min(max(center_bias, 1e-6), 1 - 1e-6)  # at both ends the formula has only a limit
-    spread = (1 - bias) / bias
-    # The quantile function: Φ⁻¹ of a number that is uniform between Φ(-1/σ) and Φ(1/σ), in units of the limit.
-    tail = float(torch.special.ndtr(torch.tensor(-1 / spread, dtype=torch.float64)))
-    inner = tail + np.asarray(uniform, dtype=np.float64) * (1 - 2 * tail)
-    quantile = torch.special.ndtri(torch.as_tensor(inner)).numpy()
-    positions: Array = (np.clip(spread * quantile, -1, 1) * np.asarray(limit)).astype(np.float32)
-    return positions
-
-
-class _Draw:
-    """Random columns, each from a stream of its own: adding one changes no other, nor does the count."""
-
-    def __init__(self, seed: tuple[int, ...], count: int) -> None:
-        self._count = count
-        self._streams: Iterator[np.random.Generator] = (
-            np.random.default_rng([*seed, stream]) for stream in range(1000)
-        )
-
-    def uniform(self, low: float, high: float, *shape: int) -> npt.NDArray[np.float64]:
-        return low + (high - low) * next(self._streams).random((self._count, *shape))
-
-    def normal(self, *shape: int) -> npt.NDArray[np.float64]:
-        return next(self._streams).standard_normal((self._count, *shape))
-
-
-def _rgb(
-    hue: npt.NDArray[np.float64], saturation: npt.NDArray[np.float64], value: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """HSV to RGB, one more axis of length 3."""
-    offsets = np.array([0, 4, 2])
-    ramp = np.clip(np.abs((6 * hue[..., None] + offsets) % 6 - 3) - 1, 0, 1)
-    rgb: npt.NDArray[np.float64] = value[..., None] * (1 - saturation[..., None] * (1 - ramp))
-    return rgb
+def _boxes(masks: npt.NDArray[np.bool_]) -> Array:
+    """The smallest boxes around masks that are not empty, ``(K, 4)``: left, top, right, bottom."""
+    ends = []
+    for axis in (1, 2):  # over rows: which columns are taken
+        taken = np.any(masks, axis=axis)
+        ends.append((taken.argmax(1), taken.shape[1] - taken[:, ::-1].argmax(1)))
+    (left, right), (top, bottom) = ends
+    return np.stack([left, top, right, bottom], 1).astype(np.float32)

@@ -6,7 +6,7 @@ from typing import Any
 
 from stripe.errors import StripeError
 
-__all__ = ["ImageSize", "inscribed", "parse_size", "sides", "write_size"]
+__all__ = ["ImageSize", "in_pixels", "inscribed", "parse_size", "sides", "write_size"]
 
 ImageSize = int | tuple[int, int]
 """Height and width in pixels; one number where both are equal, so that there is one way to say each size."""
@@ -50,10 +50,17 @@ def sides(size: ImageSize) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def write_size(size: ImageSize) -> int | str:
-    """A size as files hold it and people read it: 32, or ``"48x192"`` for height and width."""
+def write_size(size: ImageSize | None) -> int | str:
+    """A size as files hold it: 32, or ``"48x192"`` for height and width, or ``"own"`` where each image has its own."""
+    if size is None:
+        return "own"
     height, width = sides(size)
     return height if height == width else f"{height}x{width}"
+
+
+def in_pixels(size: ImageSize | None) -> str:
+    """A size as people read it: ``"32 px"``, ``"48x192 px"`` or ``"their own sizes"``."""
+    return "their own sizes" if size is None else f"{write_size(size)} px"
 
 
 def inscribed(size: ImageSize, around: tuple[int, int]) -> ImageSize:

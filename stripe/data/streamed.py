@@ -16,7 +16,7 @@ from stripe.data.images import Images, cpu_count, resize
 from stripe.data.size import ImageSize, sides
 from stripe.errors import StripeError
 
-__all__ = ["StreamedSplit"]
+__all__ = ["StreamedSplit", "loader_of"]
 
 MAX_WORKERS = 8
 
@@ -30,6 +30,8 @@ class StreamedSplit(Split):
         paths: A name for every image.
         image_size: Height and width in pixels of the images that come out.
     """
+
+    image_size: ImageSize
 
     def __init__(self, images: Images, labels: npt.ArrayLike, paths: list[str], image_size: ImageSize) -> None:
         super().__init__(labels, paths, image_size)
@@ -77,17 +79,11 @@ class _Streamed(Batches):
         share: Share = np.arange,
     ) -> None:
         super().__init__(indices, batch_size)
-        wanted = min(cpu_count(), MAX_WORKERS) if workers is None else workers
         self._size, self._device = split.image_size, device or torch.device("cpu")
         self._labels, self._share = torch.from_numpy(split.labels[self.indices]), share
-        self._loader: DataLoader[Tensor] = DataLoader(
-            _Fetch(images, self.indices, transform, seed),
-            batch_sampler=[own.tolist() for own, _ in self.shared(share)],
-            num_workers=min(wanted, len(self)),
-            collate_fn=_as_fetched,
-            pin_memory=self._device.type == "cuda",
-            generator=torch.Generator(),  # or each pass would advance the user's own random numbers
-        )
+        fetch = _Fetch(images, self.indices, transform, seed)
+        batches = [own.tolist() for own, _ in self.shared(share)]
+        self._loader = loader_of(fetch, batches, workers, pin=self._device.type == "cuda")
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         labels = self._labels.to(self._device)
@@ -122,6 +118,26 @@ class _Fetch(Dataset[Tensor]):
         assert self._transform is not None
         image: Tensor = self._transform(self._images.original(int(self._indices[position])))
         return image
+
+
+def loader_of(fetch: Dataset[Any], batches: list[list[int]], workers: int | None, *, pin: bool) -> DataLoader[Any]:
+    """What has batches fetched by worker processes.
+
+    Args:
+        fetch: Gives a whole batch for a list of positions, by ``__getitems__``.
+        batches: The positions of each batch.
+        workers: The number of processes; by default one per core, 8 at most.
+        pin: Whether the batches are put into pinned memory, for a GPU.
+    """
+    wanted = min(cpu_count(), MAX_WORKERS) if workers is None else workers
+    return DataLoader(
+        fetch,
+        batch_sampler=batches,
+        num_workers=min(wanted, len(batches)),
+        collate_fn=_as_fetched,
+        pin_memory=pin,
+        generator=torch.Generator(),  # or each pass would advance the user's own random numbers
+    )
 
 
 def _as_fetched(batch: Any) -> Any:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 from stripe.lazy import names_of
 
 if TYPE_CHECKING:
+    from stripe.models.backbones import backbone_of
     from stripe.models.basic_resnet import BasicResNet
     from stripe.models.branches import fuse_block, fuse_branches
+    from stripe.models.composed import task_of
+    from stripe.models.detection import normalizes_itself
     from stripe.models.factory import (
         build,
         file_hash,
@@ -22,6 +25,7 @@ __all__ = [
     "BasicResNet",
     "Bottleneck",
     "CifarResNet",
+    "backbone_of",
     "build",
     "checkpoint",
     "file_hash",
@@ -31,12 +35,17 @@ __all__ = [
     "input_channels",
     "native_image_size",
     "native_normalization",
+    "normalizes_itself",
+    "task_of",
 ]
 
 _of_modules = names_of(
     __name__,
+    backbones=("backbone_of",),
     basic_resnet=("BasicResNet",),
     branches=("fuse_block", "fuse_branches"),
+    composed=("task_of",),
+    detection=("normalizes_itself",),
     factory=("build", "file_hash", "from_meta", "input_channels", "native_image_size", "native_normalization"),
     resnet=("Bottleneck", "CifarResNet"),
 )

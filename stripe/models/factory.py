@@ -1,8 +1,10 @@
 """Names → models.
 
-A plain name is a network for small images (``resnet83``, ``vgg19`` …, see ``stripe.models.small``);
+A plain name is a network for small images (``resnet83``, ``vgg19`` …, see ``stripe.models.small``), or ``style``, which
+transforms images (``stripe.models.style``);
 ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` and ``python:package.module:factory`` are networks as others made
-them.
+them. Any of these may be the BACKBONE of ``maskrcnn:BACKBONE``, ``fasterrcnn:BACKBONE`` and ``retinanet:BACKBONE``,
+which find objects, and of ``deeplabv3:BACKBONE`` and ``fcn:BACKBONE``, which label pixels.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from torch import nn
 from stripe.attention import attention_factory, for_every_block
 from stripe.data.size import ImageSize
 from stripe.errors import StripeError
-from stripe.models import small
+from stripe.models import composed, small, style
 from stripe.models.branches import fuse_branches
 from stripe.models.spec import ModelSpec
 from stripe.names import did_you_mean
@@ -36,14 +38,20 @@ def build(
     """Build a model from its name.
 
     Args:
-        spec: A plain name of ``stripe.models.small``, ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` or
-            ``python:package.module:factory``.
-        num_classes: Outputs of the classifier. None: as many as published, 10 for plain names.
+        spec: A plain name of ``stripe.models.small``, ``style``, ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE``
+            or ``python:package.module:factory``; or ``HEAD:BACKBONE``, where HEAD is ``maskrcnn``, ``fasterrcnn``,
+            ``retinanet``, ``deeplabv3`` or ``fcn``, and BACKBONE one of the former.
+        num_classes: Outputs of the classifier; of a detector or segmenter, the background included. None: as many as
+            published, 10 for plain names, 91 of a detector, 21 of a segmenter.
         attention: Attention in every block, as for ``stripe.attention.attention_factory``: ``se``, ``spsa+se``, or a
             list such as ``se/none/eca`` with one entry for each block; in networks of torchvision and timm at the
             places that ``stripe.models.insertion`` names.
-        pretrained: Download published weights (``torchvision:``, ``timm:``).
-        args: Further keyword arguments of the constructor; plain names have none.
+        pretrained: Download published weights (``torchvision:``, ``timm:``), of ``HEAD:BACKBONE`` the backbone's.
+        args: Further keyword arguments of the constructor; of plain names only ``style`` has
+            some. Of ``HEAD:BACKBONE`` they are those
+            of ``stripe.models.detection`` or ``stripe.models.segmentation``; besides, ``frozen_norm`` freezes the
+            backbone's batch normalisations (those of torchvision's detectors and segmenters, too), and
+            ``backbone_args`` are the arguments of the backbone.
         fused: Have one convolution instead of branches that are added up (RepVGG, ACNet), as after
             ``stripe.models.fuse_branches``. No change for other networks.
         image_size: Height and width of the images in pixels, for ``onnx:`` files that leave them open: what the network
@@ -51,7 +59,7 @@ def build(
 
     Returns:
         The model in training mode (``onnx:`` in evaluation mode), on the CPU, images (N, 3, H, W) → logits
-        (N, num_classes).
+        (N, num_classes). Detectors and segmenters are called as torchvision's are.
 
     Raises:
         StripeError: Anything about the request that cannot be, with what to write instead.
@@ -64,9 +72,13 @@ def build(
     args = args or {}
     if num_classes is not None and num_classes < 1:
         raise StripeError(f"a classifier needs at least one class, not {num_classes}")
-    if small.is_small(spec):
-        if pretrained:
-            raise StripeError(f"there are no published weights of {spec}; load a checkpoint instead")
+    if pretrained and (spec == style.NAME or small.is_small(spec)):
+        raise StripeError(f"there are no published weights of {spec}; load a checkpoint instead")
+    if parts := composed.parse(spec):
+        model = _compose(parts, num_classes, attention, pretrained, args)
+    elif spec == style.NAME:
+        model = style.build(num_classes, attention, args)
+    elif small.is_small(spec):
         if args:
             raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
         model = small.build(spec, 10 if num_classes is None else num_classes, attention)
@@ -88,13 +100,16 @@ def native_image_size(spec: str, *, pretrained: bool = False) -> ImageSize | Non
 
     Returns:
         32 for plain names, what torchvision's or timm's configuration or the ONNX file says for theirs; None for
-        ``python:`` models, and for ONNX files that leave it open: take the images as they are.
+        ``style``, detectors, segmenters and ``python:`` models, and for ONNX files that leave it open: take the images
+        as they are.
 
     Raises:
         StripeError: The name is not known.
     """
     if small.is_small(spec):
         return small.IMAGE_SIZE
+    if composed.task_of(spec) != "classification":
+        return None
     source, name = _split(spec)
     if source == "torchvision":
         from stripe.models import from_torchvision
@@ -115,12 +130,13 @@ def native_normalization(spec: str) -> tuple[tuple[float, float, float], tuple[f
     """Mean and std, (3,) each, in the range 0..1, of the images that published weights were trained on.
 
     Args:
-        spec: ``torchvision:NAME`` or ``timm:NAME``.
+        spec: ``torchvision:NAME`` or ``timm:NAME``, or ``HEAD:BACKBONE`` of such a backbone.
 
     Raises:
         StripeError: The name is not known, or nobody publishes weights of it.
     """
-    source, name = _split(spec)
+    parts = composed.parse(spec)
+    source, name = _split(parts.backbone if parts else spec)
     if source == "torchvision":
         from stripe.models import from_torchvision
 
@@ -178,7 +194,7 @@ def from_meta(meta: Mapping[str, Any]) -> nn.Module:
     spec = ModelSpec.from_meta(meta)
     if spec.model is None:
         raise StripeError("the checkpoint does not say which model it is of; name it with model=")
-    if spec.model.startswith("python:"):
+    if "python:" in spec.model:
         raise StripeError(
             f"the checkpoint is of {spec.model}; code is not run because a file says so: name it yourself with "
             f"model={spec.model!r}"
@@ -195,9 +211,37 @@ def from_meta(meta: Mapping[str, Any]) -> nn.Module:
     )
 
 
+def _compose(
+    parts: composed.Composed, num_classes: int | None, attention: str, pretrained: bool, args: Mapping[str, Any]
+) -> nn.Module:
+    """A detector or segmenter on a classifier with its own name, attention, weights and arguments."""
+    # Imported here because torchvision takes seconds.
+    from stripe.models import backbones, detection, segmentation
+    from stripe.models.frozen_norm import freeze
+
+    spec, rest = ":".join(parts), dict(args)
+    frozen, given = rest.pop("frozen_norm", False), rest.pop("backbone_args", {})
+    if not isinstance(frozen, bool) or not isinstance(given, Mapping):
+        raise StripeError(f"{spec}: frozen_norm= must be true or false, and backbone_args= a table of arguments")
+    finds = parts.head in composed.DETECTORS
+    given = given if finds else {**segmentation.dilated(parts.backbone), **given}
+    classifier = build(parts.backbone, attention=attention, pretrained=pretrained, args=given)
+    make = detection.build if finds else segmentation.build
+    plain = small.is_small(parts.backbone)
+    model = make(parts.head, parts.backbone, classifier, num_classes=num_classes, small=plain, args=rest)
+    if frozen:
+        freeze(backbones.backbone_of(model))
+    return model
+
+
 def _insert(model: nn.Module, spec: str, attention: str) -> None:
     from stripe.models.insertion import insert_attention
 
+    if composed.task_of(spec) != "classification":
+        raise StripeError(
+            f"attention={attention!r} does not go into {spec}, which is as torchvision made it; it goes into the "
+            "backbones of others, as in maskrcnn:timm:resnet50, fcn:timm:resnet50 …"
+        )
     made = attention_factory(attention)
     try:
         with for_every_block(made) as make:
@@ -235,7 +279,8 @@ def _split(spec: str) -> tuple[str, str]:
         return source, name
     if colon:
         raise StripeError(
-            f"unknown model {spec!r}: write torchvision:NAME, timm:NAME, onnx:FILE or python:package.module:factory"
+            f"unknown model {spec!r}: write torchvision:NAME, timm:NAME, onnx:FILE or python:package.module:factory, "
+            f"or one of {', '.join((*composed.DETECTORS, *composed.SEGMENTERS))} and a backbone, as maskrcnn:resnet20"
         )
     from stripe.models import from_timm, from_torchvision
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["as_batch_norm", "is_frozen_norm"]
+__all__ = ["as_batch_norm", "freeze", "is_frozen_norm"]
 
 _EPS = 1e-5
 """Of classes that write it into their forward."""
@@ -30,6 +30,21 @@ def is_frozen_norm(module: nn.Module) -> bool:
     return named and all(
         isinstance(getattr(module, name, None), Tensor) for name in ("weight", "bias", "running_mean", "running_var")
     )
+
+
+def freeze(model: nn.Module) -> None:
+    """Freeze the batch normalisations inside a network, in place: torchvision's classes with the same numbers.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+        >>> freeze(model)
+        >>> model[1], list(model.state_dict())[2:]
+        (FrozenBatchNorm2d(4, eps=1e-05), ['1.weight', '1.bias', '1.running_mean', '1.running_var'])
+    """
+    from timm.layers import freeze_batch_norm_2d  # imported here because timm takes seconds
+
+    for name, child in list(model.named_children()):
+        setattr(model, name, freeze_batch_norm_2d(child))
 
 
 @contextmanager

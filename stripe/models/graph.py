@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -28,8 +28,13 @@ def replace_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
     return old
 
 
-def trace(model: nn.Module, path: str) -> fx.Graph:
+def trace(model: nn.Module, path: str, opened: Collection[str] = ()) -> fx.Graph:
     """The graph of a block's forward in evaluation mode, in which the modules that it calls are one node each.
+
+    Args:
+        model: The network.
+        path: Path of the block; empty for the network itself.
+        opened: Paths inside the block of the modules that are followed, too, so that those that they call are nodes.
 
     Raises:
         StripeError: There is no such block, or its forward cannot be traced, because it has branches that depend on
@@ -48,7 +53,7 @@ def trace(model: nn.Module, path: str) -> fx.Graph:
     defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
     try:
         with evaluating(block), _sizes_of_proxies(block):
-            return _Shallow().trace(block, concrete_args=defaults)
+            return _Shallow(opened).trace(block, concrete_args=defaults)
     except Exception as error:  # a forward may fail in its own way
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise StripeError(f"its forward cannot be traced ({reason})") from error
@@ -83,12 +88,16 @@ def _sizes_of_proxies(block: nn.Module) -> Iterator[None]:
 
 
 class _Shallow(fx.Tracer):
-    """Follows a forward, but not those of the modules that it calls."""
+    """Follows a forward, but not those of the modules that it calls, except for a few."""
 
     proxy_buffer_attributes = True  # else what is computed of them becomes a constant
 
+    def __init__(self, opened: Collection[str] = ()) -> None:
+        super().__init__()
+        self.opened = opened
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
+        return module_qualified_name not in self.opened
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         """The parts of a map, where the code says how many they are."""

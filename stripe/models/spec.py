@@ -256,6 +256,8 @@ def in_words(kind: Any) -> str:
         return " or ".join(map(in_words, inner))
     if get_origin(kind) is Literal:
         return " or ".join(map(str, inner))
+    if get_origin(kind) is tuple and inner[-1] is Ellipsis:
+        return f"a list, each {in_words(inner[0])}"
     words = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", NoneType: "None"}
     words |= {list: "a list", dict: "a table", tuple: "two numbers", Mapping: "a table"}
     return words.get(get_origin(kind) or kind, f"a {getattr(kind, '__name__', kind)}")

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 
 from stripe.analysis import epoch_diff
 from stripe.capture import CaptureLike, as_capture
@@ -20,7 +21,7 @@ from stripe.plots.common import (
     label_epochs,
     short_names,
 )
-from stripe.plots.figure import StripeFigure
+from stripe.plots.figure import Drawn, StripeFigure, check_single, size_of
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import (
@@ -44,13 +45,14 @@ def diff(
     capture: CaptureLike,
     *,
     sites: Patterns = None,
-    images: Choice = 4,
+    images: Choice | None = None,
     channels: Choice = 20,
     seed: int = 0,
     style: str = "paper",
     width: Width | None = None,
     cmap: str | None = None,
-) -> StripeFigure:
+    ax: Axes | None = None,
+) -> Drawn:
     """Draw heatmaps, channels × epochs, of |v[t+1] − v[t]|: one panel per image, black where attention has settled.
 
     Triangles and dotted lines mark drops of the learning rate. The colours of all panels reach from 0 (black) to the
@@ -59,16 +61,21 @@ def diff(
     Args:
         capture: A capture, its tree or its path.
         sites: Names of sites or globs; by default the site in the middle of the network.
-        images: Number of images (a sample, balanced over the classes), or a list of images.
+        images: Number of images (a sample, balanced over the classes), or a list of images; by default 4, and 1 for
+            ``ax``.
         channels: Number of channels (a sample), or a list of channels.
         seed: Seed of the samples.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
         cmap: Name of a colour map of matplotlib.
+        ax: Axes of your own to draw one image at one site into.
+
+    Returns:
+        A figure; or ``ax``.
 
     Raises:
         NothingToDrawError: The capture holds one epoch only, or no attention of a kind that this plot shows.
-        StripeError: The capture has no such site, image or channel.
+        StripeError: The capture has no such site, image or channel, or there is one ``ax`` for several panels.
 
     Example:
         >>> from stripe import plots
@@ -84,6 +91,7 @@ def diff(
         )
     chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS, 1)
     ids = opened.images
+    images = images or (4 if ax is None else 1)
     rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
     chosen, matrices = {}, {}
     for name, data in chosen_sites.items():
@@ -102,22 +110,30 @@ def diff(
         range=[0.0, top],
     )
 
-    with styled(style, cmap) as settings:
+    with styled(style, cmap, ax=ax, width=width) as settings:
+        drops = learning_rate_drops(opened.learning_rate)
+        if ax is not None:
+            check_single(len(chosen_sites) * len(rows), "choose one site and one image, as images=[3]")
+            ((name, (matrix,)),) = matrices.items()
+            image = _panel(ax, matrix, top, cmap, drops)
+            ax.set_title(f"{name}\n{image_name(opened, int(rows[0]))}")
+            _label_channels(ax, chosen[name], column_name(chosen_sites[name]))
+            label_epochs(ax, epochs[1:], room=max(2, int(3 * size_of(ax)[0])))
+            ax.set_xlabel("epoch t+1")
+            colorbar(image, ax, "|v[t+1] − v[t]|", pad=0.02)
+            return ax
         across, down = _layout(len(chosen_sites), len(rows), most=2 if is_narrow(width) else None)
         figure = StripeFigure(settings, max(6.9, 1.7 * across), 2.15 * down + 0.6, drawn, printed=width)
         grid = figure.subplots(down, across, squeeze=False)
         panels = [(name, row) for name in chosen_sites for row in range(len(rows))]
         for axes in grid.flat[len(panels) :]:
             axes.remove()
-        drops = learning_rate_drops(opened.learning_rate)
         names, ending = _row_names(figure, list(chosen_sites))
         for number, (axes, (name, row)) in enumerate(zip(grid.flat, panels, strict=False)):
-            image = heatmap(axes, matrices[name][row], limits=(0.0, top), colormap=cmap or DIFFERENCE_MAP)
+            image = _panel(axes, matrices[name][row], top, cmap, drops)
             position = int(rows[row])
             add_thumbnail_title(axes, image_name(opened, position).replace(" · ", "\n"), opened.thumbnail(position))
-            _mark(axes, drops)
             # Panels of a row share their channels, and all panels their epochs, so that only outer panels have labels.
-            axes.set(xticks=[], yticks=[])
             if number % across == 0:
                 _label_channels(axes, chosen[name], names[name] + column_name(chosen_sites[name]))
             if number + across >= len(panels):
@@ -137,6 +153,16 @@ def diff(
             notes.append("dotted lines: the learning rate drops")
         figure.caption(caption(opened, *notes))
         return figure
+
+
+def _panel(
+    axes: Axes, matrix: npt.NDArray[np.floating], top: float, cmap: str | None, drops: npt.NDArray[np.int64]
+) -> AxesImage:
+    """Draw the differences of one image, channels × epochs."""
+    image = heatmap(axes, matrix, limits=(0.0, top), colormap=cmap or DIFFERENCE_MAP)
+    _mark(axes, drops)
+    axes.set(xticks=[], yticks=[])
+    return image
 
 
 def learning_rate_drops(learning_rate: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -5,21 +5,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
 from stripe.errors import StripeError
-from stripe.plots.style import Width, applied, inches, printed_width
+from stripe.plots.style import PRINT_SIZE, Width, applied, inches, printed_width
 
-__all__ = ["StripeFigure", "wrapped"]
+__all__ = ["Drawn", "StripeFigure", "check_single", "size_of", "wrapped"]
 
 _LONGEST = 2**16  # pixels
 
 
 def wrapped(text: str, room: float, size: float) -> str:
-    """Break a text into lines that fit, at blanks and, in a word that is wider than a line, anywhere.
+    """Break a text into lines that fit, at blanks and, in a word wider than a line, behind a dot or anywhere.
 
     Args:
         text: Text without formulas.
@@ -38,8 +39,11 @@ def wrapped(text: str, room: float, size: float) -> str:
             line, used = line + " ", used + measured[" "]
         for letter in word:
             if line and used + measured[letter] > room:
-                lines.append(line)
-                line, used = "", 0.0
+                start = line.rfind(" ") + 1  # of the word
+                end = max(line.rfind(mark, start) for mark in "._-/+") + 1 or len(line)
+                lines.append(line[:end])
+                line = line[end:]
+                used = sum(measured[each] for each in line)
             line, used = line + letter, used + measured[letter]
     return "\n".join([*lines, line])
 
@@ -116,3 +120,29 @@ class StripeFigure(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=self.dpi)
         return buffer.getvalue()
+
+
+Drawn = StripeFigure | Any
+"""What a kind of plot returns: a figure, or the axes that it was given as ``ax=``. (``Any`` stands for the latter, so
+that a caller who gives none need not tell the two apart.)"""
+
+
+def size_of(axes: Axes) -> tuple[float, float]:
+    """Width and height of axes in inches at 8 pt text, before any layout."""
+    box, dpi = axes.bbox, axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+    scale = mpl.rcParams["font.size"] / PRINT_SIZE
+    return box.width / dpi / scale, box.height / dpi / scale
+
+
+def check_single(panels: int, what: str) -> None:
+    """Refuse to draw several panels into one axes.
+
+    Args:
+        panels: Number of panels.
+        what: How one of them is chosen, for the message.
+
+    Raises:
+        StripeError: There are several panels.
+    """
+    if panels > 1:
+        raise StripeError(f"ax= takes one panel, and these are {panels}: {what}.")

@@ -10,9 +10,9 @@ from matplotlib.patches import Patch
 
 from stripe.analysis import control_evidence, evidence, stripe_index
 from stripe.capture import Capture, CaptureLike, as_capture
-from stripe.names import renamed
+from stripe.names import counted, renamed
 from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names
-from stripe.plots.figure import StripeFigure
+from stripe.plots.figure import Drawn, StripeFigure, size_of
 from stripe.plots.heatmap import colorbar, heatmap
 from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_sites
@@ -36,7 +36,8 @@ def index(
     style: str = "paper",
     width: Width | None = None,
     cmap: str | None = None,
-) -> StripeFigure:
+    ax: Axes | None = None,
+) -> Drawn:
     """Draw a heatmap, sites × epochs, of the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v) of all images.
 
     The index is 1 (bright) if attention is the same vector for every image, and 0 (dark) if all channels have the same
@@ -52,9 +53,10 @@ def index(
         style: Name of a style, as in ``stripe.plots.style.parameters``.
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
         cmap: Name of a colour map of matplotlib.
+        ax: Axes of your own to draw the heatmap into, without what stands beside it.
 
     Returns:
-        A figure with the sites from top to bottom, in the order of the forward pass.
+        A figure with the sites from top to bottom, in the order of the forward pass; or ``ax``.
 
     Raises:
         NothingToDrawError: The capture has no channel attention.
@@ -65,7 +67,7 @@ def index(
         >>> plots.index("run/capture.h5")  # doctest: +SKIP
     """
     opened = as_capture(capture)
-    with styled(style, cmap) as settings:
+    with styled(style, cmap, ax=ax, width=width) as settings:
         chosen_sites = choose_sites(opened, sites, [*CHANNEL_KINDS, "spatial"])
         names, ending = short_names(list(chosen_sites))
         kinds = [opened.facts[name].kind for name in chosen_sites]
@@ -73,6 +75,9 @@ def index(
             names = [n if n.endswith(kind) else f"{n}  {kind}" for n, kind in zip(names, kinds, strict=True)]
         epochs = opened.epochs
         matrix = np.stack([stripe_index(data["attention"]).values for data in chosen_sites.values()])
+        if ax is not None:
+            _heatmap(ax, matrix, names, epochs, size_of(ax)[0] - _BAR, bounded=True)
+            return ax
         drawn = describe(opened, "index", epochs=epochs.tolist(), sites=list(chosen_sites), range=[0.0, 1.0])
 
         pitch = 0.24 if len(chosen_sites) <= 20 else 0.15
@@ -81,26 +86,40 @@ def index(
         own = 6.9 - beside if len(epochs) > _NUMBERED else max(3.4, 1.3 + labels + 0.3 * len(epochs))
         figure = StripeFigure(settings, own + beside, 1.1 + pitch * max(len(chosen_sites), 4), drawn, printed=width)
         own = own if width is None else figure.get_figwidth() - beside
-        axes, errors = figure.subplots(1, 2, sharey=True, width_ratios=(max(own - labels, 1.0), beside))
-        image = heatmap(axes, matrix, limits=(0.0, 1.0))
-        axes.set_yticks(range(len(names)), names)
-        label_epochs(axes, epochs, room=max(2, int(3 * (own - labels))) if width else _NUMBERED)
-        axes.set(xlabel="epoch", ylabel="site")
+        room = own - labels
+        axes, errors = figure.subplots(1, 2, sharey=True, width_ratios=(max(room, 1.0), beside))
+        _heatmap(axes, matrix, names, epochs, room - _BAR, bounded=width is not None)
         axes.set_title("stripe index η²" + ("" if is_narrow(width) else "  (1: a constant)"))
-        colorbar(image, axes, "", pad=0.02, aspect=25)
         _write_errors(errors, opened, list(chosen_sites))
         if is_narrow(width):
             errors.set_xlabel("%")
-        if len(epochs) <= _NUMBERED and own - labels - _BAR >= _CELL * len(epochs):
-            write_numbers(axes, matrix)
         handles: list[Artist] = list(errors.get_legend_handles_labels()[0])
         if np.isnan(matrix).any():
             handles.append(Patch(facecolor=MISSING, label="undefined: v does not vary, one channel, or NaN"))
         if handles:
             figure.legend(handles=handles, loc="outside upper right")
         note = f"right: what a constant is off at epoch {epochs[-1]}, with its 95 % interval"
-        figure.caption(caption(opened, f"{len(opened.images)} images", note, ending_note(ending)))
+        figure.caption(caption(opened, counted(len(opened.images), "image"), note, ending_note(ending)))
         return figure
+
+
+def _heatmap(
+    axes: Axes,
+    matrix: npt.NDArray[np.float64],
+    names: list[str],
+    epochs: npt.NDArray[np.int64],
+    room: float,
+    *,
+    bounded: bool,
+) -> None:
+    """Draw the index, sites × epochs, with a number in each cell if ``room``, the width in inches, has place for it."""
+    image = heatmap(axes, matrix, limits=(0.0, 1.0))
+    axes.set_yticks(range(len(names)), names)
+    label_epochs(axes, epochs, room=max(2, int(3 * room)) if bounded else _NUMBERED)
+    axes.set(title="stripe index η²", xlabel="epoch", ylabel="site")
+    colorbar(image, axes, "", pad=0.02, aspect=25)
+    if len(epochs) <= _NUMBERED and room >= _CELL * len(epochs):
+        write_numbers(axes, matrix)
 
 
 def _write_errors(axes: Axes, capture: Capture, sites: list[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from stripe.capture import CaptureLike, as_capture
 from stripe.errors import StripeError
 from stripe.names import did_you_mean, renamed
-from stripe.plots.figure import StripeFigure
+from stripe.plots.figure import Drawn
 from stripe.plots.save import check_format, save
 from stripe.plots.select import NothingToDrawError
 from stripe.registry import LAST, Registry
@@ -24,7 +24,7 @@ __all__ = ["KINDS", "RUN_KINDS", "TABLE_KINDS", "DataType", "Kind", "draw", "dra
 DataType = Literal["capture", "captures", "runs", "speeds", "frontier"]
 """Data of a plot: a capture, several captures, runs, a table of ``stripe.bench``, or the costs of folding each site."""
 
-Draw = TypeVar("Draw", bound=Callable[..., StripeFigure])
+Draw = TypeVar("Draw", bound=Callable[..., Drawn])
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Kind:
         paper: Figure or table of the paper, ``""`` if the paper has none.
     """
 
-    draw: Callable[..., StripeFigure]
+    draw: Callable[..., Drawn]
     data: DataType
     shows: str
     paper: str
@@ -53,17 +53,17 @@ class Kind:
 KNOWN: Registry[Kind] = Registry("stripe.plots", "a kind of plot")
 """The kinds of plot by name, in the order of lists."""
 
-KINDS: dict[str, Callable[..., StripeFigure]] = {}
+KINDS: dict[str, Callable[..., Drawn]] = {}
 """Kinds that draw a capture or its path; ``gradcam`` draws several captures, too."""
 
-RUN_KINDS: dict[str, Callable[..., StripeFigure]] = {}
+RUN_KINDS: dict[str, Callable[..., Drawn]] = {}
 """Kinds that draw several runs."""
 
-TABLE_KINDS: dict[str, Callable[..., StripeFigure]] = {}
+TABLE_KINDS: dict[str, Callable[..., Drawn]] = {}
 """Kinds that draw a table of speeds, or of the costs of folding."""
 
 
-_OF_DATA: tuple[tuple[dict[str, Callable[..., StripeFigure]], tuple[DataType, ...]], ...] = (
+_OF_DATA: tuple[tuple[dict[str, Callable[..., Drawn]], tuple[DataType, ...]], ...] = (
     (KINDS, ("capture", "captures")),
     (RUN_KINDS, ("runs",)),
     (TABLE_KINDS, ("speeds", "frontier")),
@@ -108,7 +108,7 @@ def kinds(*data: DataType) -> dict[str, Kind]:
 
 
 @renamed(site="sites")
-def draw(kind: str, data: Any, **options: Any) -> StripeFigure:
+def draw(kind: str, data: Any, **options: Any) -> Drawn:
     """Draw a kind of plot by its name.
 
     Args:
@@ -125,7 +125,7 @@ def draw(kind: str, data: Any, **options: Any) -> StripeFigure:
         raise StripeError(f"There is no plot of kind {kind!r}. There are {', '.join(known)}{hint}")
     given = {name: value for name, value in options.items() if value is not None}
     if unknown := given.keys() - set(known[kind].options):
-        takes = ", ".join(known[kind].options)
+        takes = ", ".join(name for name in known[kind].options if name != "ax")
         raise StripeError(f"A plot of kind {kind!r} has no {' or '.join(sorted(unknown))} to choose; it takes {takes}.")
     return known[kind].draw(data, **given)
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import pandas as pd
 
+from stripe.names import counted
+
 __all__ = ["ROLES", "caption_of", "is_unfused", "module_colors", "record_of", "role_of"]
 
 ROLES = {"none": "backbone", "attention": "with attention", "asr": "with ASR", "both": "with attention and ASR"}
@@ -43,6 +45,6 @@ def caption_of(table: pd.DataFrame, *notes: str) -> str:
     about = table.attrs
     parts = [str(about.get("processor", "")), str(about.get("precision", ""))]
     if "image_size" in about:
-        parts.append(f"{about['batch_size']} images of {about['image_size']} px a pass")
-        parts.append(f"median and quartiles of {about['repeats']} rounds")
+        parts.append(f"{counted(int(about['batch_size']), 'image')} of {about['image_size']} px a pass")
+        parts.append(f"median and quartiles of {counted(int(about['repeats']), 'round')}")
     return " · ".join(part for part in [*parts, *notes] if part)

@@ -1,19 +1,17 @@
 """Maps of spatial attention, image by image and block by block: they are not constant."""
 
 import math
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
 from stripe.capture import CaptureLike, as_capture
 from stripe.names import renamed
 from stripe.plots.common import caption, describe, ending_note, image_name, short_names
-from stripe.plots.figure import StripeFigure
-from stripe.plots.heatmap import colorbar, heatmap, readable_limits
+from stripe.plots.figure import Drawn, StripeFigure, check_single
+from stripe.plots.heatmap import bar_below, colorbar, heatmap, readable_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import (
     Choice,
@@ -36,13 +34,14 @@ def spatial(
     capture: CaptureLike,
     *,
     sites: Patterns = None,
-    images: Choice = 6,
+    images: Choice | None = None,
     epoch: int | None = None,
     seed: int = 0,
     style: str = "paper",
     width: Width | None = None,
     cmap: str | None = None,
-) -> StripeFigure:
+    ax: Axes | None = None,
+) -> Drawn:
     """Draw maps of spatial attention: one row per image, one column per site, and the image itself at the left.
 
     If spatial attention were a constant, all maps of a column would be equal. The colours of a column span the 1–99 %
@@ -50,29 +49,44 @@ def spatial(
 
     Args:
         capture: A capture, its tree or its path.
-        sites: Names of sites or globs; by default five sites, evenly spread over the network.
-        images: Number of images (a sample, balanced over the classes), or a list of images.
+        sites: Names of sites or globs; by default five sites, evenly spread over the network, and the middle one for
+            ``ax``.
+        images: Number of images (a sample, balanced over the classes), or a list of images; by default 6, and 1 for
+            ``ax``.
         epoch: Epoch to draw; by default the last.
         seed: Seed of the sample.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
         cmap: Name of a colour map of matplotlib.
+        ax: Axes of your own to draw the map of one image at one site into.
+
+    Returns:
+        A figure; or ``ax``.
 
     Raises:
         NothingToDrawError: The capture has no spatial attention.
-        StripeError: The capture has no such site, image or epoch.
+        StripeError: The capture has no such site, image or epoch, or there is one ``ax`` for several panels.
 
     Example:
         >>> from stripe import plots
         >>> plots.spatial("cbam.h5", images=[3, 14, 15])  # doctest: +SKIP
     """
     opened = as_capture(capture)
-    with styled(style, cmap) as settings:
+    with styled(style, cmap, ax=ax, width=width) as settings:
         epoch = choose_epoch(opened, epoch)
-        chosen_sites = choose_sites(opened, sites, ["spatial"], _SITES)
+        chosen_sites = choose_sites(opened, sites, ["spatial"], _SITES if ax is None else 1)
         names, ending = short_names(list(chosen_sites))
         ids = opened.images
+        images = images or (6 if ax is None else 1)
         rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
+        if ax is not None:
+            check_single(len(chosen_sites) * len(rows), "choose one site and one image, as images=[3]")
+            ((name, data),) = chosen_sites.items()
+            (values,) = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows), name)
+            image = heatmap(ax, values, limits=readable_limits(values)[0], aspect="equal")
+            ax.set(xticks=[], yticks=[], title=f"{name}\n{image_name(opened, int(rows[0]))}")
+            colorbar(image, ax, "", pad=0.02)
+            return ax
         drawn = describe(opened, "spatial", epoch=epoch, seed=seed, images=ids[rows].tolist(), sites={})
 
         first, data = next(iter(chosen_sites.items()))
@@ -94,18 +108,12 @@ def spatial(
             maps = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows), name)
             limits, span = readable_limits(maps)
             flat += [span] if span else []
-            ends = FuncFormatter(partial(_end, limits[1] - limits[0]))
             for axes, values in zip(panels, maps, strict=True):
                 image = heatmap(axes, values, limits=limits, aspect="equal")
                 axes.set(xticks=[], yticks=[])
             panels[0].set_title(f"{short}\n{maps.shape[1]} × {maps.shape[2]}", loc="center", fontsize="small")
             beyond = "both" if maps.min() < limits[0] and maps.max() > limits[1] else "neither"
-            scale = colorbar(
-                image, None, "", cax=bar, orientation="horizontal", ticks=limits, format=ends, extend=beyond
-            )
-            first_end, last_end = scale.ax.get_xticklabels()
-            first_end.set_horizontalalignment("left")  # not into the next column
-            last_end.set_horizontalalignment("right")
+            bar_below(image, None, "", cax=bar, orientation="horizontal", extend=beyond)
             drawn["sites"][name] = {"range": limits}
         notes = ["colours of a column: 1–99 % quantiles of its maps", f"sampled with seed {seed}"]
         if flat:
@@ -148,8 +156,3 @@ def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, name: str) -> No
     axes.set_ylabel(name.replace(" · ", "\n"), fontsize="small")
     if picture is not None and picture.shape[0] < 0.6 * picture.shape[1]:  # the panel is too low for a vertical name
         axes.yaxis.label.set(rotation=0, ha="right", va="center")
-
-
-def _end(span: float, value: float, _position: int | None) -> str:
-    """Format the end of a colour bar; 7e-08 beside 1 becomes 0."""
-    return f"{value if abs(value) > span / 1000 else 0:.2g}"

@@ -11,19 +11,18 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from stripe.analysis import channel_std, evidence
 from stripe.analysis.wording import interval_text
 from stripe.capture import Capture, CaptureLike, as_capture
-from stripe.names import renamed
+from stripe.names import counted, renamed
 from stripe.plots.common import caption, columns, control_of, describe, ending_note, short_names, sides_of
-from stripe.plots.figure import StripeFigure
+from stripe.plots.figure import Drawn, StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_epoch, choose_sites
 from stripe.plots.style import Width, is_narrow, styled
 
-__all__ = ["SIDES", "finish", "quantiles", "spread_bars", "std"]
+__all__ = ["SIDES", "control_look", "finish", "quantiles", "spread_bars", "std"]
 
 _RESAMPLES = 300  # of the intervals: enough for the digits that are shown
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _FLOOR = 1e-6  # a logarithmic axis has no 0, and smaller values are below the precision of float32
-_CONTROL = "#9ecae1"  # a lighter C0
 SIDES = {"input": ("before attention (GAP of the map)", "C1"), "attention": ("after attention", "C0")}
 
 
@@ -36,7 +35,8 @@ def std(
     epoch: int | None = None,
     style: str = "paper",
     width: Width | None = None,
-) -> StripeFigure:
+    ax: Axes | None = None,
+) -> Drawn:
     """Draw the distribution over the channels of the standard deviation over the images, for every site.
 
     The left panel shows σ_c = std_i(v_ic) in the units of the values, the right panel σ_c / |mean_i v_ic|, which has
@@ -55,9 +55,10 @@ def std(
         epoch: Epoch to draw; by default the last.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+        ax: Axes of your own to draw the left panel into.
 
     Returns:
-        A figure with the sites from top to bottom, in the order of the forward pass.
+        A figure with the sites from top to bottom, in the order of the forward pass; or ``ax``.
 
     Raises:
         NothingToDrawError: The capture has no attention of a kind that this plot shows.
@@ -68,42 +69,61 @@ def std(
         >>> plots.std("capture.h5")  # doctest: +SKIP
     """
     opened = as_capture(capture)
-    with styled(style) as settings:
+    with styled(style, ax=ax, width=width) as settings:
         epoch = choose_epoch(opened, epoch)
         chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS)
         names, ending = short_names(list(chosen_sites))
         drawn = describe(opened, "std", epoch=epoch, sites=list(chosen_sites), images=opened.images.tolist())
 
         control = control_of(opened)
+        sides = sides_of(chosen_sites)
+        rows = [(SIDES[side], [data[side].sel(epoch=epoch) for data in chosen_sites.values()]) for side in sides]
+        if control:
+            of_control = [control[1].sites[name]["attention"].isel(epoch=0) for name in chosen_sites]
+            rows.append((control_look(control[0]), of_control))
+        half = 0.24 if control else 0.17
+        if ax is not None:
+            _panel(ax, rows, names, half, is_relative=False)
+            ax.legend()
+            return ax
         pitch = (0.32 if control else 0.26) if len(chosen_sites) <= 20 else 0.16
         narrow = is_narrow(width)
         height = pitch * max(len(chosen_sites), 3)
         figure = StripeFigure(settings, 6.9, 2.2 + 2 * height if narrow else 1.15 + height, drawn, printed=width)
         absolute, relative = figure.subplots(*((2, 1) if narrow else (1, 2)), sharey=True)
-        sides = sides_of(chosen_sites)
-        for axes, is_relative in ((absolute, False), (relative, True)):
-            rows = [(SIDES[side], [data[side].sel(epoch=epoch) for data in chosen_sites.values()]) for side in sides]
-            if control:
-                of_control = [control[1].sites[name]["attention"].isel(epoch=0) for name in chosen_sites]
-                rows.append(((f"after attention, control {control[0]}", _CONTROL), of_control))
-            offsets = np.linspace(-0.17, 0.17, len(rows)) * (1.4 if control else 1) if len(rows) > 1 else [0.0]
-            for (look, values), offset in zip(rows, offsets, strict=True):
-                spread_bars(axes, np.array([quantiles(each, is_relative) for each in values]), look, float(offset))
-            finish(axes)
-        absolute.set(title="standard deviation over images", xlabel="σ of a channel (log scale)")
-        relative.set(title="relative to the mean of the channel", xlabel="σ / |mean| of a channel (log scale)")
-        absolute.set_yticks(range(len(names)), names)
-        absolute.set_ylim(len(names) - 0.4, -0.6)
-        if narrow:
-            relative.set_yticks(range(len(names)), names)
+        _panel(relative, rows, names, half, is_relative=True)
+        _panel(absolute, rows, names, half, is_relative=False)
+        relative.tick_params(labelleft=narrow)
         _write_errors(relative, opened, epoch, list(chosen_sites))
         handles, labels = absolute.get_legend_handles_labels()
         figure.legend(
             handles, labels, loc="outside upper left" if narrow else "outside upper right", ncols=1 if narrow else 3
         )
         notes = "dot: median channel, thick: middle 50 %, thin: 90 % of the channels, in brackets: 95 % interval"
-        figure.caption(caption(opened, f"epoch {epoch}", f"{len(opened.images)} images", notes, ending_note(ending)))
+        images = counted(len(opened.images), "image")
+        figure.caption(caption(opened, f"epoch {epoch}", images, notes, ending_note(ending)))
         return figure
+
+
+def _panel(
+    axes: Axes,
+    rows: list[tuple[tuple[str, str], list[xr.DataArray]]],
+    names: list[str],
+    half: float,
+    *,
+    is_relative: bool,
+) -> None:
+    """Draw the spread at every site, each side a row of bars, the outermost ``half`` of a row from the middle."""
+    offsets = np.linspace(-half, half, len(rows)) if len(rows) > 1 else [0.0]
+    for (look, values), offset in zip(rows, offsets, strict=True):
+        spread_bars(axes, np.array([quantiles(each, is_relative) for each in values]), look, float(offset))
+    finish(axes)
+    if is_relative:
+        axes.set(title="relative to the mean of the channel", xlabel="σ / |mean| of a channel (log scale)")
+    else:
+        axes.set(title="standard deviation over images", xlabel="σ of a channel (log scale)")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def _write_errors(axes: Axes, capture: Capture, epoch: int, sites: list[str]) -> None:
@@ -113,6 +133,11 @@ def _write_errors(axes: Axes, capture: Capture, epoch: int, sites: list[str]) ->
     texts = [interval_text(row, name) for row in table.to_dict("records")]
     for row, text in [(-0.8, f"{name.replace('_', ' ')} %"), *enumerate(texts)]:
         axes.annotate(text, (1.03, row), xycoords=("axes fraction", "data"), va="center", fontsize="x-small")
+
+
+def control_look(name: str) -> tuple[str, str]:
+    """Label and colour of a control, as ``SIDES`` has them of a side: a lighter blue."""
+    return f"after attention, control {name}", "#9ecae1"
 
 
 def quantiles(values: xr.DataArray, relative: bool) -> npt.NDArray[np.float64]:

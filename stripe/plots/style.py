@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import matplotlib as mpl
 import matplotlib.style
 from cycler import cycler
+from matplotlib.axes import Axes
 
 from stripe.errors import StripeError
 from stripe.names import did_you_mean
@@ -17,6 +18,7 @@ from stripe.names import did_you_mean
 __all__ = [
     "DIFFERENCE_MAP",
     "MISSING",
+    "PRINT_SIZE",
     "STYLES",
     "VALUE_MAP",
     "Width",
@@ -39,10 +41,11 @@ VALUE_MAP = "viridis"
 DIFFERENCE_MAP = "inferno"
 MISSING = "0.6"  # the grey of a cell that has no value: in neither colour map
 
-_PRINT_SIZE = 8.0  # points: the text size that every measure in inches below is made for
+PRINT_SIZE = 8.0
+"""Size of text in points that every measure in inches is made for."""
 
 _BASE: dict[str, Any] = {
-    "font.size": _PRINT_SIZE,
+    "font.size": PRINT_SIZE,
     "axes.titlesize": "medium",
     "axes.labelsize": "medium",
     "xtick.labelsize": "small",
@@ -128,7 +131,7 @@ def printed_width(width: Width | None) -> float | None:
 def is_narrow(width: Width | None) -> bool:
     """Whether two panels with their labels have no room side by side, in the text size of the current style."""
     inch = printed_width(width)
-    return inch is not None and inch < _NARROW * mpl.rcParams["font.size"] / _PRINT_SIZE
+    return inch is not None and inch < _NARROW * mpl.rcParams["font.size"] / PRINT_SIZE
 
 
 def applied(settings: dict[str, Any]) -> AbstractContextManager[None]:
@@ -137,20 +140,26 @@ def applied(settings: dict[str, Any]) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def styled(style: str, cmap: str | None = None) -> Iterator[dict[str, Any]]:
+def styled(
+    style: str, cmap: str | None = None, *, ax: Axes | None = None, width: Width | None = None
+) -> Iterator[dict[str, Any]]:
     """A context in which matplotlib draws in a style.
 
     Args:
         style: Name of a style, as in ``parameters``.
         cmap: Name of a colour map of matplotlib; by default that of the style.
+        ax: Axes that are drawn into, if the user gave some. They have the style and the size of their own figure.
+        width: Width that the user wants of the figure.
 
     Yields:
         The settings of the style, which ``stripe.plots.figure.StripeFigure`` keeps.
 
     Raises:
-        StripeError: There is no such style or colour map.
+        StripeError: There is no such style or colour map, ``ax`` is no axes, or comes with a style or a width.
     """
-    settings = parameters(style)
+    if ax is not None:
+        _check_axes(ax, style, width)
+    settings = parameters(style) if ax is None else {}
     if cmap is not None:
         if cmap not in mpl.colormaps:
             raise StripeError(f"matplotlib has no colour map {cmap!r}{did_you_mean(cmap, mpl.colormaps)}")
@@ -159,7 +168,19 @@ def styled(style: str, cmap: str | None = None) -> Iterator[dict[str, Any]]:
         yield settings
 
 
+def _check_axes(ax: object, style: str, width: Width | None) -> None:
+    """Refuse what is no axes, and a style or a width beside axes, which have those of their figure."""
+    if not isinstance(ax, Axes):
+        raise StripeError(
+            f"ax= is one axes of matplotlib, not a {type(ax).__name__}; of the array that subplots() gives, take one: "
+            "axes[0]."
+        )
+    if style != "paper" or width is not None:
+        name = "width" if width is not None else "style"
+        raise StripeError(f"Axes have the {name} of their figure: leave {name}= away, or ax=.")
+
+
 def inches(width: float, height: float) -> tuple[float, float]:
     """Scale a size in inches from 8 pt text to the text size of the current style, so that a layout fits in any."""
-    scale = mpl.rcParams["font.size"] / _PRINT_SIZE
+    scale = mpl.rcParams["font.size"] / PRINT_SIZE
     return width * scale, height * scale

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from stripe.plots.figure import StripeFigure
+from stripe.plots.figure import Drawn, StripeFigure, check_single
 from stripe.plots.kinds import kind
 from stripe.plots.measured import ROLES, caption_of, is_unfused, module_colors, record_of, role_of
 from stripe.plots.select import NothingToDrawError
@@ -19,7 +19,7 @@ _MARKERS = {"none": ("D", 4.5), "attention": ("o", 5.5), "asr": ("*", 9.0), "bot
 
 
 @kind("speeds", "accuracy against speed and parameters", paper="fig. 3", place=8)
-def tradeoff(table: pd.DataFrame, *, style: str = "paper", width: Width | None = None) -> StripeFigure:
+def tradeoff(table: pd.DataFrame, *, style: str = "paper", width: Width | None = None, ax: Axes | None = None) -> Drawn:
     """Accuracy against images a second (left) and against parameters (right), a point a network. Paper: fig. 3.
 
     A colour is an attention module, a marker what it is used for; a hollow marker is ASR that was not fused. An arrow
@@ -31,12 +31,14 @@ def tradeoff(table: pd.DataFrame, *, style: str = "paper", width: Width | None =
             are left out.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+        ax: Axes of your own to draw the accuracy against the speed into, of one backbone.
 
     Returns:
-        A row of panels a backbone.
+        A figure with a row of panels for each backbone; or ``ax``.
 
     Raises:
         NothingToDrawError: No network in the table has an accuracy.
+        StripeError: There is one ``ax`` for several backbones.
 
     Example:
         >>> from stripe import bench, plots
@@ -51,7 +53,13 @@ def tradeoff(table: pd.DataFrame, *, style: str = "paper", width: Width | None =
     table = table[table["accuracy"].notna()]
     colors = module_colors(table)
     backbones = list(dict.fromkeys(table["backbone"]))
-    with styled(style) as settings:
+    with styled(style, ax=ax, width=width) as settings:
+        if ax is not None:
+            check_single(len(backbones), "keep the rows of one backbone")
+            _speeds(ax, list(table.itertuples()), colors)
+            ax.set(xlabel="images a second", ylabel="accuracy (%)", title=backbones[0])
+            ax.legend(handles=_legend(table, colors))
+            return ax
         narrow = is_narrow(width)
         height = (2 if narrow else 1) * 2.2 * len(backbones) + (1.6 if narrow else 1.1)
         figure = StripeFigure(settings, 6.9, height, record_of(table, "tradeoff"), printed=width)
@@ -61,9 +69,7 @@ def tradeoff(table: pd.DataFrame, *, style: str = "paper", width: Width | None =
             grid = figure.subplots(len(backbones), 2, sharey="row", sharex="col", squeeze=False)
         for (speed, size), backbone in zip(grid, backbones, strict=True):
             rows = list(table[table["backbone"] == backbone].itertuples())
-            speed.hlines(**_whiskers(rows), color="0.6", linewidth=0.8, zorder=1)
-            _points(speed, rows, lambda row: float(row.images_per_second), colors)
-            _arrows(speed, rows, colors)
+            _speeds(speed, rows, colors)
             _points(size, rows, lambda row: row.parameters / 1e6, colors)
             speed.set(ylabel="accuracy (%)", title=backbone)
             if narrow:
@@ -76,6 +82,13 @@ def tradeoff(table: pd.DataFrame, *, style: str = "paper", width: Width | None =
         notes += [f"without an accuracy: {', '.join(left_out)}"] if left_out else []
         figure.caption(caption_of(table, *notes))
         return figure
+
+
+def _speeds(axes: Axes, rows: Sequence[Any], colors: Mapping[str, str]) -> None:
+    """Draw the accuracy against the speed."""
+    axes.hlines(**_whiskers(rows), color="0.6", linewidth=0.8, zorder=1)
+    _points(axes, rows, lambda row: float(row.images_per_second), colors)
+    _arrows(axes, rows, colors)
 
 
 def _points(axes: Axes, rows: Sequence[Any], place: Callable[[Any], float], colors: Mapping[str, str]) -> None:
@@ -108,7 +121,7 @@ def _arrows(axes: Axes, rows: Sequence[Any], colors: Mapping[str, str]) -> None:
             axes.annotate("", end, start, arrowprops=arrow)
 
 
-def _whiskers(rows: Sequence[Any]) -> dict[str, list[float]]:
+def _whiskers(rows: Sequence[Any]) -> dict[str, Any]:
     """Quartiles of the speed, as ``hlines`` takes them."""
     return {
         "y": [row.accuracy for row in rows],

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from stripe.errors import StripeError
 from stripe.names import data_name
 from stripe.plots.diff import learning_rate_drops
-from stripe.plots.figure import StripeFigure
+from stripe.plots.figure import Drawn, StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.runs import RunLike, by_network, common_scoring, selected_by
 from stripe.plots.select import NothingToDrawError
@@ -28,7 +28,9 @@ _MOST = 6  # as many colours as a style has
 
 
 @kind("runs", "loss and accuracy over the epochs", place=7)
-def training(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None = None) -> StripeFigure:
+def training(
+    runs: Sequence[RunLike], *, style: str = "paper", width: Width | None = None, ax: Axes | None = None
+) -> Drawn:
     """Curves over the epochs: left the loss, right the score; one colour per network, dashed on the training images.
 
     Runs that differ in nothing but the seed are one network: the line is their mean, the shade reaches from the lowest
@@ -40,6 +42,10 @@ def training(runs: Sequence[RunLike], *, style: str = "paper", width: Width | No
         runs: `stripe.training.Run`, finished or not.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+        ax: Axes of your own to draw the score into.
+
+    Returns:
+        A figure; or ``ax``.
 
     Raises:
         NothingToDrawError: A run has not finished an epoch.
@@ -55,36 +61,56 @@ def training(runs: Sequence[RunLike], *, style: str = "paper", width: Width | No
         raise StripeError(f"{len(groups)} networks in one picture: draw 1 to {_MOST}, which can be told apart.")
     scoring = common_scoring(runs)
     tables = {name: [_metrics(run) for run in group] for name, group in groups.items()}
-    with styled(style) as settings:
+    with styled(style, ax=ax, width=width) as settings:
+        if ax is not None:
+            _panel(ax, tables, scoring.best, scoring)
+            ax.legend(handles=[*_split_lines(), *_network_lines(groups, tables, scoring)])
+            return ax
         drawn = {"kind": "training", "runs": {name: [str(run.path) for run in group] for name, group in groups.items()}}
         quantities = tuple(dict.fromkeys(("loss", scoring.best)))
         shape = (len(quantities), 1) if is_narrow(width) else (1, len(quantities))
         figure = StripeFigure(settings, 6.9, 0.6 + 2.1 * shape[0] + 0.16 * len(groups), drawn, printed=width)
         panels = dict(zip(quantities, figure.subplots(*shape, squeeze=False).flat, strict=True))
         for quantity, axes in panels.items():
-            for number, group in enumerate(tables.values()):
-                for split, line in _SPLITS.items():
-                    values = pd.concat([table[f"{split}_{quantity}"] for table in group], axis=1)
-                    _curve(axes, values, f"C{number}", line)
-            for drop in _drops(tables):
-                axes.axvline(drop, color="0.5", linewidth=0.6, linestyle=":", zorder=0)
-            title = "loss" if quantity == "loss" else scoring.label(quantity)
-            axes.set(xlabel="epoch", ylabel=scoring.axis(quantity), title=title)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.spines[["top", "right"]].set_visible(False)
-        splits = [Line2D([], [], color="0.5", label=split, **line) for split, line in _SPLITS.items()]
+            _panel(axes, tables, quantity, scoring)
         parts = _losses_by_name(panels["loss"], *tables.values(), names=scoring.losses) if len(groups) == 1 else []
-        panels["loss"].legend(handles=[*splits, *parts])
+        panels["loss"].legend(handles=[*_split_lines(), *parts])
         panels["loss"].set_ylim(0, _top_loss(tables))
-        networks = [
-            Line2D([], [], color=f"C{number}", label=f"{name}:  {_scores(groups[name], group, scoring)}")
-            for number, (name, group) in enumerate(tables.items())
-        ]
+        networks = _network_lines(groups, tables, scoring)
         title = f"test {scoring.label(scoring.best)} after the last and the best epoch"
         heading: dict[str, Any] = {"title": title, "alignment": "left"}
         figure.legend(handles=networks, loc="outside upper left", **heading)
         figure.caption(_caption(runs, len(runs) > len(groups), bool(_drops(tables))))
         return figure
+
+
+def _panel(axes: Axes, tables: Mapping[str, Sequence[pd.DataFrame]], quantity: str, scoring: Scoring) -> None:
+    """Draw the curves of one quantity, of each network and on each split."""
+    for number, group in enumerate(tables.values()):
+        for split, line in _SPLITS.items():
+            values = pd.concat([table[f"{split}_{quantity}"] for table in group], axis=1)
+            _curve(axes, values, f"C{number}", line)
+    for drop in _drops(tables):
+        axes.axvline(drop, color="0.5", linewidth=0.6, linestyle=":", zorder=0)
+    title = "loss" if quantity == "loss" else scoring.label(quantity)
+    axes.set(xlabel="epoch", ylabel=scoring.axis(quantity), title=title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _split_lines() -> list[Line2D]:
+    """What tells the splits apart, for a legend."""
+    return [Line2D([], [], color="0.5", label=split, **line) for split, line in _SPLITS.items()]
+
+
+def _network_lines(
+    groups: Mapping[str, Sequence[RunLike]], tables: Mapping[str, Sequence[pd.DataFrame]], scoring: Scoring
+) -> list[Line2D]:
+    """The colour of each network and its scores, for a legend."""
+    return [
+        Line2D([], [], color=f"C{number}", label=f"{name}:  {_scores(groups[name], group, scoring)}")
+        for number, (name, group) in enumerate(tables.items())
+    ]
 
 
 def _metrics(run: RunLike) -> pd.DataFrame:

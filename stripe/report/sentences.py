@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from stripe.analysis.wording import control_text, index_text, interval_text, like_control, share_text
+from stripe.names import counted
 from stripe.report.budget import Plan
 
 __all__ = ["frontier_sentence", "gradcam_caption", "headline", "number_texts", "site_note", "thinning_note"]
@@ -52,7 +53,7 @@ def headline(verdicts: pd.DataFrame) -> tuple[str, str]:
     else:
         first = f"Attention is not a constant at any site{' that could be judged' if unknown else ''}."
     found = [f"{int(counts[name])} {name} ({meaning})" for name, meaning in _CATEGORIES.items() if name in counts]
-    of = "1 site" if sites == 1 else f"{sites} sites"
+    of = counted(sites, "site")
     second = f"Of {of} at epoch {int(verdicts['epoch'].max())}: {'; '.join(found)}."
     if constant and not any(str(column).startswith("against_") for column in verdicts):
         second += " No control was recorded, and the attention of an untrained network looks like a constant, too."
@@ -68,7 +69,7 @@ def frontier_sentence(record: dict[str, list[Any]]) -> str:
         record[name] for name in ("sites", "accuracy", "uncertainty", "relative_speed")
     )
     return (
-        f"With attention {accuracy[0]:.2f} %; with {sites[-1]} sites folded, which is all that can be, "
+        f"With attention {accuracy[0]:.2f} %; with {counted(sites[-1], 'site')} folded, which is all that can be, "
         f"{accuracy[-1]:.2f} % (the difference ± {uncertainty[-1]:.2f}) at {speed[-1]:.2f} × the speed, "
         "before anything is won back."
     )
@@ -136,7 +137,7 @@ def gradcam_caption(record: Mapping[str, Any]) -> str:
     height, width = record["size"]
     parts = [f"{height} × {width} px"]
     if record["images"] is not None:
-        parts.append(f"mean of {record['images']:,} images")
+        parts.append(f"mean of {counted(record['images'], 'image')}")
     if record["empty"]:
         parts.append(f"{record['empty']:,} of them without evidence")
     if record["target"]:

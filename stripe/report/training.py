@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stripe.names import data_name
+from stripe.names import counted, data_name
 from stripe.plots.diff import learning_rate_drops
 from stripe.plots.runs import scoring_of, selected_by
 from stripe.tasks.scoring import Scoring
@@ -71,10 +71,11 @@ def results(runs: Sequence[Run]) -> list[str]:
         history = [row(*values) for values in table.itertuples(index=False)]
         top, end = best_of(history, selected_by(run), scoring), history[-1]
         at_top, at_end = getattr(top, column), getattr(end, column)
-        unfinished = planned is not None and done < planned
-        if not unfinished:
+        state = ""
+        if planned is not None and done < planned:
+            state = f"Unfinished, {done} of {counted(planned, 'epoch')}. "
+        else:
             finished.setdefault(scoring, []).append((at_top, at_end))
-        state = f"Unfinished, {done} of {planned} epochs. " if unfinished else ""
         named = f"{name}{state}Test {scoring.label(scoring.best)}"
         sentences.append(
             f"{named} {scoring.text(at_top)} at the best epoch ({top.epoch:g}, chosen by "

@@ -1,8 +1,8 @@
-"""Every figure and table of the Stripe Observation paper from a recipe: what is missing is trained, then drawn.
+"""Every figure and table of three papers from a recipe: what is missing is trained, then drawn.
 
-A recipe (``figures/*.toml``) names runs and a kind of picture, and holds the paper's own numbers. Runs lie in a cache,
-each in a directory named by everything that determines its result: figures share runs, and an interruption costs one
-epoch at most.
+A recipe (``figures/<paper>/*.toml``) names runs and a kind of picture, and holds the paper's own numbers. Runs lie in a
+cache, each in a directory named by everything that determines its result: figures share runs, and an interruption costs
+one epoch at most.
 
 Example:
     >>> from stripe import reproduce
@@ -12,8 +12,10 @@ Example:
 """
 
 from stripe.reproduce.cache import Cache
+from stripe.reproduce.catalog import find, recipes
+from stripe.reproduce.papers import PAPERS
 from stripe.reproduce.plan import Plan
-from stripe.reproduce.recipe import Recipe, find, read, recipes
+from stripe.reproduce.recipe import Recipe, read
 from stripe.reproduce.scale import Changes, read_scale
 
-__all__ = ["Cache", "Changes", "Plan", "Recipe", "find", "read", "read_scale", "recipes"]
+__all__ = ["PAPERS", "Cache", "Changes", "Plan", "Recipe", "find", "read", "read_scale", "recipes"]

@@ -1,11 +1,11 @@
-"""Scales at which the paper is reproduced: ``quick``, in minutes on a CPU, or ``paper``, as the paper did it."""
+"""Scales at which a paper is reproduced: ``quick``, in minutes on a CPU, or ``paper``, as the paper did it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stripe.errors import StripeError
-from stripe.reproduce.recipe import SCALES, folder
+from stripe.reproduce.papers import SCALES, folder
 from stripe.reproduce.toml import check, read_toml, types_of
 
 __all__ = ["Changes", "Scale", "read_scale"]

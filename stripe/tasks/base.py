@@ -1,17 +1,23 @@
 """The base class of tasks."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, call, explained
-from stripe.data import Data
+from stripe.data import Data, Split, train_batches
+from stripe.data.base import Batches, Share
 from stripe.tasks.scoring import Scoring
 
-__all__ = ["OfRecipe", "Scored", "Task", "count_of", "select"]
+__all__ = ["Meter", "OfRecipe", "Place", "Scored", "Task", "count_of", "select"]
 
 
 class Scored(Protocol):
@@ -31,6 +37,35 @@ class OfRecipe(Protocol):
         ...
 
 
+class Meter(Protocol):
+    """Measures of a task that are no sums over images, such as the average precision of detections."""
+
+    def update(self, output: Any, targets: Any) -> None:
+        """Take in the output for a batch and its targets, as ``Task.losses`` takes them."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """Name of a measure → its value, over the images of all processes, in each of which this is called."""
+        ...
+
+
+class Place(Protocol):
+    """Where and in which precision a network is computed, see ``stripe.training.Compute``."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device."""
+        ...
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a model there, in place."""
+        ...
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context to run a model in."""
+        ...
+
+
 class Task(ABC):
     """What a network is trained for.
 
@@ -40,12 +75,19 @@ class Task(ABC):
     and all processes (``score``).
 
     A subclass gives ``name``, ``scoring``, ``losses``, ``sums`` and ``score``, and ``outputs`` where a network has not
-    one output per class; everything else may stay as it is. Images are a tensor (N, C, H, W) or a list of N tensors
-    (C, H, W). Targets are a tensor or a list with an entry for each image, or a dictionary or tuple of such.
+    one output per class; everything else may stay as it is: what the batches of an epoch are (``batches``), which
+    optimiser moves what (``optimizers``), scores that are no sums (``meter``), what is made once (``prepare``) and
+    after each epoch (``after_epoch``). Images are a tensor (N, C, H, W) or a list of N tensors (C, H, W). Targets are
+    a tensor or a list with an entry for each image, or a dictionary or tuple of such.
+
+    Args:
+        options: An object of the class's ``options``; None: all as by default.
 
     Attributes:
         name: A word for it, in the settings of a run.
-        scoring: What it measures, and what is best.
+        scoring: What it measures, and what is best; settled when ``prepare`` has been called.
+        options: The dataclass of its options, see ``stripe.tasks.options``; None: it has none.
+        chosen: The options that it was made with; None where it has none.
 
     Example:
         A number for each image, such as an angle, which the data gives in place of classes:
@@ -76,16 +118,23 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
-    scoring: ClassVar[Scoring]
+    scoring: Scoring
+    options: ClassVar[type | None] = None
+    chosen: Any = None
+
+    def __init__(self, options: Any = None) -> None:
+        kind = type(self).options
+        self.chosen = kind() if options is None and kind else options
 
     @classmethod
-    def of_data(cls, data: Data) -> Self:
+    def of_data(cls, data: Data, options: Any = None) -> Self:
         """The task on some data; where a task is made by its name, this makes it.
 
         Args:
             data: What is trained or scored on. Classification takes the number of its classes from it.
+            options: An object of ``cls.options``; None: all as by default. Only a task that has options is given any.
         """
-        return cls()
+        return cls() if options is None else cls(options)
 
     def outputs(self, data: Data) -> int | None:
         """The number of outputs of a network for this task, where ``num_classes`` does not say it.
@@ -97,6 +146,45 @@ class Task(ABC):
             A number, such as 1 for a regression; None, the default, for as many as the data has classes.
         """
         return None
+
+    def prepare(self, model: nn.Module, data: Data, compute: Place) -> None:  # noqa: B027
+        """Make what the task needs beside the network, once, before the first batch; nothing by default.
+
+        Args:
+            model: The network, placed by ``compute``. What it gives may settle ``scoring``.
+            data: What is trained or scored on, normalised as the network is fed.
+            compute: Device and precision, for helpers such as another network.
+
+        Raises:
+            StripeError: The network or the data is not one for this task.
+        """
+
+    def batches(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int,
+        images_per_epoch: int | None = None,
+        device: torch.device | str = "cpu",
+        workers: int | None = None,
+        share: Share = np.arange,
+    ) -> Batches:
+        """The batches of one epoch of training; arguments and default are those of ``stripe.data.train_batches``.
+
+        Order and augmentation must follow from ``(seed, epoch)`` alone, so that a run can be resumed.
+        """
+        return train_batches(
+            split,
+            batch_size,
+            seed=seed,
+            epoch=epoch,
+            images_per_epoch=images_per_epoch,
+            device=device,
+            workers=workers,
+            share=share,
+        )
 
     def collate(self, images: Any, labels: Any) -> tuple[Any, Any]:
         """Make images and targets of what the data gives; as they are, where a task does not say otherwise.
@@ -112,6 +200,9 @@ class Task(ABC):
 
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Any:
         """Run the network; in the precision of the training.
+
+        In evaluation mode, too, it gives whatever ``losses`` needs: of a network that computes its losses in training
+        mode alone, the task computes them in here.
 
         Args:
             model: The network, in training or evaluation mode.
@@ -169,20 +260,53 @@ class Task(ABC):
             A named tuple with ``scoring.measures`` among its fields.
         """
 
+    def meter(self, *, training: bool) -> Meter | None:
+        """What measures that which ``sums`` cannot; a new one for every pass over images. None, the default: nothing.
+
+        Args:
+            training: Whether it is for the images of a training epoch.
+
+        Returns:
+            A meter. What it computes takes the place of the fields of that name of the score, which ``score`` leaves
+            NaN.
+        """
+        return None
+
     def optimizers(self, model: nn.Module, recipe: OfRecipe) -> list[torch.optim.Optimizer]:
         """Which optimiser moves which parameters; the recipe's, where a task does not say otherwise.
 
-        Rates follow the recipe's schedule, each in the ratio in which it begins to the recipe's first rate.
+        Rates follow the recipe's schedule, each in the ratio in which it begins to the recipe's first rate. One may be
+        a ``torch.optim.Optimizer`` of the task's own, such as one that moves other parameters in every second step;
+        what it remembers must be in its ``state_dict``.
         """
         return recipe.optimizers(model.named_parameters())
+
+    def after_epoch(self, model: nn.Module, epoch: int, folder: Path) -> None:  # noqa: B027
+        """Write what an epoch leaves behind beside its metrics, such as a picture; nothing by default.
+
+        Called by the first process. An epoch that is repeated after an interruption calls it again.
+
+        Args:
+            model: The network as it is scored, in evaluation mode.
+            epoch: Which, from 1.
+            folder: The run directory.
+        """
 
     def text(self, value: float) -> str:
         """The measure by which epochs are compared, for a progress bar."""
         return self.scoring.text(value)
 
+    def progress(self, score: Scored) -> str:
+        """A score in training, for a progress bar: the loss, those recorded by name, and what is best, if measured."""
+        said = [f"{self.scoring.label(name)} {getattr(score, name):.3f}" for name in self.scoring.losses]
+        best = getattr(score, self.scoring.best)
+        said += [] if self.scoring.best in ("loss", *self.scoring.losses) or math.isnan(best) else [self.text(best)]
+        return ", ".join([f"loss {score.loss:.3f}", *said])
+
     def settings(self) -> dict[str, Any] | None:
         """What the settings of a run say of its task, ready for JSON; None for classification."""
-        return {"name": self.name, **self.scoring.settings()}
+        said = {"name": self.name, **self.scoring.settings()}
+        return said if self.chosen is None else said | {"options": asdict(self.chosen)}
 
 
 def count_of(targets: Any) -> int:

@@ -41,14 +41,15 @@ class Classification(Task):
     """
 
     name: ClassVar[str] = "classification"
-    scoring: ClassVar[Scoring] = ACCURACY
+    scoring: Scoring = ACCURACY
 
     def __init__(self, classes: int | None = None) -> None:
+        super().__init__()
         self.classes = classes
 
     @classmethod
-    def of_data(cls, data: Data) -> Self:
-        """The task of telling the classes of the data apart.
+    def of_data(cls, data: Data, options: Any = None) -> Self:
+        """The task of telling the classes of the data apart; there are no options.
 
         Raises:
             StripeError: The data has no classes.

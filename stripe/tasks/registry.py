@@ -8,6 +8,7 @@ from stripe.errors import StripeError
 from stripe.names import did_you_mean
 from stripe.registry import Registry
 from stripe.tasks.base import Task
+from stripe.tasks.options import made
 
 __all__ = ["named", "recorded", "register", "tasks"]
 
@@ -34,19 +35,21 @@ def tasks() -> dict[str, type[Task]]:
     return dict(_known)
 
 
-def named(name: str, data: Data) -> Task:
+def named(name: str, data: Data, options: Mapping[str, Any] | None = None) -> Task:
     """The task of a name, made for some data.
 
     Args:
         name: Name of a registered task.
         data: What it is trained or scored on.
+        options: Its options that are not as by default, see ``stripe.tasks.options``.
 
     Raises:
-        StripeError: There is no such task, or it needs other data.
+        StripeError: There is no such task, it has no such options, or it needs other data.
     """
     if (known := tasks().get(name)) is None:
         raise StripeError(f"there is no task {name!r}; there are {', '.join(tasks())}{did_you_mean(name, tasks())}")
-    return known.of_data(data)
+    chosen = made(known.options, options or {}, name)
+    return known.of_data(data) if chosen is None else known.of_data(data, chosen)
 
 
 def recorded(settings: Mapping[str, Any] | None, data: Data) -> Task:
@@ -63,9 +66,12 @@ def recorded(settings: Mapping[str, Any] | None, data: Data) -> Task:
         raise StripeError(f"the task is {settings!r}; a table of its name and measures is wanted")
     name = "classification" if settings is None else settings.get("name")
     known = tasks().get(name) if isinstance(name, str) else None
+    options = {} if settings is None else settings.get("options") or {}
+    if not isinstance(options, Mapping):
+        raise StripeError(f"the options of the task {name} are {options!r}; a table is wanted")
     if known is None:
         raise StripeError(
             f"the task {name!r} is none of stripe's ({', '.join(tasks())}). If it is your own, score the network from "
             "Python, with your task: stripe.training.evaluate(model, batches, data, compute, task=...)"
         )
-    return known.of_data(data)
+    return named(str(name), data, options)

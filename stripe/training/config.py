@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
+from stripe import models
 from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 from stripe.models.spec import AsrSpec, Mode, ModelSpec, NoiseSpec, Range, fits, in_words, out_of_range
 from stripe.names import data_name, run_name
+from stripe.tasks.options import OPTIONS, made, unusual
 from stripe.training.recipe import RESNET, Precision, Recipe
 
 __all__ = ["RunConfig"]
@@ -27,7 +29,10 @@ _OF_ASR = {"where": None, "copies": 1, "psi": None, "psi_fixed": False, "asr_sta
 _OF_NETWORK = {"model", "mode", "attention", *_OF_ASR, "noise", "noise_random", "num_classes", "args"}
 """Fields that ``RunConfig.spec`` holds in another form."""
 
-_LATER = {"accumulate": 1, "ema": None}
+_OF_TASK = {"task", "task_args"}
+"""Fields that the settings of a run hold as ``Task.settings`` says them."""
+
+_LATER = {"accumulate": 1, "ema": None, "backbone_ckpt": None}
 """Fields that the addresses of the first release do not contain, with the values that they had then."""
 
 
@@ -69,6 +74,9 @@ class RunConfig:
             third-party network expects.
         train_images: The training images are so many of the data set's; None: all.
         test_images: The same of the test images.
+        task: What the network is trained for, the name of a registered task; None: what the network's name says.
+        task_args: The options of the task that are not as by default, see ``stripe.tasks.options``.
+        backbone_ckpt: Checkpoint of a classifier whose weights the backbone of a detector or segmenter begins with.
 
     Raises:
         StripeError: A setting is out of its range, or settings make no sense together; the message names them.
@@ -172,11 +180,27 @@ class RunConfig:
     )
     train_images: int | None = None
     test_images: int | None = None
+    task: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "NAME",
+            "help": "What to train for: classification, detection … Default: what the model is for.",
+        },
+    )
+    task_args: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    backbone_ckpt: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "FILE",
+            "help": "Checkpoint of a classifier, whose weights the backbone of a detector or segmenter begins with.",
+        },
+    )
 
     def __post_init__(self) -> None:
         if self.mode not in (None, *get_args(Mode)):
             raise StripeError(f"unknown mode {self.mode!r}; there are {', '.join(get_args(Mode))}")
-        object.__setattr__(self, "args", _plain(self.args or {}))
+        object.__setattr__(self, "args", _plain(self.args or {}, "The model's arguments"))
+        object.__setattr__(self, "task_args", _plain(self.task_args or {}, "The options of the task"))
         kinds = get_type_hints(type(self))
         for name, kind in kinds.items():
             if not fits(value := getattr(self, name), kind):
@@ -189,6 +213,18 @@ class RunConfig:
             raise StripeError(
                 f"{of_asr}: a setting of ASR, and there is none in mode {self.spec.mode}; give mode='asr' or 'both'"
             )
+        _ = self.task_options  # raises where they are wrong
+
+    @property
+    def task_name(self) -> str:
+        """What the network is trained for: ``task``, or what the network's name says."""
+        return self.task or getattr(models, "task_of", lambda model: "classification")(self.model)
+
+    @property
+    def task_options(self) -> Any:
+        """The options of the task, an object of their dataclass; None where it has none, or is not one of ours."""
+        own = self.task_name in ("classification", *OPTIONS)
+        return made(OPTIONS.get(self.task_name), self.task_args, self.task_name) if own else None
 
     @property
     def spec(self) -> ModelSpec:
@@ -217,9 +253,10 @@ class RunConfig:
         return (spec if self.num_classes is not None else replace(spec, num_classes=num_classes)).to_meta()
 
     def training(self) -> dict[str, Any]:
-        """How the network is trained: the settings that are neither its own nor the data's, ready for JSON."""
-        names = [entry.name for entry in fields(self) if entry.name not in _OF_DATA | _OF_NETWORK]
-        return {name: getattr(self, name) for name in names} | {"recipe": self.recipe and self.recipe.settings()}
+        """How the network is trained: the settings that are not its own, the data's or the task's, ready for JSON."""
+        names = [entry.name for entry in fields(self) if entry.name not in _OF_DATA | _OF_NETWORK | _OF_TASK]
+        said = {name: getattr(self, name) for name in names} | {"recipe": self.recipe and self.recipe.settings()}
+        return said if self.backbone_ckpt else {key: said[key] for key in said if key != "backbone_ckpt"}
 
     def address(self, data: Mapping[str, Any]) -> str:
         """A name for the run's directory, as ``resnet29-se-cifar10-1a2b3c4d``.
@@ -233,6 +270,10 @@ class RunConfig:
         described = self.description()
         own = {key: getattr(self, key) for key in ("copies", "psi", "psi_fixed", "noise_random")} | self.training()
         own = {key: value for key, value in own.items() if key not in _LATER or value != _LATER[key]}
+        if (task := self.task_name) != "classification":
+            chosen = self.task_options
+            options = dict(self.task_args) if chosen is None else unusual(chosen)
+            own |= {"task": task, **({"task_args": options} if options else {})}
         settings = {**own, **described, "data": dict(data), "version": VERSION}
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
@@ -243,10 +284,10 @@ class RunConfig:
         return f"{readable}-{digest[:8]}"
 
 
-def _plain(args: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's arguments as a checkpoint can hold them, to build the model again."""
+def _plain(args: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Arguments as a file can hold them, to make the same again."""
     try:
         plain: dict[str, Any] = json.loads(json.dumps(args))
     except TypeError as error:
-        raise StripeError(f"The model's arguments must be numbers, texts, lists or truth values: {error}.") from None
+        raise StripeError(f"{what} must be numbers, texts, lists or truth values: {error}.") from None
     return plain

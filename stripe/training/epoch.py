@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from stripe.adapter import batch_of, isolated
+from stripe.adapter import Batch, batch_of, isolated
 from stripe.asr import cached
 from stripe.data import Data
 from stripe.errors import StripeError
-from stripe.tasks import Classification, Score, Scored, Task, count_of, select
+from stripe.tasks import Classification, Meter, Score, Scored, Task, count_of, select
 from stripe.training.compute import Compute
 from stripe.training.world import World
 
@@ -116,7 +116,7 @@ def train_epoch(
     world = world or World(compute.device)
     task = task or Classification(len(data.classes))
     model.train()
-    tally = _Tally(world, task)
+    tally, meter = _Tally(world, task), task.meter(training=True)
 
     def look() -> Scored:
         score = tally.read()
@@ -143,6 +143,8 @@ def train_epoch(
                 own_images = part.stop - part.start
                 (loss * (own_images * world.size / count)).backward()
             rows.append(_row(loss, named, own_images, task.sums(output, targets, training=True)))
+            if meter:
+                meter.update(output, targets)
         optimizer.step()
         if after_step:
             after_step()
@@ -150,7 +152,7 @@ def train_epoch(
         score = look() if step % LOOK_EVERY == 0 else None
         if advance:
             advance(score)
-    return look()
+    return _measured(look(), meter)
 
 
 @overload
@@ -200,7 +202,7 @@ def evaluate(
     world = world or World(compute.device)
     task = task or Classification(len(data.classes))
     model.eval()
-    seen, rows = 0, []
+    seen, rows, meter = 0, [], task.meter(training=False)
     with cached():
         for images, labels in batches:
             # Not around the loader: what that keeps for later would become inference tensors.
@@ -208,6 +210,8 @@ def evaluate(
                 output, targets = _forward(model, images, labels, data, compute, task)
                 (loss, named), count = _losses(task, output, targets), count_of(labels)
                 rows.append(_row(loss, named, count, task.sums(output, targets, training=False)))
+                if meter:
+                    meter.update(output, targets)
             seen += count
     own = torch.stack(rows).cpu().double().sum(0) if rows else torch.zeros(0, dtype=torch.float64)
     if world.size > 1:  # one that had no image does not know how long a row is
@@ -215,7 +219,7 @@ def evaluate(
         lengths[world.rank] = len(own)
         own = own if rows else torch.zeros(int(world.total(lengths).max()), dtype=torch.float64)
     loss_sum, *sums, images_seen = world.total(torch.cat((own, torch.tensor([float(seen)])))).tolist()
-    return _score(task, loss_sum / images_seen, sums, int(images_seen))
+    return _measured(_score(task, loss_sum / images_seen, sums, int(images_seen)), meter)
 
 
 def diverged(what: str) -> StripeError:
@@ -240,11 +244,12 @@ def _forward(model: nn.Module, images: Any, labels: Any, data: Data, compute: Co
     """The output for some images, and their targets; both on the device."""
     images, targets = task.collate(_moved(images, compute.device), _moved(labels, compute.device))
     if isinstance(images, Tensor):
-        inputs: Any = compute.input(data, images)
+        batch = batch_of(compute.input(data, images), model)
     else:
         inputs = [compute.input(data, image[None])[0] for image in images]
+        batch = Batch(inputs, inputs, torch.full((len(inputs),), -1))
     with compute.autocast():
-        return task.forward(model, batch_of(inputs, model), targets), targets  # the network's own, which it may change
+        return task.forward(model, batch, targets), targets  # the batch is the network's own, which may change it
 
 
 def _moved(value: Any, device: torch.device) -> Any:
@@ -280,3 +285,8 @@ def _score(task: Task, loss: float, sums: Sequence[float], images: int) -> Score
     """The task's score of sums over all images; those of the losses by name become means."""
     named = len(task.scoring.losses)
     return task.score(loss, [*(value / images for value in sums[:named]), *sums[named:]], images)
+
+
+def _measured(score: Any, meter: Meter | None) -> Any:
+    """A score with what a meter measured."""
+    return score._replace(**meter.compute()) if meter else score

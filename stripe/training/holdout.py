@@ -1,5 +1,8 @@
 """Images that are held out of the training set, to choose the best epoch by them and not by the test set."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -44,11 +47,17 @@ class Part(Split):
         device: torch.device,
         workers: int | None = None,
         share: Share = np.arange,
+        **settings: Any,
     ) -> Batches:
-        """See ``Split.augmented``."""
+        """See ``Split.augmented``; further settings are those of the split."""
+        chosen = self.chosen[indices]
         return self._whole.augmented(
-            batch_size, indices=self.chosen[indices], seed=seed, device=device, workers=workers, share=share
+            batch_size, indices=chosen, seed=seed, device=device, workers=workers, share=share, **settings
         )
+
+    def with_annotations(self, kinds: Sequence[str]) -> Split:
+        """See ``Split.with_annotations``."""
+        return Part(self._whole.with_annotations(kinds), self.chosen)
 
 
 def hold_out(split: Split) -> tuple[Part, Part]:

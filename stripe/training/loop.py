@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from stripe import checkpoint
 from stripe.asr import cached
 from stripe.capture import CaptureSession
-from stripe.data import Data, Split, train_batches
+from stripe.data import Data, Split
 from stripe.data.augment import mix
 from stripe.errors import StripeError
 from stripe.progress import progress_bar
@@ -123,7 +123,7 @@ def fit(
             started = time.perf_counter()
             # The processes draw differently, or dropout would fall on the same places of different images.
             torch.manual_seed(mix(seed, epoch, *([world.rank] if world.rank else [])))
-            batches = train_batches(
+            batches = task.batches(
                 data.train,
                 recipe.batch_size,
                 seed=seed,
@@ -137,7 +137,7 @@ def fit(
             progress.reset(steps, description=f"epoch {epoch}", total=len(batches), note="")
 
             def advance(score: Scored | None) -> None:
-                note = {"note": f"loss {score.loss:.3f}, {task.text(getattr(score, scoring.best))}"} if score else {}
+                note = {"note": task.progress(score)} if score else {}
                 progress.update(steps, advance=1, **note)  # type: ignore[arg-type]
 
             train = train_epoch(
@@ -182,6 +182,7 @@ def fit(
             if best_of(history, select, scoring) is metrics:
                 checkpoint.save(run.best_file, scored, description)
             run.write_metrics(history)
+            task.after_epoch(scored, epoch, run.path)
             save_state(run.state_file, model, optimizer, history, average)
             progress.update(epochs, advance=1, note=_note(history, select, task))
             if on_epoch:

@@ -8,6 +8,7 @@ Where the paper is silent or contradicts itself:
 - Weight decay is on every parameter. No warm-up: none is named, not even for ViT.
 - ``resnet56-basic`` and ``resnet110-basic``, the plain networks of table 6, take the recipe of ResNet-ACNet.
 - STL10 is trained at its own 96×96 pixels, nine times those of CIFAR: table 1's speeds, 7.6 times lower, fit that.
+- Style transfer (section 6) is trained as PyTorch's example ``fast_neural_style`` does it: Adam at 1e-3.
 - Networks in neither table: a ViT takes ViT-S's recipe, others ResNet50's on ImageNet and ResNet83's on other data.
 """
 
@@ -29,25 +30,26 @@ class PaperRecipe(NamedTuple):
     Attributes:
         models: Regular expression of the names of models that it is for, as ``stripe.models.build`` takes them.
         recipe: On CIFAR10 and CIFAR100 (table 10), on ImageNet (table 11).
-        table: 10 or 11.
-        columns: What it is the column of there.
+        table: 10 or 11; None where the paper has none of it.
+        columns: What it is the column of there, or where else it is from.
     """
 
     models: str
     recipe: Recipe
-    table: Literal[10, 11]
+    table: Literal[10, 11] | None
     columns: str
 
     @property
     def source(self) -> str:
         """Where the paper says so."""
-        return f"Stripe Observation paper, table {self.table}: {self.columns}"
+        return f"Stripe Observation paper, table {self.table}: {self.columns}" if self.table else self.columns
 
 
 _FIFTHS = replace(RESNET, milestones=(60, 120, 160), gamma=0.2, weight_decay=5e-4)
 _COSINE = replace(RESNET, schedule="cosine", milestones=(), gamma=1.0)
 _IMAGENET = replace(RESNET, epochs=100, milestones=(30, 60, 90))
 _VIT = replace(_COSINE, epochs=300, batch_size=256, lr=5e-4, weight_decay=5e-2, algorithm="adamw")
+_STYLE = replace(_COSINE, epochs=2, batch_size=4, lr=1e-3, weight_decay=0.0, algorithm="adamw", schedule="step")
 _VIT_384 = replace(_VIT, epochs=30, batch_size=64, lr=5e-6, weight_decay=1e-8)
 
 RECIPES: dict[str, PaperRecipe] = {
@@ -64,6 +66,7 @@ RECIPES: dict[str, PaperRecipe] = {
     "vit-384": PaperRecipe(
         r"timm:vit_base_patch16_384(\..+)?", _VIT_384, 11, "ViT-B↑384, to go on from weights trained at 224"
     ),
+    "style": PaperRecipe(r"style", _STYLE, None, "PyTorch's example of style transfer (Adam; of COCO's 83,000 images)"),
 }
 """Names of recipes, as ``--recipe`` takes them, and the rows."""
 

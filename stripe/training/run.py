@@ -7,6 +7,7 @@
 ``best.safetensors``                  those of the best epoch so far
 ``capture.h5``                        attention after every epoch, where it was asked for
 ``state.pt``                          from where the training goes on
+``search.nc``                         α of each block after every epoch, of a structure search
 ====================================  ======================================================================
 """
 
@@ -96,8 +97,10 @@ class Run:
 
     def owns(self, path: Path) -> bool:
         """Whether a file is one that the training writes, by its name."""
-        own = {self.metrics_file, self.capture_file, self.state_file, self.best_file, self.path / "run.json"}
-        return path in own or path.parent == self.path / "checkpoints"
+        own = {self.metrics_file, self.capture_file, self.state_file, self.best_file}
+        return (
+            path in own | {self.path / "run.json", self.path / "search.nc"} or path.parent == self.path / "checkpoints"
+        )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stripe.asr import cached
 from stripe.capture import CaptureSession, Control
-from stripe.data import Data, choose_images, normalization_of, write_size
+from stripe.data import Data, choose_images, in_pixels, normalization_of
 from stripe.data.augment import mix
 from stripe.errors import StripeError
 from stripe.models import input_channels
+from stripe.names import counted
 from stripe.provenance import provenance
 from stripe.tasks import Classification, Task, named
 from stripe.training import holdout, network
+from stripe.training.backbone import load_backbone
 from stripe.training.compute import Compute
 from stripe.training.config import RunConfig
 from stripe.training.loop import fit
@@ -61,9 +63,9 @@ def train(
         device: Where to compute; default a GPU where there is one.
         workers: Processes that decode images that are not held in memory.
         on_epoch: Called after each epoch.
-        task: What the network is trained for, as a task or as the name of a registered one; default the classification
-            of the data. A task of your own is recorded in the run by its name and its measures; give the same again to
-            go on.
+        task: What the network is trained for, as a task or as the name of a registered one; default what ``config``
+            says, mostly the classification of the data. A task of your own is recorded in the run by its name and its
+            measures; give the same again to go on.
         **settings: Fields of [RunConfig][stripe.training.RunConfig], instead of those of ``config``.
 
     Returns:
@@ -78,6 +80,8 @@ def train(
         >>> run = train("runs/se29", data, attention="se", recipe=RESNET.scaled(12), capture=100)   # doctest: +SKIP
         >>> run.metrics[["epoch", "test_accuracy"]]                                         # doctest: +SKIP
     """
+    if isinstance(task, str):
+        settings["task"] = task
     config = replace(config or RunConfig(), data=data.spec, **settings)
     recipe, seed = config.recipe, config.seed
     if recipe is None:
@@ -91,12 +95,17 @@ def train(
             )
         raise StripeError(f"{config.model} without attention has none to capture: give attention='se', or capture=0.")
 
-    task = _task(task, data)
+    task = _task(task, data, config)
     outputs = config.num_classes or task.outputs(data) or len(data.classes)
     if not outputs:
         raise StripeError(
             f"num_classes is None, and {data.spec} has no classes: say how many outputs the network has, as "
             "num_classes=1, or in the method outputs of the task."
+        )
+    if config.backbone_ckpt and isinstance(task, Classification):
+        raise StripeError(
+            "backbone_ckpt= is for a detector or segmenter, whose backbone is a classifier without its head; "
+            f"{config.model} is a classifier itself."
         )
     validation = None
     if config.select == "val":
@@ -105,7 +114,8 @@ def train(
     if config.images_per_epoch is not None:
         config = replace(config, images_per_epoch=min(config.images_per_epoch, len(data.train)))
     chosen = choose_images(data.test.labels, config.capture, seed) if config.capture else None
-    scale = _scale(config.model, recipe, data, config.images_per_epoch, held_out=len(validation or ()))
+    paper = recipe_for(config.model, data.spec) if isinstance(task, Classification) else None
+    scale = _scale(recipe, paper, data, config.images_per_epoch, held_out=len(validation or ()))
     spec = replace(spec, num_classes=outputs, image_size=data.image_size)
     described = {
         **spec.to_meta(),
@@ -114,10 +124,7 @@ def train(
         "classes": list(data.classes),
         "seed": seed,
     }
-    if (of_task := task.settings()) is not None:
-        described["task"] = of_task
     held_out = None if validation is None else {"images": len(validation), "seed": holdout.SEED}
-    settings = {**described, **config.training(), "held_out": held_out}
 
     with ExitStack() as stack:
         world = stack.enter_context(join(device))
@@ -126,13 +133,21 @@ def train(
         torch.manual_seed(mix(seed, 0))
         with world.in_turn():
             built = network.build(spec, pretrained=config.pretrained)
+        if config.backbone_ckpt:
+            begun = load_backbone(built, config.backbone_ckpt)
         if input_channels(built) == 1:
             data = data.normalized(data.normalization.of_channels(1))
+        trained = compute.place(built)
+        task.prepare(trained, data, compute)
+        if (said := task.settings()) is not None:
+            described["task"] = said
+        settings = {**described, **config.training(), "held_out": held_out}
+        if config.backbone_ckpt:
+            settings["backbone_ckpt"] = begun
         normalization = {"mean": list(data.mean), "std": list(data.std)}
         described |= normalization
         if data.normalization != normalization_of(data.spec):
             settings |= normalization
-        trained = compute.place(built)
         average = None
         if config.ema is not None:
             decay: Any = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
@@ -193,13 +208,13 @@ def train(
     return run
 
 
-def _task(task: Task | str | None, data: Data) -> Task:
+def _task(task: Task | str | None, data: Data, config: RunConfig) -> Task:
     """The task that is asked for, made for the data if it is asked for by its name."""
-    if isinstance(task, str):
-        return named(task, data)
-    if task is not None and not isinstance(task, Task):
+    if isinstance(task, Task):
+        return task
+    if task is not None and not isinstance(task, str):
         raise StripeError(f"task= is {task!r}; give a task, such as Regression(), or the name of a registered one.")
-    return task or Classification.of_data(data)
+    return named(config.task_name, data, config.task_args)
 
 
 def _check(world: World, compiled: bool, batch: int) -> None:
@@ -210,14 +225,13 @@ def _check(world: World, compiled: bool, batch: int) -> None:
         raise StripeError(f"{world.size} processes cannot share a batch of {batch} images; each needs one at least.")
 
 
-def _scale(model: str, recipe: Recipe, data: Data, images_per_epoch: int | None, held_out: int) -> str:
-    """At what scale a run was made, to be said beside every result."""
+def _scale(recipe: Recipe, paper: Recipe | None, data: Data, images_per_epoch: int | None, held_out: int) -> str:
+    """At what scale a run was made, to be said beside every result; beside the paper's, where it has one."""
     total = len(data.train)
     images = images_per_epoch or total
     some = f"{images:,} of {total:,}" if images < total else f"all {total:,}"
     out = f" ({held_out:,} held out)" if held_out else ""
-    text = f"{recipe.epochs} epochs of {some} training images{out} at {write_size(data.image_size)} px"
-    paper = recipe_for(model, data.spec)
-    if recipe.epochs < paper.epochs or images < total:
-        text += f" (the paper: {paper.epochs} epochs of all images)"
+    text = f"{counted(recipe.epochs, 'epoch')} of {some} training images{out} at {in_pixels(data.image_size)}"
+    if paper and (recipe.epochs < paper.epochs or images < total):
+        text += f" (the paper: {counted(paper.epochs, 'epoch')} of all images)"
     return text

@@ -118,4 +118,4 @@ def test_what_reads_a_capture_imports_no_torch():
 def test_it_is_printed_in_a_line(path):
     said = repr(as_capture(path))
     assert said.startswith(f"Capture('{path}', ")
-    assert said.endswith("1 sites, 2 epochs × 6 images)")
+    assert said.endswith("1 site, 2 epochs × 6 images)")

@@ -26,7 +26,7 @@ def test_prints_a_verdict_a_site(run, capture):
     output = run("analyze", str(capture)).stdout
     assert "run.h5" in output
     assert "att" in output
-    assert "1 channel sites: 1 " in output
+    assert "1 channel site: 1 " in output
 
 
 def test_json_is_a_list_of_verdicts(run, capture):
@@ -85,7 +85,7 @@ def test_nan_is_not_kept_quiet(run, se_net, images):
         session.record(0)
     output = run("analyze", "nan.h5").stdout
     assert "unknown" in output
-    assert "Beware: NaN or infinite values in 1 sites: att" in output
+    assert "Beware: NaN or infinite values in 1 site: att" in output
 
 
 def test_an_untrained_network_is_like_its_control(run) -> None:

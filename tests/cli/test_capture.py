@@ -193,7 +193,7 @@ def test_name_of_the_file(model: str, attention: str | None, data: str, weights:
 
 def test_captures_of_two_networks_do_not_meet_in_one_file(run) -> None:
     shared = ["--model", "resnet11", "--data", SHAPES, "--image-size", "16", "--images", "4"]
-    assert "resnet11-se-random-shapes.h5: 1 epochs × 4 images" in run("capture", *shared, "--attention", "se").output
+    assert "resnet11-se-random-shapes.h5: 1 epoch × 4 images" in run("capture", *shared, "--attention", "se").output
     run("capture", *shared, "--attention", "eca")
     assert {path.name for path in Path().iterdir()} == {"resnet11-se-random-shapes.h5", "resnet11-eca-random-shapes.h5"}
 

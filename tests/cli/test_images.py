@@ -61,7 +61,7 @@ def photos(path: Path, folders: dict[str, int]) -> None:
 def test_images_without_classes(run, tmp_path: Path, folders: dict[str, int]) -> None:
     photos(tmp_path / "set", folders)
     result = run("capture", "-o", "capture.h5", *COLOUR, "--data", "folder:set")
-    assert "1 epochs × 7 images" in result.stdout
+    assert "1 epoch × 7 images" in result.stdout
     tree = open_capture("capture.h5")
     assert tree["label"].values.tolist() == [-1] * 7
     assert tree.attrs["split"] == "all"

@@ -141,7 +141,7 @@ def test_recipes_are_printed_and_overridden(tmp_path):
     result = stripe_train("--recipe", "vgg19", "--epochs", 1, "--lr", 0.02, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert (
-        "recipe vgg19: 1 epochs, batches of 10, sgd, lr 0.02 ×0.2 at 1, momentum 0.9, weight decay 0.0005"
+        "recipe vgg19: 1 epoch, batches of 10, sgd, lr 0.02 ×0.2 at 1, momentum 0.9, weight decay 0.0005"
         in result.stderr
     )
     recipe = Run(tmp_path / "run").settings["recipe"]

@@ -51,7 +51,7 @@ def test_the_way_its_name_is_written_is_part_of_messages(given: dict[str, Any], 
 
 
 def test_a_setting_that_it_does_not_take_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(StripeError, match="center_bias is a setting of shapes; echo:a has none"):
+    with pytest.raises(StripeError, match="center_bias is a setting of shapes and scenes; echo:a has none"):
         load("echo:a", center_bias=0.5)
 
 

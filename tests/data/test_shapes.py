@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stripe.data import Data, load
+from stripe.data.composition import draw_positions, draw_scenes
 from stripe.data.memory import MemorySplit
 from stripe.data.render import SceneImages
-from stripe.data.scenes import draw_positions, draw_scenes
 from stripe.data.silhouettes import SILHOUETTES
 from stripe.errors import StripeError
 

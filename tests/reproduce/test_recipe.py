@@ -68,15 +68,34 @@ def test_what_the_plots_take_is_what_a_recipe_may_say():
 def test_every_recipe_can_be_read_and_the_issue_s_list_is_complete():
     numbers = ["1a", "1b", "1c", 3, 4, 5, 6, *range(12, 20), *range(23, 30), 30]
     tables = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 14]
-    assert list(recipes()) == [*(f"fig{n}" for n in numbers), *(f"table{n}" for n in tables)]
+    mine = [name for name, path in recipes().items() if path.parent.name == "asr"]
+    assert mine == [*(f"fig{n}" for n in numbers), *(f"table{n}" for n in tables)]
     unfinished = [recipe.name for recipe in map(read, recipes().values()) if recipe.missing]
     assert unfinished == ["fig4", "fig5", "table2", "table5"]
 
 
 def test_names(write):
     assert [recipe.name for recipe in find(["fig1", "table7", "fig1a"])] == ["fig1a", "fig1b", "fig1c", "table7"]
-    assert len(find(["all"])) == len(recipes())
+    assert [recipe.name for recipe in find(["asr/fig1", "asr/table7", "table7"])] == [
+        "fig1a", "fig1b", "fig1c", "table7"
+    ]  # fmt: skip
+    assert len(find(["all"])) == len(recipes()) == len(find(["asr", "search", "spsa"]))
     assert find([str(write("mine", RECIPE))])[0].title == "Two networks"
+
+
+def test_a_recipe_knows_its_paper(write):
+    """Those of the first paper keep the names that they had before there were others."""
+    assert {recipe.paper for recipe in find(["asr"])} == {"asr"}
+    assert all("/" not in recipe.name for recipe in find(["asr"]))
+    own = read(write("mine", RECIPE))
+    assert (own.name, own.stem, own.paper) == ("mine", "mine", "")
+
+
+def test_a_folder_of_one_s_own_may_have_the_name_of_a_paper(tmp_path):
+    (tmp_path / "spsa").mkdir()
+    path = tmp_path / "spsa" / "mine.toml"
+    path.write_text(RECIPE)
+    assert (read(path).name, read(path).paper) == ("mine", "")
 
 
 @pytest.mark.parametrize(

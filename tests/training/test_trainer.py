@@ -10,6 +10,7 @@ from stripe.capture import as_capture, open_capture
 from stripe.data import choose_images
 from stripe.errors import StripeError
 from stripe.models import from_meta
+from stripe.tasks import base
 from stripe.training import EpochMetrics, Run, loop, train
 
 
@@ -113,21 +114,21 @@ def test_the_seed_decides(tmp_path, tiny_data, tiny_recipe):
 
 def test_images_per_epoch_are_those_images_and_said_so(tmp_path, tiny_data, tiny_recipe, monkeypatch):
     seen = []
-    original = loop.train_batches
+    original = base.train_batches
 
     def watched(*args, **kwargs):
         batches = original(*args, **kwargs)
         seen.append(batches.num_images)
         return batches
 
-    monkeypatch.setattr(loop, "train_batches", watched)
+    monkeypatch.setattr(base, "train_batches", watched)
     recipe = tiny_recipe.scaled(1)
     settings = {"model": "resnet11", "recipe": recipe, "select": "test"}
     some = train(tmp_path / "some", tiny_data, images_per_epoch=8, **settings)
     everything = train(tmp_path / "all", tiny_data, images_per_epoch=1000, **settings)
     assert seen == [8, 20]
-    assert some.scale.startswith("1 epochs of 8 of 20 training images")
-    assert everything.scale.startswith("1 epochs of all 20 training images")
+    assert some.scale.startswith("1 epoch of 8 of 20 training images")
+    assert everything.scale.startswith("1 epoch of all 20 training images")
 
 
 def test_divergence_stops_and_keeps_what_was_good(tmp_path, tiny_data, tiny_recipe, monkeypatch):

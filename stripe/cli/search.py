@@ -1,0 +1,232 @@
+"""``stripe search``: which attention each block of a network wants, and what a choice at random would have done."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stripe.cli.interrupts import interruptible
+from stripe.cli.options import KeyValue, data_options, device_option, option_of, precision_option, workers_option
+from stripe.tasks.options import SearchOptions
+from stripe.training import Recipe, RunConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stripe.data import Data, ImageSize, Normalization
+    from stripe.training import EpochMetrics, Run
+
+__all__ = ["command"]
+
+_OF_SEARCH = tuple(SearchOptions.__dataclass_fields__)
+_MIXED = {"cbam": "sscbam", "mvam": "ssmvam"}
+
+
+def _search_options(function: Any) -> Any:
+    for name in reversed(_OF_SEARCH):
+        function = option_of(SearchOptions, name)(function)
+    return function
+
+
+@click.command()
+@click.option(
+    "--model",
+    "model_spec",
+    metavar="SPEC",
+    default="resnet18-cifar",
+    show_default=True,
+    help="A network with places for attention, as for `stripe train`.",
+)
+@click.option("--model-arg", "model_args", type=KeyValue(), multiple=True, help="As for `stripe train`.")
+@click.option(
+    "--attention",
+    type=click.Choice(list(_MIXED)),
+    default="cbam",
+    show_default=True,
+    help="The channel and spatial attention that are put together.",
+)
+@click.option(
+    "--kernel", type=click.Choice(["7", "3"]), default="7", show_default=True, help="Size of the spatial attention's."
+)
+@data_options
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Run directory.")
+@option_of(Recipe, "epochs", default=10, show_default=True)
+@option_of(Recipe, "batch_size", absent="the recipe's")
+@option_of(Recipe, "lr", absent="the recipe's")
+@option_of(RunConfig, "images_per_epoch")
+@_search_options
+@option_of(RunConfig, "select")
+@option_of(RunConfig, "seed")
+@click.option("--seeds", type=click.IntRange(1), metavar="N", help="N searches, into OUT/seed-0 …, and how they agree.")
+@click.option(
+    "--control",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Train what was found, N choices at random, and each choice in all blocks, for as many epochs, and compare.",
+)
+@precision_option
+@device_option
+@workers_option
+def command(
+    model_spec: str,
+    model_args: tuple[tuple[str, Any], ...],
+    attention: str,
+    kernel: str,
+    data_spec: str | None,
+    data_root: str | None,
+    download: bool,
+    image_size: "ImageSize | None",
+    normalize: "Normalization | None",
+    channels: int | None,
+    out: Path,
+    epochs: int,
+    batch_size: int | None,
+    lr: float | None,
+    seed: int,
+    seeds: int | None,
+    control: int | None,
+    device: str | None,
+    workers: int | None,
+    **options: Any,
+) -> None:
+    """Search the attention of each block: none, channel and spatial in either order or in parallel, or one of them.
+
+    \b
+    stripe search --attention cbam --data cifar100 --seeds 3 --out runs/search
+    stripe plot --kind search runs/search
+    stripe train --model resnet18-cifar --attention runs/search/seed-0 --data cifar100 --out runs/found
+
+    Weights of the network are trained on one half of the training images, α of each block on the other (DARTS, first
+    order), with a penalty that keeps α from the identity. An interrupted search goes on when the same command is given
+    again.
+    """
+    from dataclasses import replace
+
+    from stripe import data as datasets
+    from stripe import models
+    from stripe.training import join, recipe_for, train, train_seeds
+
+    data_spec = data_spec or "shapes"
+    changes: dict[str, Any] = {"batch_size": batch_size, "lr": lr}
+    recipe = replace(recipe_for(model_spec, data_spec), **{k: v for k, v in changes.items() if v is not None})
+    if image_size is None and ":" in model_spec:
+        image_size = models.native_image_size(model_spec)
+    task_args = {name: options.pop(name) for name in _OF_SEARCH}
+    config = RunConfig(
+        model=model_spec,
+        data=data_spec,
+        recipe=recipe.scaled(epochs),
+        attention=_MIXED[attention] + ("" if kernel == "7" else f",k={kernel}"),
+        args=dict(model_args),
+        task="search",
+        task_args=task_args,
+        seed=seed,
+        **options,
+    )
+    of_machine: dict[str, Any] = {"save_every": 0, "device": device, "workers": workers}
+    with join(device) as world, interruptible(tell=world.leads):
+        with world.in_turn():
+            data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
+        normalization = normalize or data.normalization
+        data = data.normalized(normalization.of_channels(channels) if channels else normalization)
+
+        def tell(text: str) -> None:
+            if world.leads:
+                click.echo(text, err=True)
+
+        def report(metrics: "EpochMetrics") -> None:
+            tell(_epoch(metrics, epochs))
+
+        if seeds is None:
+            runs = [train(out, data, config, on_epoch=report, **of_machine)]
+        else:
+            chosen = range(seed, seed + seeds)
+            begin = lambda number: tell(f"seed {number}")  # noqa: E731
+            runs = train_seeds(out, data, chosen, on_seed=begin, config=config, on_epoch=report, **of_machine)
+        if world.leads:
+            _print_found(out, runs)
+        if control is not None:
+            compared = _compare(runs, data, config, control, of_machine, tell)
+            if world.leads:
+                _print_compared(compared)
+
+
+def _epoch(metrics: "EpochMetrics", epochs: int) -> str:
+    """How an epoch of the search went."""
+    values: Any = metrics
+    return (
+        f"epoch {values.epoch:>{len(str(epochs))}}/{epochs}"
+        f"  train {values.train_loss:.4f} {values.train_accuracy:5.1f} %"
+        f"  test {values.test_loss:.4f} {values.test_accuracy:5.1f} %"
+        f"  weight of the identity {values.test_identity:.3f}  {values.seconds:.1f} s"
+    )
+
+
+def _print_found(out: Path, runs: "Sequence[Run]") -> None:
+    """The weights of each block and what is chosen; of several searches the choices, and how often each is made."""
+    from stripe.cli.tables import print_records
+    from stripe.plots.common import short_names
+    from stripe.tasks import structure
+
+    searches = [structure.read(run.path) for run in runs]
+    blocks, _ = short_names([str(block) for block in searches[0]["block"].values])
+    rows: list[dict[str, Any]] = [{"block": block} for block in blocks]
+    if len(runs) == 1:
+        last = searches[0]["weight"].isel(epoch=-1).values
+        for row, weights in zip(rows, last, strict=True):
+            row |= {structure.LABELS[name]: float(p) for name, p in zip(structure.OPERATIONS, weights, strict=True)}
+            row["chosen"] = structure.LABELS[structure.choose(weights)]
+    else:
+        for run, search in zip(runs, searches, strict=True):
+            for row, choice in zip(rows, structure.choices(search).values(), strict=True):
+                row[f"seed {run.settings['seed']}"] = structure.LABELS[choice]
+        for row, (choice, count) in zip(rows, structure.agreement(searches).values(), strict=True):
+            row |= {"most often": structure.LABELS[choice], "how often": f"{count} of {len(runs)}"}
+    print_records(rows, "table", title=f"{runs[0].settings['model']}: {runs[0].scale}")
+    click.echo(
+        f"Next: stripe plot --kind search {out}\n"
+        f"      stripe train --model {runs[0].settings['model']} --attention {runs[0].path} --out …"
+    )
+
+
+def _compare(
+    runs: "Sequence[Run]", data: "Data", config: RunConfig, random: int, of_machine: dict[str, Any], tell: Any
+) -> "dict[str, list[Run]]":
+    """Train what each search found and its controls, each once per search, with the seed of the search."""
+    from dataclasses import replace
+
+    from stripe.tasks import structure
+    from stripe.training import train
+
+    compared: dict[str, list[Run]] = {}
+    for run in runs:
+        seed = run.settings["seed"]
+        trained: dict[str, Run] = {}
+        for name, (kind, attention) in structure.controls(structure.read(run.path), random, seed).items():
+            if attention not in trained:
+                tell(f"seed {seed}: {name}, {attention}")
+                of_control = replace(config, attention=attention, task=None, task_args={}, seed=seed)
+                trained[attention] = train(run.path / "control" / name, data, of_control, **of_machine)
+            compared.setdefault(kind, []).append(trained[attention])
+    return compared
+
+
+def _print_compared(compared: "dict[str, list[Run]]") -> None:
+    """The test score of what was found beside that of other choices."""
+    from stripe.cli.tables import print_records
+
+    rows = []
+    for kind, runs in compared.items():
+        scoring = runs[0].scoring
+        column = f"test_{scoring.best}"
+        rows.append(
+            {
+                "choice": kind,
+                "runs": len(runs),
+                f"test {scoring.label(scoring.best)}, last epoch": scoring.spread(
+                    [getattr(run.history[-1], column) for run in runs]
+                ),
+                "best epoch": scoring.spread([getattr(run.best, column) for run in runs]),
+            }
+        )
+    print_records(rows, "table", title=f"Trained anew: {next(iter(compared.values()))[0].scale}")

@@ -1,0 +1,189 @@
+"""Options of the tasks: what a run may say of its task beyond the name; read from a command line, they need no torch.
+
+The options of a task are a frozen dataclass under ``@options_of(NAME)``. Its fields have the types, defaults and
+metadata (``help``, ``range``, ``metavar``) of those of ``stripe.training.RunConfig``, so that ``stripe train`` makes
+flags of them, and recipes and Python give them as ``task_args``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+from stripe.errors import StripeError
+from stripe.models.spec import Range, fits, in_words, out_of_range
+from stripe.names import did_you_mean
+
+__all__ = ["OPTIONS", "SearchOptions", "StyleOptions", "made", "options_of", "unusual"]
+
+Options = TypeVar("Options", bound=type)
+
+OPTIONS: dict[str, type] = {}
+"""Name of a task → the dataclass of its options; a task that has none is not in here."""
+
+
+def options_of(task: str) -> Callable[[Options], Options]:
+    """Decorate the dataclass of a task's options.
+
+    Args:
+        task: Name of the task.
+    """
+
+    def note(options: Options) -> Options:
+        OPTIONS[task] = options
+        return options
+
+    return note
+
+
+def made(kind: type | None, values: Mapping[str, Any], task: str) -> Any:
+    """The options of a task from their values.
+
+    Args:
+        kind: The dataclass; None: the task has no options.
+        values: Name of a field → value, as JSON, TOML or Python give it. The others have their defaults.
+        task: Name of the task, for the message.
+
+    Returns:
+        An object of ``kind``, or None.
+
+    Raises:
+        StripeError: The task has no such option, or a value is not of its type or range.
+    """
+    known = {entry.name for entry in fields(kind)} if kind else set()
+    if strange := sorted(set(values) - known):
+        has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        close = did_you_mean(strange[0], known)
+        raise StripeError(f"the task {task} has no option {strange[0]!r}; {has}{close}")
+    if kind is None:
+        return None
+    kinds = get_type_hints(kind)
+    for name, value in values.items():
+        if not fits(value, kinds[name]):
+            raise StripeError(f"{name} is {value!r}; it must be {in_words(kinds[name])}")
+    listed = {name: tuple(value) if get_origin(kinds[name]) is tuple else value for name, value in values.items()}
+    options = kind(**listed)
+    for name, numbers in out_of_range(options).items():
+        raise StripeError(f"{name} is {getattr(options, name)}; it must be {in_words(kinds[name])}, {numbers}")
+    return options
+
+
+def unusual(options: Any) -> dict[str, Any]:
+    """Those of a task's options that are not as by default.
+
+    Args:
+        options: An object of its dataclass; None where a task has no options.
+    """
+    if options is None:
+        return {}
+    usual = asdict(type(options)())
+    return {name: value for name, value in asdict(options).items() if value != usual[name]}
+
+
+@options_of("search")
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of a structure search, see ``stripe.tasks.search``; the defaults of the penalty are the report's.
+
+    Attributes:
+        penalty: w of the penalty ``w · Σᵢ pᵢᵐ · rᵢ`` on the weights p of the ways to put attention together; 0: none.
+        penalty_power: Its m.
+        penalty_ratios: Its r, of the identity, CA→SA, SA→CA, CA and SA.
+        alpha_lr: Rate of Adam for α. Ten times that of DARTS: with its 3e-4 no α comes as far from 0 in ten epochs as
+            those of the report's tables have come.
+
+    Raises:
+        StripeError: There are not five ratios, or one is negative.
+    """
+
+    penalty: float = field(
+        default=0.1,
+        metadata={"range": Range(0), "metavar": "W", "help": "w of the penalty w·Σ pᵐ·r on the weights p; 0: none."},
+    )
+    penalty_power: float = field(
+        default=1.1, metadata={"range": Range(0, low_open=True), "metavar": "M", "help": "m of the penalty."}
+    )
+    penalty_ratios: tuple[float, ...] = field(
+        default=(4.0, 1.0, 1.0, 2.0, 2.0),
+        metadata={"metavar": "R,R,R,R,R", "help": "r of the penalty: of identity, CA→SA, SA→CA, CA and SA."},
+    )
+    alpha_lr: float = field(
+        default=3e-3, metadata={"range": Range(0, low_open=True), "help": "Rate of Adam for α; it stays the same."}
+    )
+
+    def __post_init__(self) -> None:
+        ratios = self.penalty_ratios
+        if len(ratios) != 5 or not all(ratio in Range(0) for ratio in ratios):
+            said = ",".join(f"{ratio:g}" for ratio in ratios)
+            raise StripeError(
+                f"penalty_ratios is {said}; five numbers of at least 0 are wanted, of identity, CA→SA, SA→CA, CA and SA"
+            )
+
+
+@options_of("style")
+@dataclass(frozen=True)
+class StyleOptions:
+    """Options of style transfer.
+
+    Attributes:
+        style: The picture whose style is learned: an image file, or ``drawn:NAME`` or ``drawn:NAME:SEED`` for one that
+            ``stripe.data.paintings`` draws.
+        style_size: Pixels of the shorter side to which the picture is scaled; None: as it is, 256 of a drawn one.
+        content_weight: Factor of the content loss.
+        style_weight: Factor of the style loss.
+        tv_weight: Factor of the total variation; PyTorch's example has none.
+        perceptual: Name of the classifier whose features are compared, as for ``stripe.models.build``. None: that of
+            ``perceptual_ckpt``, else ``torchvision:vgg16``.
+        perceptual_ckpt: Its weights; None: those published.
+        content_layer: Module whose output the content loss compares. None: the second of the default style layers.
+        style_layers: Modules whose outputs the style loss compares. None: the last ones of the first four resolutions,
+            which are relu1_2, relu2_2, relu3_3 and relu4_3 of a VGG-16.
+        freeze_norm: Epochs after which batch normalisation takes its running statistics in training, too, and no longer
+            those of the batch; None: never.
+        pictures: Held-out images that are drawn after each epoch, into the folder ``pictures`` of the run.
+    """
+
+    style: str = field(
+        default="drawn:mosaic",
+        metadata={"metavar": "IMAGE", "help": "The picture whose style is learned: a file, or drawn:NAME[:SEED]."},
+    )
+    style_size: int | None = field(
+        default=None,
+        metadata={"range": Range(8), "help": "Pixels of its shorter side. Default: as it is, 256 of a drawn one."},
+    )
+    content_weight: float = field(default=1e5, metadata={"range": Range(0), "help": "Factor of the content loss."})
+    style_weight: float = field(default=1e10, metadata={"range": Range(0), "help": "Factor of the style loss."})
+    tv_weight: float = field(default=0.0, metadata={"range": Range(0), "help": "Factor of the total variation."})
+    perceptual: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "SPEC",
+            "help": "Classifier whose features are compared. Default: that of --perceptual-ckpt, else "
+            "torchvision:vgg16.",
+        },
+    )
+    perceptual_ckpt: str | None = field(
+        default=None, metadata={"metavar": "FILE", "help": "Its weights. Default: those published, downloaded."}
+    )
+    content_layer: str | None = field(
+        default=None,
+        metadata={"metavar": "NAME", "help": "Layer of the content loss. Default: the second of the style layers."},
+    )
+    style_layers: tuple[str, ...] | None = field(
+        default=None,
+        metadata={
+            "metavar": "NAME,…",
+            "help": "Layers of the style loss. Default: the last ones of the first four resolutions (of a VGG-16: "
+            "relu1_2, 2_2, 3_3, 4_3).",
+        },
+    )
+    freeze_norm: int | None = field(
+        default=None,
+        metadata={
+            "range": Range(1),
+            "metavar": "K",
+            "help": "After K epochs batch normalisation no longer takes the statistics of the batch. Default: never.",
+        },
+    )
+    pictures: int = field(
+        default=4, metadata={"range": Range(0), "help": "Held-out images to draw after each epoch, in OUT/pictures."}
+    )

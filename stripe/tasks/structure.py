@@ -1,0 +1,243 @@
+"""What a structure search has found: the weights of the ways to put attention together, block by block, epoch by epoch.
+
+A run of a search holds them in the file ``search.nc``, which ``xarray.open_dataset`` reads without any code of ours.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from stripe.attention.search import OPERATIONS
+from stripe.errors import StripeError
+from stripe.files import replacing
+
+__all__ = [
+    "CHOICES",
+    "FILE",
+    "LABELS",
+    "OPERATIONS",
+    "PARTS",
+    "agreement",
+    "attention_of",
+    "choices",
+    "choose",
+    "controls",
+    "read",
+    "trajectories",
+    "write",
+]
+
+FILE = "search.nc"
+"""Name of the file in the run directory."""
+
+PARALLEL = "ca|sa"
+PARTS = {PARALLEL: ("ca", "sa")}
+"""Of a choice that is no single way: the ways that it consists of."""
+
+CHOICES = (*OPERATIONS, PARALLEL)
+"""What can be chosen for a block: one of the ways, or channel and spatial attention in parallel, a half each."""
+
+LABELS = {"identity": "identity", "ca>sa": "CA→SA", "sa>ca": "SA→CA", "ca": "CA", "sa": "SA", "ca|sa": "CA, SA"}
+"""What each is called in tables and pictures; the last as in the report."""
+
+CLOSE = 0.1
+"""How far the weights of channel and spatial attention alone may lie apart, for both to be taken."""
+
+_DIMS = ("epoch", "block", "operation")
+
+
+def choose(weights: npt.ArrayLike) -> str:
+    """The choice that the weights of a block say ("Attention Module", section 2).
+
+    That is the way with the largest weight; or, where p₃ + p₄ > max(p₀, p₁, p₂) and |p₃ − p₄| < 0.1, channel and
+    spatial attention in parallel.
+
+    Args:
+        weights: p, (5,), in the order of ``stripe.attention.search.OPERATIONS``.
+
+    Returns:
+        One of ``CHOICES``.
+
+    Example:
+        >>> choose([0.1, 0.5, 0.2, 0.1, 0.1]), choose([0.3, 0.1, 0.1, 0.22, 0.28])
+        ('ca>sa', 'ca|sa')
+    """
+    p = np.asarray(weights, dtype=np.float64)
+    if p[3] + p[4] > p[:3].max() and abs(p[3] - p[4]) < CLOSE:
+        return PARALLEL
+    return OPERATIONS[int(p.argmax())]
+
+
+def write(folder: Path, epoch: int, alpha: Mapping[str, npt.ArrayLike], *, family: str, kernel_size: int) -> None:
+    """Add an epoch to the file of a search; it and later ones that are there, of a training that goes on, are replaced.
+
+    Args:
+        folder: The run directory.
+        epoch: Which, from 1.
+        alpha: Name of each block's module, in the order of the forward pass → its α, (5,).
+        family: What the modules are halves of, ``cbam`` or ``mvam``.
+        kernel_size: Of the spatial half.
+
+    Raises:
+        StripeError: The file cannot be written, or the one that is there is damaged.
+    """
+    values = np.stack([np.asarray(value, dtype=np.float32) for value in alpha.values()])
+    exponentials = np.exp(values - values.max(axis=1, keepdims=True))
+    row = xr.Dataset(
+        {
+            "alpha": (_DIMS, values[None], {"long_name": "α"}),
+            "weight": (
+                _DIMS,
+                (exponentials / exponentials.sum(axis=1, keepdims=True))[None],
+                {"long_name": "p = softmax(α) over the operations"},
+            ),
+        },
+        {"epoch": [epoch], "block": list(alpha), "operation": list(OPERATIONS)},
+        {"family": family, "kernel_size": kernel_size},
+    )
+    if (folder / FILE).exists():
+        before = read(folder)
+        if list(before["block"].values) != list(alpha):
+            raise StripeError(f"{folder / FILE} is of another network; give this search another folder.")
+        before = before.sel(epoch=before["epoch"] < epoch)
+        row = xr.concat([before, row], "epoch", combine_attrs="override") if before.sizes["epoch"] else row
+    with replacing(folder / FILE) as unfinished:
+        row.to_netcdf(unfinished, engine="h5netcdf")
+
+
+def read(folder: Path) -> xr.Dataset:
+    """The weights of a search.
+
+    Args:
+        folder: The run directory.
+
+    Returns:
+        ``alpha`` and ``weight``, both (epoch, block, operation), with the attributes ``family`` and ``kernel_size``.
+
+    Raises:
+        StripeError: The run is no search, no epoch of it has ended, or the file is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        raise StripeError(
+            f"{folder} holds no structure search that has finished an epoch: it has no {FILE}, which `stripe search` "
+            "writes."
+        )
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            found = opened.load()
+        if problem := _damage(found):
+            raise ValueError(problem)
+    except Exception as error:  # a damaged file fails in many ways
+        raise StripeError(f"{path} cannot be read: {error}. It is damaged, or no file of a search.") from error
+    return found
+
+
+def _damage(found: xr.Dataset) -> str | None:
+    """What is wrong with a file that could be opened."""
+    for name in ("alpha", "weight"):
+        if name not in found or found[name].dims != _DIMS or not np.isfinite(found[name]).all():
+            return f"{name} is not a finite number for each {', '.join(_DIMS)}"
+    if list(found["operation"].values) != list(OPERATIONS):
+        return f"its operations are not {', '.join(OPERATIONS)}"
+    if not found.sizes["epoch"] or not found.sizes["block"]:
+        return "it holds no epoch or no block"
+    if found.attrs.get("family") not in ("cbam", "mvam") or found.attrs.get("kernel_size", 0) % 2 != 1:
+        return "it does not say which attention was searched"
+    return None
+
+
+def choices(search: xr.Dataset) -> dict[str, str]:
+    """What is chosen for each block at the last epoch of a search.
+
+    Args:
+        search: From ``read``.
+
+    Returns:
+        Name of the block's module → one of ``CHOICES``, in the order of the forward pass.
+    """
+    last = search["weight"].isel(epoch=-1)
+    return {str(block): choose(last.sel(block=block)) for block in search["block"].values}
+
+
+def attention_of(search: xr.Dataset, chosen: Sequence[str] | None = None) -> str:
+    """The name of the attention that was found, as ``stripe.attention.attention_factory`` takes it.
+
+    Args:
+        search: From ``read``.
+        chosen: One of ``CHOICES`` for each block, in place of what the search has chosen.
+
+    Returns:
+        A list with one entry per block, such as ``cbam:ca>sa/none/cbam:sa``; ``none`` where no block has attention.
+    """
+    family, kernel_size = search.attrs["family"], int(search.attrs["kernel_size"])
+    kernel = "" if kernel_size == 7 else f",k={kernel_size}"
+    # Channel attention alone has no kernel.
+    names = [
+        "none" if name == "identity" else f"{family}:{name}{'' if name == 'ca' else kernel}"
+        for name in (choices(search).values() if chosen is None else chosen)
+    ]
+    return "/".join(names) if set(names) != {"none"} else "none"
+
+
+def agreement(searches: Sequence[xr.Dataset]) -> dict[str, tuple[str, int]]:
+    """How often searches with different seeds chose the same for each block.
+
+    Args:
+        searches: From ``read``, of the same network; at least one.
+
+    Returns:
+        Name of the block's module → what was chosen most often (the first of those that tie), and how often.
+
+    Raises:
+        StripeError: They are of different networks.
+    """
+    each = [choices(search) for search in searches]
+    if any(list(found) != list(each[0]) for found in each):
+        raise StripeError("These searches are of networks with different blocks, so that they cannot be compared.")
+    return {block: Counter(found[block] for found in each).most_common(1)[0] for block in each[0]}
+
+
+def trajectories(searches: Sequence[xr.Dataset]) -> xr.DataArray:
+    """The weights of searches with different seeds, from before the first epoch, when all were equal.
+
+    Args:
+        searches: From ``read``, of the same network; at least one.
+
+    Returns:
+        p, (seed, epoch, block, operation), the epochs from 0; NaN at those that a search has not finished.
+    """
+    each = []
+    for search in searches:
+        weight = search["weight"]
+        start = xr.full_like(weight.isel(epoch=[0]), 1 / weight.sizes["operation"]).assign_coords(epoch=[0])
+        each.append(xr.concat([start, weight], "epoch"))
+    return xr.concat(each, "seed", join="outer")
+
+
+def controls(search: xr.Dataset, count: int, seed: int) -> dict[str, tuple[str, str]]:
+    """What has to be trained along with the network that was found, to see whether the search was worth it.
+
+    Args:
+        search: From ``read``.
+        count: How many choices at random, each with any of ``CHOICES`` for each block.
+        seed: Of these.
+
+    Returns:
+        Name of a run, such as ``random-1`` → what kind of choice it is, for a table, and its attention, as of
+        ``attention_of``: the one that was found, those at random, and each of ``CHOICES`` in all blocks.
+    """
+    blocks = search.sizes["block"]
+    generator = np.random.default_rng(seed)
+    found = {"found": ("found by the search", attention_of(search))}
+    for number in range(1, count + 1):
+        drawn = [CHOICES[index] for index in generator.integers(len(CHOICES), size=blocks)]
+        found[f"random-{number}"] = "at random", attention_of(search, drawn)
+    for choice in CHOICES:
+        name = f"all-{choice.replace('>', '-').replace('|', '-and-')}"
+        found[name] = f"{LABELS[choice]} in all blocks", attention_of(search, [choice] * blocks)
+    return found
