@@ -114,7 +114,7 @@ def _resnet18(num_classes: int, width: int = 64) -> nn.Module:
     if not isinstance(width, int) or isinstance(width, bool) or width < 1:
         raise StripeError(f"width is {width!r}; resnet18-cifar takes a whole number of at least 1")
     # A last normalisation that begins with 0, timm's default, would have attention see nothing but zeros.
-    model: nn.Module = ResNet(
+    model = ResNet(
         BasicBlock,
         [2, 2, 2, 2],
         num_classes=num_classes,
@@ -125,10 +125,9 @@ def _resnet18(num_classes: int, width: int = 64) -> nn.Module:
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     model.conv1, model.bn1, model.maxpool = stem, nn.BatchNorm2d(width), nn.Identity()
     if width != 64:  # what timm's stem has
-        first = BasicBlock(width, width)
-        for convolution in (first.conv1, first.conv2):
+        model.layer1[0] = BasicBlock(width, width)
+        for convolution in (model.layer1[0].conv1, model.layer1[0].conv2):
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-        model.get_submodule("layer1").register_module("0", first)
     return model
 
 
