@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import MISSING
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -51,6 +52,31 @@ class KeyValue(click.ParamType[tuple[str, Any]]):
             return key, json.loads(text)
         except json.JSONDecodeError:
             return key, text
+
+
+class AttentionName(click.ParamType[str]):
+    """Attention as it is written; the directory of a structure search stands for what that has found."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A name as it is, a directory as the list of what was found, which is what a run records."""
+        folder = Path(str(value))
+        if value in ("none", *registered("stripe.attention")) or not folder.is_dir():
+            return str(value)
+        from stripe.cli.runs import open_runs
+        from stripe.errors import StripeError
+        from stripe.tasks import structure
+
+        run, *more = open_runs([folder])
+        if more:
+            raise StripeError(
+                f"{folder} holds {len(more) + 1} searches, each with a choice of its own: name one, as {run.path}."
+            )
+        found = structure.read(run.path)
+        if (done := found.sizes["epoch"]) < (planned := run.settings["recipe"]["epochs"]):
+            raise StripeError(f"The search in {folder} has finished {done} of {planned} epochs; go on with it first.")
+        return structure.attention_of(found)
 
 
 class NormalizationType(click.ParamType["Normalization"]):
@@ -187,10 +213,11 @@ def model_options(function: Command) -> Command:
             ),
             click.option(
                 "--attention",
+                type=AttentionName(),
                 metavar="NAME",
                 help=f"Attention to put into the network: none, {', '.join(registered('stripe.attention'))}; an order "
                 "of the halves as cbam:sa>ca, options as cbam,k=3, a combination as spsa+se, or a list with one entry "
-                "for each block as se/none/eca.",
+                "for each block as se/none/eca; or the folder of a run of `stripe search`.",
             ),
             option_of(RunConfig, "num_classes"),
             option_of(RunConfig, "pretrained"),

@@ -31,7 +31,9 @@ def print_plan(plans: "Sequence[Plan]", served: "dict[RunConfig, Planned]", jobs
     seconds = estimate(runs, device=device)
     users = {
         planned.path: ", ".join(
-            plan.recipe.name for plan in plans if any(served[r].path == planned.path for r in plan.requests)
+            plan.recipe.name
+            for plan in plans
+            if any(served[r].path == planned.path for r in (*plan.before, *plan.requests))
         )
         for planned in runs
     }

@@ -10,18 +10,18 @@ import pandas as pd
 from stripe import checkpoint, models, plots
 from stripe.analysis import center_bias
 from stripe.capture import Epoch, as_capture
-from stripe.data import choose_images, write_size
+from stripe.data import ImageSize, choose_images, write_size
 from stripe.devices import pick_device
 from stripe.errors import StripeError
 from stripe.gradcam import gradcam, save
 from stripe.plots.comparison import comparison
 from stripe.plots.figure import StripeFigure
 from stripe.plots.style import styled
-from stripe.reproduce import tables
+from stripe.reproduce import networks, tables
 from stripe.reproduce.cache import Cache, Found, Planned, Sources
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.findings import findings_of
-from stripe.reproduce.plan import Plan
+from stripe.reproduce.plan import Cell, Plan
 from stripe.training.config import RunConfig
 
 __all__ = ["Drawn", "draw", "scale_note"]
@@ -70,15 +70,29 @@ def draw(
 
 
 def _capture(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures) -> Drawn:
-    """Draw what one run recorded."""
+    """Draw what a run recorded, or what several did side by side."""
     assert plan.recipe.draw is not None
-    planned = served[plan.requests[0]]
-    _require(planned, failures)
-    capture = as_capture(planned.path / "capture.h5")
-    capture.tree.encoding["source"] = f"{planned.path.name}/capture.h5"
-    figure = plots.draw(plan.recipe.draw.kind, capture, **plan.recipe.draw.options)
-    table, findings = findings_of(plan.recipe.draw.kind, capture)
-    return Drawn({plan.recipe.stem: _add_note(figure, plan, served)}, table, findings, (capture.scale,))
+    captures, found = [], []
+    for cell in plan.cells:
+        planned = served[_only(cell)]
+        _require(planned, failures)
+        capture = as_capture(planned.path / "capture.h5")
+        capture.tree.encoding["source"] = f"{planned.path.name}/capture.h5"
+        captures.append(capture)
+        found.append(findings_of(plan.recipe.draw.kind, capture))
+    options = plan.recipe.draw.options
+    if len(captures) == 1:
+        figure = plots.draw(plan.recipe.draw.kind, captures[0], **options)
+        table, findings = found[0]
+    else:
+        figure = plots.beside(plan.recipe.draw.kind, captures, **options)
+        names = [f"{cell.row.group} {cell.row.name}".strip() for cell in plan.cells]
+        parts = [table.assign(run=name) for name, (table, _) in zip(names, found, strict=True)]
+        table = pd.concat(parts, ignore_index=True)
+        table = table[["run", *(column for column in table if column != "run")]]
+        findings = " ".join(f"{name}: {text}" for name, (_, text) in zip(names, found, strict=True))
+    scales = tuple(dict.fromkeys(capture.scale for capture in captures))
+    return Drawn({plan.recipe.stem: _add_note(figure, plan, served)}, table, findings, scales)
 
 
 def _gradcam(
@@ -87,7 +101,7 @@ def _gradcam(
     """Draw where the networks of several runs look; the numbers are their centre biases."""
     captures, rows = [], []
     for cell in plan.cells:
-        planned = served[cell.requests[0]]
+        planned = served[_only(cell)]
         _require(planned, failures)
         capture = as_capture(_averages(planned, cache.sources, plan.scale.gradcam, device=device))
         captures.append(capture)
@@ -103,19 +117,37 @@ def _gradcam(
 def _table(
     plan: Plan, served: Mapping[RunConfig, Planned], cache: Cache, failures: Failures, device: str | None
 ) -> Drawn:
-    """Draw accuracies beside the paper's: one picture of top-1 accuracies, and one of top-5."""
+    """Draw numbers beside the paper's, one picture for each measure; counts are left to the page."""
     assert plan.recipe.draw is not None
-    table = tables.of_runs(plan, served, failures, cache.sources, device=device)
+    trained = tables.of_runs(plan, served, failures, cache.sources, device=device)
+    timed = networks.speeds(plan, cache.folder, cache.sources, device)
+    table = pd.concat(
+        [trained, networks.of_networks(plan, timed, cache.sources, cache.folder)], ignore_index=True
+    ).reindex(columns=trained.columns)
     scales = _scales(plan, served, failures)
     options: dict[str, Any] = {**plan.recipe.draw.options, "caption": " · ".join([scale_note(plan, served), *scales])}
     options["here"] = f"here, {plan.scale.name} scale"
-    figures = {
-        plan.recipe.stem if metric == "accuracy" else f"{plan.recipe.stem}-{metric}": comparison(
-            table[table["metric"] == metric], **options
-        )
-        for metric in dict.fromkeys(map(str, table["metric"]))
-    }
+    figures: dict[str, StripeFigure] = {}
+    for metric in dict.fromkeys(map(str, table["metric"])):
+        part = table[(table["metric"] == metric) & ((table["problem"] == "") | table["best"].notna())]
+        if metric in ("parameters", "added_parameters", "flops") or part["best"].isna().all():
+            continue
+        name = plan.recipe.stem if not figures else f"{plan.recipe.stem}-{metric}"
+        figures[name] = comparison(part, axis=_axis(metric, plan, served), **options)
+    if not figures:
+        raise StripeError("none of its runs is finished, so there is nothing to compare.")
+    counted = table["metric"].isin(("parameters", "added_parameters", "flops")).any()
+    scales += (_where(timed),) if timed else ()
+    scales += ("parameters and FLOPs: of the paper's own networks",) if counted else ()
     return Drawn(figures, table, "", scales)
+
+
+def _axis(metric: str, plan: Plan, served: Mapping[RunConfig, Planned]) -> str:
+    """Return what a measure is called, with its unit."""
+    if metric in ("top5", "speed"):
+        return {"top5": "top-5 accuracy (%)", "speed": "images per second"}[metric]
+    finished = (served[request] for request in plan.requests if served[request].state == "cached")
+    return next(planned.run.scoring.axis(metric) for planned in finished)
 
 
 def _speed(
@@ -123,20 +155,24 @@ def _speed(
 ) -> Drawn:
     """Draw speeds and sizes beside the paper's, with accuracies where the picture shows both."""
     assert plan.recipe.draw is not None
-    measured = tables.speeds(plan, cache.folder, cache.sources, device)
-    table = tables.of_networks(plan, measured, cache.sources)
+    measured = networks.speeds(plan, cache.folder, cache.sources, device)
+    table = networks.of_networks(plan, measured, cache.sources, cache.folder)
     figures = {}
     runs = list({served[request].path: served[request] for request in plan.requests}.values())
     for size, speeds in measured.items():
         name = plan.recipe.stem if len(measured) == 1 else f"{plan.recipe.stem}-{write_size(size)}px"
-        shown = tables.with_accuracies(speeds, runs) if plan.recipe.draw.kind == "tradeoff" else speeds
+        shown = networks.with_accuracies(speeds, runs) if plan.recipe.draw.kind == "tradeoff" else speeds
         figures[name] = _add_note(plots.draw(plan.recipe.draw.kind, shown), plan, served)
     if runs:
         trained = tables.of_runs(plan, served, failures, cache.sources, device=device)
         table = pd.concat([table, trained], ignore_index=True)
+    return Drawn(figures, table, "", (*_scales(plan, served, failures), _where(measured)))
+
+
+def _where(measured: Mapping[ImageSize, pd.DataFrame]) -> str:
+    """Return on what speeds were measured."""
     first = next(iter(measured.values())).attrs
-    where = f"speeds: {first['processor']}, {first['precision']}, {first['batch_size']} images a pass"
-    return Drawn(figures, table, "", (*_scales(plan, served, failures), where))
+    return f"speeds: {first['processor']}, {first['precision']}, {first['batch_size']} images a pass"
 
 
 def _scales(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures) -> tuple[str, ...]:
@@ -145,6 +181,17 @@ def _scales(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures)
     seeds = {request.seed for request in plan.requests}
     scales = dict.fromkeys(planned.run.scale for planned in finished)
     return (*scales, f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}") if seeds else ()
+
+
+def _only(cell: Cell) -> RunConfig:
+    """Return the one run of a cell of a figure.
+
+    Raises:
+        StripeError: There is none.
+    """
+    if not cell.requests:
+        raise StripeError(f"{cell.row.name}: {cell.problem}")
+    return cell.requests[0]
 
 
 def _require(planned: Planned, failures: Failures) -> None:
