@@ -1,13 +1,14 @@
 """What normalisation, ASR and the batch do to style transfer: losses on held-out images, and batch noise, measured.
 
     python benchmarks/style.py --out style.json --data folder:PHOTOS --perceptual-ckpt FILE [--style drawn:mosaic]
-        [--style-size 96] [--style-weight 1e10] [--image-size 48] [--width 16] [--epochs 4] [--images-per-epoch 600]
-        [--batches 1,4,16] [--seeds 3] [--kinds in,bn,asr,frozen,half] [--pictures style.npz] [--precision bfloat16]
+        [--style-size 96] [--style-weight 1e10] [--image-size 48] [--width 16] [--epochs 4] [--batches 1,4,16]
+        [--images-per-epoch 600,600,600] [--seeds 3] [--kinds in,bn,asr,frozen,half] [--pictures style.npz]
+        [--device cpu] [--precision bfloat16]
 
 Five networks are trained for each size of a batch and each seed, on the same images in the same order: instance
 normalisation (``in``), batch normalisation (``bn``), the same with ASR(SE) after each (``asr``), with its statistics
 frozen after half of the epochs, which the paper has not (``frozen``), and with γ = .5 at the start, where the value of
-an ASR begins, too (``half``). Adam at 1e-3 · √(batch / 4).
+an ASR begins, too (``half``). Images per epoch are given for each size of a batch. Adam at 1e-3 · √(batch / 4).
 
 Content and style loss are those of test images, in evaluation mode, in float32, the same for all networks. The file
 says the mean of each network, and over the seeds the mean with a 95 % interval (Student's t) and the paired differences
@@ -76,9 +77,9 @@ def network(kind: str, width: int) -> nn.Module:
 
 
 def trained(
-    kind: str, batch: int, seed: int, data: Data, task: StyleTransfer, compute: Compute, args: Any
+    kind: str, batch: int, images: int, seed: int, data: Data, task: StyleTransfer, compute: Compute, args: Any
 ) -> nn.Module:
-    """Train a network."""
+    """Train a network, on so many images in each epoch."""
     torch.manual_seed(mix(seed, 0))
     model = compute.place(network(kind, args.width))
     recipe = Recipe(
@@ -96,7 +97,7 @@ def trained(
     optimizer = Optimizers(task.optimizers(model, recipe), recipe)
     for epoch in range(1, args.epochs + 1):
         torch.manual_seed(mix(seed, epoch))
-        batches = task.batches(data.train, batch, seed=seed, epoch=epoch, images_per_epoch=args.images_per_epoch)
+        batches = task.batches(data.train, batch, seed=seed, epoch=epoch, images_per_epoch=images)
         optimizer.begin(epoch, len(batches))
         train_epoch(model, batches, optimizer, data, compute, epoch=epoch, task=task)
     return fuse(model).eval()
@@ -174,8 +175,8 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=48)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--images-per-epoch", type=int, default=600)
     parser.add_argument("--batches", default="1,4,16")
+    parser.add_argument("--images-per-epoch", default="600,600,600")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--pictures", type=Path)
@@ -212,11 +213,12 @@ def main() -> None:
     kept: dict[str, Array] = {}
     if args.pictures and args.pictures.exists():
         kept = dict(np.load(args.pictures))
-    for seed, batch, kind in product(range(args.seeds), map(int, args.batches.split(",")), args.kinds.split(",")):
+    batches = zip(map(int, args.batches.split(",")), map(int, args.images_per_epoch.split(",")), strict=True)
+    for seed, (batch, per_epoch), kind in product(range(args.seeds), batches, args.kinds.split(",")):
         if (kind, batch, seed) in done:
             continue
         started, of = time.process_time(), task(kind)
-        model = trained(kind, batch, seed, data, of, compute, args)
+        model = trained(kind, batch, per_epoch, seed, data, of, compute, args)
         each = losses(model, images.to(compute.device), data, of)
         measured = noise(model, images[:NOISY].to(compute.device), data, batch, seed)
         row = {"kind": kind, "batch": batch, "seed": seed, **{name: float(np.mean(v)) for name, v in each.items()}}

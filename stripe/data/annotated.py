@@ -1,5 +1,7 @@
 """Images with annotations: the boxes and outlines of objects, and the class of every pixel."""
 
+import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,11 +16,12 @@ from torch.utils.data import Dataset
 from stripe.data.augment import mix
 from stripe.data.augmentation import Augmentation, Target, augment, fit
 from stripe.data.base import Batches, IntArray, Share, Split
+from stripe.data.classfolders import HELD_OUT
 from stripe.data.size import ImageSize
 from stripe.data.streamed import loader_of
 from stripe.errors import StripeError
 
-__all__ = ["KINDS", "AnnotatedImages", "AnnotatedSplit"]
+__all__ = ["KINDS", "AnnotatedImages", "AnnotatedSplit", "Chosen", "halves"]
 
 KINDS = ("boxes", "masks", "segmentation")
 """What images can be annotated with."""
@@ -52,6 +55,44 @@ class AnnotatedImages(ABC):
             - with ``segmentation``: ``segmentation``, uint8 ``(H, W)``, 0 for background, k + 1 for class k, and 255
               where the class is unknown.
         """
+
+
+class Chosen(AnnotatedImages):
+    """Some of the images of a set.
+
+    Args:
+        whole: The set.
+        indices: Which of its images.
+    """
+
+    def __init__(self, whole: AnnotatedImages, indices: npt.ArrayLike) -> None:
+        self._whole, self._indices = whole, np.asarray(indices, dtype=np.int64)
+        self.paths = [whole.paths[index] for index in self._indices]
+
+    def read(self, index: int, kinds: Sequence[str]) -> tuple[Tensor, Target]:
+        """See ``AnnotatedImages.read``."""
+        return self._whole.read(int(self._indices[index]), kinds)
+
+
+def halves(paths: Sequence[str], seed: int) -> tuple[IntArray, IntArray]:
+    """The images to train on and to test on of a set that is not split: one in five is held out.
+
+    Those are held out whose names have the smallest hashes, with the seed, so that the same are on every machine, and
+    few change sides when images are added.
+
+    Args:
+        paths: Names of the images.
+        seed: Decides which.
+
+    Raises:
+        StripeError: There is one image alone.
+    """
+    if len(paths) < 2:
+        raise StripeError(f"{paths[0]} is a single image: none is left to test on.")
+    hashes = [hashlib.sha256(os.fsencode(f"{seed}/{path}")).digest() for path in paths]
+    order = sorted(range(len(paths)), key=hashes.__getitem__)
+    count = max(1, round(len(paths) / HELD_OUT))
+    return np.sort(np.array(order[count:])), np.sort(np.array(order[:count]))
 
 
 class AnnotatedSplit(Split):

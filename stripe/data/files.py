@@ -14,7 +14,7 @@ from stripe.data.images import Images
 from stripe.data.size import ImageSize, sides
 from stripe.errors import StripeError
 
-__all__ = ["FileImages", "common_size", "is_image_name"]
+__all__ = ["FileImages", "common_size", "decode", "is_image_name", "size_of"]
 
 NO_PICTURES = {"MPEG", "EPS"}
 """Formats that Pillow knows, but that are films, of which it reads the header, or programs, which we don't run."""
@@ -71,18 +71,51 @@ class FileImages(Images):
         return torch.from_numpy(np.array(self._decode(index, reduced=False))).permute(2, 0, 1)
 
     def _decode(self, index: int, *, reduced: bool) -> Image.Image:
-        path = self._root / self._paths[index]
-        try:
-            # Read at once: many small reads would hand the interpreter lock to and fro between the threads.
-            with Image.open(BytesIO(path.read_bytes())) as image:
-                height, width = (int(side / self._crop_fraction) + 1 for side in sides(self.size))
-                least = (height, width) if _lies(image) else (width, height)
-                if reduced and all(there > 2 * side for there, side in zip(image.size, least, strict=True)):
-                    image.draft(None, least)  # decodes a JPEG at 1/2, 1/4 or 1/8, much faster
+        height, width = (int(side / self._crop_fraction) + 1 for side in sides(self.size))
+        return decode(self._root / self._paths[index], least=(width, height) if reduced else None)
+
+
+def decode(
+    path: Path, *, least: tuple[int, int] | None = None, annotated: tuple[int, int] | None = None
+) -> Image.Image:
+    """An image file as 8-bit RGB, see ``FileImages``.
+
+    Args:
+        path: The file.
+        least: Width and height that are enough: a JPEG may come out at a half, a quarter or an eighth of its size.
+        annotated: Width and height as annotations of the image say. Where they are those of an image that the camera
+            noted has to be turned, as it was before, it is not turned.
+
+    Raises:
+        StripeError: The file cannot be read.
+    """
+    try:
+        # Read at once: many small reads would hand the interpreter lock to and fro between the threads.
+        with Image.open(BytesIO(path.read_bytes())) as image:
+            lies = _lies(image)
+            if least:
+                wanted = least[::-1] if lies else least
+                if all(there > 2 * side for there, side in zip(image.size, wanted, strict=True)):
+                    image.draft(None, wanted)  # much faster
+            if not (lies and annotated == image.size != image.size[::-1]):
                 ImageOps.exif_transpose(image, in_place=True)
-                return _to_rgb(image)
-        except Exception as error:  # decoders raise whatever they like on broken files
-            raise _unreadable(path, error) from None
+            return _to_rgb(image)
+    except Exception as error:  # decoders raise whatever they like on broken files
+        raise _unreadable(path, error) from None
+
+
+def size_of(path: Path, annotated: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Width and height of what ``decode`` gives, from the header of the file.
+
+    Raises:
+        StripeError: The file cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = _lies(image) and annotated != image.size
+            return image.size[::-1] if turned else image.size
+    except Exception as error:
+        raise _unreadable(path, error) from None
 
 
 def _lies(image: Image.Image) -> bool:

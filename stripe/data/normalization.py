@@ -58,8 +58,9 @@ NORMALIZATIONS = {
 
 
 def normalization_of(spec: str) -> Normalization | None:
-    """That of a data set by its name (``cifar10``, ``folder:photos``), which is ImageNet's for folders."""
-    return NORMALIZATIONS.get({"folder": "imagenet"}.get(name := spec.partition(":")[0], name))
+    """That of a data set by its name (``cifar10``, ``folder:photos``), which is ImageNet's for one's own images."""
+    name = spec.partition(":")[0]
+    return NORMALIZATIONS.get("imagenet" if name in ("folder", "coco", "voc") else name)
 
 
 def parse_normalization(text: str) -> Normalization:

@@ -108,6 +108,9 @@ def load(
     ``scenes``, ``scenes:KEY=VALUE,…``   likewise, with boxes, outlines and the class of every pixel, see
                                          ``stripe.data.scenes.load_scenes``
     ``folder:PATH``                      your own images, see ``stripe.data.folder.load_folder``
+    ``coco:DIR``, ``coco:images=…,…``    your own images with boxes and outlines in COCO's format, see
+                                         ``stripe.data.coco.load_coco``
+    ``voc:DIR``                          likewise, in the format of PASCAL VOC, see ``stripe.data.voc.load_voc``
     ``cifar10``, ``cifar100``,           through torchvision, see
     ``stl10``, ``imagenet``              ``stripe.data.from_torchvision``
     ==================================== =============================================================
@@ -121,7 +124,8 @@ def load(
         download: Fetch a torchvision data set that is not there.
         image_size: Height and width in pixels, as ``(48, 192)`` or ``"48x192"``, or one number for square images; each
             data set has its own default.
-        seed: The seed of ``shapes`` and ``scenes``; the same as ``shapes:seed=…``. The others do not depend on it.
+        seed: The seed of ``shapes`` and ``scenes``, and of the images held out of a set that is not in two halves; the
+            same as ``shapes:seed=…``. The others do not depend on it.
         center_bias: A setting of ``shapes`` and ``scenes``; the same as ``shapes:center_bias=…``.
         memory_limit: Bytes of decoded images up to which a split is held in memory, 2 GiB by default.
 

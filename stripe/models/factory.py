@@ -106,8 +106,6 @@ def native_image_size(spec: str, *, pretrained: bool = False) -> ImageSize | Non
     Raises:
         StripeError: The name is not known.
     """
-    if spec == style.NAME:
-        return None
     if small.is_small(spec):
         return small.IMAGE_SIZE
     if composed.task_of(spec) != "classification":

@@ -30,7 +30,6 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "ca": {"color": "C2"},
     "sa": {"color": "C3"},
 }
-_PARTS = {"ca|sa": ("ca", "sa")}
 
 
 @kind("runs", "structure search: weights of each block over the epochs, and the choice", place=11)
@@ -63,7 +62,7 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
         )
     searches = [_read(run) for run in runs]
     chosen = structure.agreement(searches)
-    weights = xr.concat([_from_start(each["weight"]) for each in searches], "seed", join="outer")
+    weights = structure.trajectories(searches)
     names, ending = short_names(list(chosen))
     drawn = {"kind": "search", "runs": [str(run.path) for run in runs], "chosen": {k: v[0] for k, v in chosen.items()}}
     with styled(style) as settings:
@@ -96,18 +95,12 @@ def _read(run: RunLike) -> xr.Dataset:
     return structure.read(run.path)
 
 
-def _from_start(weight: xr.DataArray) -> xr.DataArray:
-    """Weights (epoch, block, operation) with those before the first epoch, when all α are 0."""
-    start = xr.full_like(weight.isel(epoch=[0]), 1 / weight.sizes["operation"]).assign_coords(epoch=[0])
-    return xr.concat([start, weight], "epoch")
-
-
 def _panel(axes: Axes, weights: xr.DataArray, choice: str) -> None:
     """The lines of a block from its weights (seed, epoch, operation)."""
     epochs = weights["epoch"].values
     for name, look in _LOOKS.items():
         values = weights.sel(operation=name).transpose("seed", "epoch").values
-        is_chosen = name in _PARTS.get(choice, (choice,))
+        is_chosen = name in structure.PARTS.get(choice, (choice,))
         axes.plot(epochs, np.nanmean(values, axis=0), **look, linewidth=1.8 if is_chosen else 0.8, zorder=2 + is_chosen)
         if len(values) > 1:
             low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)

@@ -451,6 +451,69 @@
     }));
   }
 
+  // ---- structure search ---------------------------------------------------------------------------------------------
+
+  function drawSearch() {
+    const { blocks, operations, epochs, weights, chosen, parts } = data.search;
+    const tones = ["quiet", "first", "second", "third", "fourth"];
+    const chart = find("search-chart");
+    const columns = Math.min(chart.clientWidth < 700 ? 2 : 4, blocks.length);
+    const rows = Math.ceil(blocks.length / columns);
+    chart.style.height = `${90 + 150 * rows}px`;
+    const [gap, titles] = [0.08, 0.12];
+    // The place of a panel: its axes have the numbers 1, 2 …, of which 1 is not written.
+    const panel = (i) => {
+      const [row, column] = [Math.floor(i / columns), i % columns];
+      const x = [column * (1 + gap), column * (1 + gap) + 1].map((end) => end / (columns + (columns - 1) * gap));
+      const y = [1 - (row + 1 - titles) / rows, 1 - (row + titles) / rows];
+      return { x, y, number: i ? String(i + 1) : "" };
+    };
+    return draw("search-chart", (colour) => ({
+      data: blocks.flatMap((_, i) =>
+        operations.map((name, j) => ({
+          type: "scatter",
+          mode: "lines",
+          name,
+          legendgroup: name,
+          showlegend: i === 0,
+          x: epochs,
+          y: weights[i][j],
+          xaxis: `x${panel(i).number}`,
+          yaxis: `y${panel(i).number}`,
+          line: { color: colour(tones[j]), width: parts[i].includes(j) ? 3.5 : 1.5, dash: j === 2 ? "dash" : "solid" },
+          hovertemplate: "%{y:.4f} at epoch %{x}",
+        })),
+      ),
+      layout: {
+        ...Object.fromEntries(
+          blocks.flatMap((_, i) => {
+            const { x, y, number } = panel(i);
+            const below = i + columns >= blocks.length;
+            return [
+              [`xaxis${number}`, { domain: x, anchor: `y${number}`, showticklabels: below, nticks: 5 }],
+              [`yaxis${number}`, { domain: y, anchor: `x${number}`, range: [0, 1], nticks: 3, showticklabels: i % columns === 0 }],
+            ];
+          }),
+        ),
+        annotations: blocks.map((block, i) => ({
+          text: `${plain(block)}: ${chosen[i]}`,
+          x: panel(i).x[0],
+          y: panel(i).y[1],
+          xref: "paper",
+          yref: "paper",
+          xanchor: "left",
+          yanchor: "bottom",
+          showarrow: false,
+        })),
+        showlegend: true,
+        legend: { orientation: "h", y: 1.04, yanchor: "bottom", x: 0 },
+        margin: { l: 45, r: 12, t: 45, b: 30 },
+        hoverlabel: { bgcolor: colour("panel"), font: { color: colour("text") } },
+      },
+      alt: `Weights of ${blocks.length} blocks over the epochs of a structure search.`,
+    }));
+  }
+
   // ---- folding ------------------------------------------------------------------------------------------------------
 
   function drawFrontier() {
@@ -500,6 +563,7 @@
     });
   }
   if (data.frontier) drawFrontier();
+  if (data.search) drawSearch();
   data.gradcam.forEach((layer, i) => {
     const maps = ["mean", "std"].map((name) => layer[name] && decode(layer[name])(0));
     drawMaps(

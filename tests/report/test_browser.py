@@ -9,6 +9,7 @@ import pytest
 
 from stripe import report
 from stripe.report.budget import plan
+from stripe.tasks import structure
 from stripe.training import Run
 from tests.report.conftest import HOSTILE, MADE_BY, site, tree
 
@@ -138,6 +139,27 @@ def test_a_spatial_site_shows_its_mean_map(visit, html, small):
 def test_grad_cam(visit, html, small):
     mean = small["gradcam/layer4/mean"].values
     np.testing.assert_allclose(drawn(visit(html), "gradcam-chart-0"), mean, atol=1e-4)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(1280, 4), (400, 2)])
+def test_the_weights_of_a_structure_search(visit, make_run, width, columns):
+    run = Run(make_run())
+    alpha = {f"layer{stage}.{block}": [0, 1, 0, 0, stage] for stage in (1, 2, 3) for block in (0, 1)}
+    structure.write(run.path, 1, alpha, family="cbam", kernel_size=7)
+    page = visit(report.page(runs=[run], made_by=MADE_BY), viewport={"width": width, "height": 800})
+    traces = page.evaluate(
+        "document.getElementById('search-chart').data.map(({ name, y, line }) => [name, y, line.width])"
+    )
+    assert len(traces) == 30
+    assert [trace[0] for trace in traces[:5]] == ["identity", "CA→SA", "SA→CA", "CA", "SA"]
+    e = np.e
+    assert traces[1][1] == pytest.approx([0.2, e / (3 + 2 * e)], abs=1e-5)
+    assert [trace[2] > 2 for trace in traces[10:15]] == [False, False, False, False, True]
+    places = page.evaluate(
+        "[...document.querySelectorAll('#search-chart .annotation-text')].map((e) => e.getBoundingClientRect().x)"
+    )
+    assert len({round(place) for place in places}) == columns
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_dark_and_light_and_paper(visit, html):
