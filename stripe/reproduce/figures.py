@@ -46,7 +46,7 @@ def draw(
         return _gradcam(plan, served, cache, failures, device)
     if kind == "search":
         return draw_search(plan, served, failures)
-    if kind == "style":
+    if kind == "transfer":
         return draw_styles(plan, served, failures, cache, device)
     if not plan.recipe.is_table:
         return _capture(plan, served, failures)

@@ -32,7 +32,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     **TABLE_KINDS,
     "gradcam": (),
     "search": (),
-    "style": ("images",),
+    "transfer": ("images",),
 }
 
 

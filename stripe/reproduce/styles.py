@@ -10,14 +10,12 @@ import torch
 from scipy import stats
 from torch import nn
 
-from stripe import checkpoint
+from stripe import checkpoint, plots
 from stripe.adapter import batch_of
-from stripe.data import Data, choose_images
+from stripe.data import Data
 from stripe.devices import pick_device
-from stripe.models.style import stylize
-from stripe.plots.pictures import Picture, pictures
 from stripe.reproduce.cache import Cache, Planned
-from stripe.reproduce.drawn import Drawn, only_run, require, scale_note, scales_of
+from stripe.reproduce.drawn import Drawn, add_note, only_run, require, scales_of
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.job import located
 from stripe.reproduce.plan import Plan
@@ -27,9 +25,6 @@ from stripe.training.config import RunConfig
 
 __all__ = ["draw_styles"]
 
-SHOWN = 3
-"""Images that are drawn, if the recipe does not say how many."""
-
 LOSSES = ("content", "style")
 
 Losses = dict[str, list[float]]
@@ -38,48 +33,39 @@ Losses = dict[str, list[float]]
 def draw_styles(
     plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures, cache: Cache, device: str | None = None
 ) -> Drawn:
-    """Draw what the networks of a plan make of images, one column for each, with both losses below each image.
+    """Draw what the networks of a plan make of images, and measure the losses over all held-out images.
 
     Args:
-        plan: The plan of a recipe with a picture of kind ``style``.
+        plan: The plan of a recipe with a picture of kind ``transfer``.
         served: The run of each request.
         failures: Runs that could not be finished.
         cache: The folder of the runs.
-        device: Device to compute on.
+        device: Device on which the losses are computed.
 
     Raises:
         StripeError: A run is not finished, or its checkpoint damaged.
     """
     assert plan.recipe.draw is not None
-    count = int(plan.recipe.draw.options.get("images", SHOWN))
-    columns: dict[str, list[Picture]] = {}
+    compute = Compute.on(pick_device(device), "float32")
     rows: list[dict[str, Any]] = []
+    runs = []
     about = ""
     for cell in plan.cells:
         planned = served[only_run(cell)]
         require(planned, failures)
-        compute = Compute.on(pick_device(device), "float32")
+        runs.append(planned.run)
         data = cache.sources.load(planned.request)
-        model = compute.place(checkpoint.restore(checkpoint.read(planned.run.best_file))).eval()
+        model = compute.place(checkpoint.restore(checkpoint.read(planned.run.checkpoints[-1]))).eval()
         config = located(planned.request, cache.folder)
         task = named(config.task_name, data, config.task_args)
         task.prepare(model, data, compute)
         losses = _losses(model, task, data, compute)
-        chosen = choose_images(data.test.labels, min(count, len(data.test)), seed=0)
-        images = next(iter(data.test.loader(len(chosen), indices=chosen, workers=0)))[0]
-        columns.setdefault("content", [Picture(image.permute(1, 2, 0).numpy()) for image in images])
-        made = stylize(model, images, data.normalization)
-        columns[cell.row.name] = [
-            Picture(image.permute(1, 2, 0).numpy(), "\n".join(f"{name} {losses[name][index]:.3g}" for name in LOSSES))
-            for image, index in zip(made, chosen, strict=True)
-        ]
         rows.append({"network": cell.row.name, "images": len(data.test), **_means(losses)})
         about = about or _about(task)
-    scales = scales_of(plan, served, failures)
-    caption = " · ".join([scale_note(plan, served), about, *scales, "losses of each image below it"])
+    figure = add_note(plots.draw("transfer", runs, **plan.recipe.draw.options), plan, served)
     said = "; ".join(f"{row['network']} {row['content']:.3g} and {row['style']:.3g}" for row in rows)
     findings = f"Mean content and style loss over the held-out images: {said}; with 95 % intervals over images below."
-    return Drawn({plan.recipe.stem: pictures(columns, caption=caption)}, pd.DataFrame(rows), findings, scales)
+    return Drawn({plan.recipe.stem: figure}, pd.DataFrame(rows), findings, (about, *scales_of(plan, served, failures)))
 
 
 def _losses(model: nn.Module, task: Task, data: Data, compute: Compute) -> Losses:
