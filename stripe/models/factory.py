@@ -47,9 +47,9 @@ def build(
             list such as ``se/none/eca`` with one entry for each block; in networks of torchvision and timm at the
             places that ``stripe.models.insertion`` names.
         pretrained: Download published weights (``torchvision:``, ``timm:``), of ``HEAD:BACKBONE`` the backbone's.
-        args: Further keyword arguments of the constructor; of plain names only ``style`` has
-            some. Of ``HEAD:BACKBONE`` they are those
-            of ``stripe.models.detection`` or ``stripe.models.segmentation``; besides, ``frozen_norm`` freezes the
+        args: Further keyword arguments of the constructor; of plain names only ``style`` and
+            ``resnet18-cifar`` (its ``width``) have some. Of ``HEAD:BACKBONE`` they are those of
+            ``stripe.models.detection`` or ``stripe.models.segmentation``; besides, ``frozen_norm`` freezes the
             backbone's batch normalisations (those of torchvision's detectors and segmenters, too), and
             ``backbone_args`` are the arguments of the backbone.
         fused: Have one convolution instead of branches that are added up (RepVGG, ACNet), as after
@@ -79,9 +79,7 @@ def build(
     elif spec == style.NAME:
         model = style.build(num_classes, attention, args)
     elif small.is_small(spec):
-        if args:
-            raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
-        model = small.build(spec, 10 if num_classes is None else num_classes, attention)
+        model = small.build(spec, 10 if num_classes is None else num_classes, attention, args)
     else:
         model = _third_party(spec, num_classes, pretrained, args, image_size)
         if attention != "none":

@@ -8,6 +8,8 @@
 ``shufflenetv2``                 torchvision's shufflenet_v2_x1_0 with a stem that keeps the size
 ``mobilenet``                    timm's mobilenetv1_100 with a stem that keeps the size
 ``repvgg_a0``, ``repvgg_b3``     timm's, with a stem that keeps the size
+``resnet18-cifar``               timm's resnet18 with a stem of 3×3 that keeps the size, without a pool; ``width``, 64,
+                                 is that of its first stage
 ================================ ==================================================================================
 
 Networks for ImageNet are torchvision's and timm's as they are: ``timm:resnet50``, ``timm:vit_small_patch16_224`` ….
@@ -18,12 +20,14 @@ change there: its five pools leave 1×1, of which the published classifier would
 larger size; STL10's come as they are, 96×96. Weights begin as the library does it; VGG's as torch does it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from stripe.attention import attention_factory, for_every_block
+from stripe.errors import StripeError
 from stripe.models.basic_resnet import BasicResNet, basic_depth_of
 from stripe.models.resnet import CifarResNet, depth_of
 
@@ -38,23 +42,29 @@ def is_small(name: str) -> bool:
     return depth_of(name) is not None or basic_depth_of(name) is not None or name in FAMILIES
 
 
-def build(name: str, num_classes: int, attention: str) -> nn.Module:
+def build(name: str, num_classes: int, attention: str, args: Mapping[str, Any] | None = None) -> nn.Module:
     """Build one of these networks.
 
     Args:
         name: See ``is_small``.
         num_classes: Outputs of the classifier.
         attention: Attention in every block, as for ``stripe.attention.attention_factory``.
+        args: Further arguments; ``resnet18-cifar`` has its ``width``.
 
     Raises:
-        StripeError: There is no such depth or attention, or that attention does not go into this network.
+        StripeError: There is no such depth, attention or argument, or that attention does not go into this network.
     """
+    args = args or {}
+    known = ARGUMENTS.get(name, ())
+    if not set(args) <= set(known):
+        takes = f"takes {', '.join(known)}" if known else "takes no further arguments"
+        raise StripeError(f"{name} {takes}, but got {', '.join(args)}")
     with for_every_block(attention_factory(attention)) as make:
         if (depth := depth_of(name)) is not None:
             return CifarResNet(depth, num_classes, make)
         if (basic := basic_depth_of(name)) is not None:
             return BasicResNet(basic[0], num_classes, make, asymmetric=basic[1])
-        model = FAMILIES[name](num_classes)
+        model = FAMILIES[name](num_classes, **args)
         if attention != "none":
             from stripe.models.insertion import insert_attention
 
@@ -98,6 +108,30 @@ def _timm(name: str) -> Callable[[int], nn.Module]:
     return build
 
 
+def _resnet18(num_classes: int, width: int = 64) -> nn.Module:
+    from timm.models.resnet import BasicBlock, ResNet
+
+    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+        raise StripeError(f"width is {width!r}; resnet18-cifar takes a whole number of at least 1")
+    # A last normalisation that begins with 0, timm's default, would have attention see nothing but zeros.
+    model: nn.Module = ResNet(
+        BasicBlock,
+        [2, 2, 2, 2],
+        num_classes=num_classes,
+        channels=(width, 2 * width, 4 * width, 8 * width),
+        zero_init_last=False,
+    )
+    stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    model.conv1, model.bn1, model.maxpool = stem, nn.BatchNorm2d(width), nn.Identity()
+    if width != 64:  # what timm's stem has
+        first = BasicBlock(width, width)
+        for convolution in (first.conv1, first.conv2):
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+        model.get_submodule("layer1").register_module("0", first)
+    return model
+
+
 def _keep_size(model: nn.Module) -> nn.Module:
     """Let the convolutions that see the image keep its size; their padding does already."""
     for module in model.modules():
@@ -106,14 +140,18 @@ def _keep_size(model: nn.Module) -> nn.Module:
     return model
 
 
-# name → what builds the network, without attention, from the number of classes
-FAMILIES: dict[str, Callable[[int], nn.Module]] = {
+# name → what builds the network, without attention, from the number of classes and further arguments
+FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "vgg19": _vgg19,
     "shufflenetv2": _shufflenet,
     "mobilenet": _timm("mobilenetv1_100"),
     "repvgg_a0": _timm("repvgg_a0"),
     "repvgg_b3": _timm("repvgg_b3"),
+    "resnet18-cifar": _resnet18,
 }
+
+ARGUMENTS = {"resnet18-cifar": ("width",)}
+"""Further arguments of networks that have some."""
 
 NAMES = ("resnet83", "resnet164", "resnet56-basic", "resnet56-acnet", *FAMILIES)
 """Names to offer where one is not known; other depths exist."""

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from stripe.capture import discover
+from stripe.errors import StripeError
 from stripe.models import build, native_image_size
 from stripe.models.small import NAMES
 
@@ -16,6 +17,7 @@ PARAMETERS = {
     "shufflenetv2": 2_278_604 - 900 * 1025,
     "mobilenet": 4_231_976 - 900 * 1025,
     "repvgg_a0": 9_108_968 - 900 * 1281,
+    "resnet18-cifar": 11_173_962 + 90 * 513,  # published for CIFAR10
 }
 
 # Channels of the maps that attention weighs: VGG19's 16 convolutions; half the channels of ShuffleNetV2's 16 blocks;
@@ -26,6 +28,7 @@ CHANNELS = {
     "shufflenetv2": [58] * 4 + [116] * 8 + [232] * 4,
     "mobilenet": [c for pair in pairwise(MOBILENET) for c in pair],
     "repvgg_a0": [48] + [48] * 2 + [96] * 4 + [192] * 14 + [1280],
+    "resnet18-cifar": [64] * 2 + [128] * 2 + [256] * 2 + [512] * 2,
 }
 
 
@@ -54,14 +57,17 @@ def test_every_attention_is_a_site_of_its_own(name: str) -> None:
     assert all(site.kind == "channel" and site.input_dependent for site in sites)
 
 
-@pytest.mark.parametrize(("name", "side"), [("vgg19", 1), ("shufflenetv2", 4), ("mobilenet", 2), ("repvgg_a0", 2)])
+@pytest.mark.parametrize(
+    ("name", "side"), [("vgg19", 1), ("shufflenetv2", 4), ("mobilenet", 2), ("repvgg_a0", 2), ("resnet18-cifar", 4)]
+)
 def test_the_last_maps_of_a_32_pixel_image(name: str, side: int) -> None:
     model = build(name, attention="se")
     last = discover(model, torch.randn(2, 3, 32, 32))[-1]
     # VGG ends with a pool.
     assert last.map_shape[1:] == ((2, 2) if name == "vgg19" else (side, side))
     shapes = []
-    pool = {"vgg19": "avgpool", "shufflenetv2": "conv5", "mobilenet": "conv_head", "repvgg_a0": "head"}[name]
+    pools = {"vgg19": "avgpool", "shufflenetv2": "conv5", "mobilenet": "conv_head", "repvgg_a0": "head"}
+    pool = pools.get(name, "global_pool")
     model.get_submodule(pool).register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape[2:]))
     model(torch.randn(2, 3, 32, 32))
     assert shapes == [(side, side)]
@@ -118,3 +124,28 @@ def test_the_seed_decides_the_weights() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_native_image_size(name: str) -> None:
     assert native_image_size(name) == 32
+
+
+@pytest.mark.parametrize("width", [8, 64])
+def test_resnet18_of_another_width(width: int) -> None:
+    model = build("resnet18-cifar", attention="se", args={"width": width})
+    sites = discover(model, torch.randn(2, 3, 32, 32))
+    assert [site.shape for site in sites] == [(factor * width,) for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
+    # By hand: the stem, 4 convolutions of w to w, and per further stage one of w to 2w, 3 of 2w to 2w, and a shortcut.
+    plain = build("resnet18-cifar", num_classes=10, args={"width": width})
+    convolutions = 27 * width + (36 + 128 * (1 + 4 + 16)) * width**2
+    norms = 2 * (5 + 5 * (2 + 4 + 8)) * width
+    assert count(plain) == convolutions + norms + 8 * width * 10 + 10
+    # The attention of each block sees something from the first step on.
+    assert all(block.bn2.weight.min() == 1 for stage in range(1, 5) for block in plain.get_submodule(f"layer{stage}"))
+
+
+@pytest.mark.parametrize("width", [0, "wide", 1.5, True])
+def test_a_width_that_cannot_be(width: object) -> None:
+    with pytest.raises(StripeError, match=r"width is .*; resnet18-cifar takes a whole number of at least 1"):
+        build("resnet18-cifar", args={"width": width})
+
+
+def test_arguments_that_it_does_not_have() -> None:
+    with pytest.raises(StripeError, match="resnet18-cifar takes width, but got depth"):
+        build("resnet18-cifar", args={"depth": 34})
