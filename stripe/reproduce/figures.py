@@ -18,6 +18,7 @@ from stripe.reproduce.cache import Cache, Planned
 from stripe.reproduce.drawn import Drawn, add_note, only_run, require, scale_note, scales_of
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.findings import findings_of
+from stripe.reproduce.maps import draw_maps
 from stripe.reproduce.plan import Plan
 from stripe.reproduce.searches import draw_search
 from stripe.reproduce.styles import draw_styles
@@ -46,6 +47,8 @@ def draw(
         return _gradcam(plan, served, cache, failures, device)
     if kind == "search":
         return draw_search(plan, served, failures)
+    if kind == "maps":
+        return draw_maps(plan, served, failures, cache, device)
     if kind == "transfer":
         return draw_styles(plan, served, failures, cache, device)
     if not plan.recipe.is_table:

@@ -32,6 +32,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     **TABLE_KINDS,
     "gradcam": (),
     "search": (),
+    "maps": ("site", "images"),
     "transfer": ("images",),
 }
 
