@@ -486,7 +486,7 @@ function start(data, prefix) {
           y: weights[i][j],
           xaxis: `x${panel(i).number}`,
           yaxis: `y${panel(i).number}`,
-          line: { color: colour(tones[j]), width: parts[i].includes(j) ? 3.5 : 1.5, dash: j === 2 ? "dash" : "solid" },
+          line: { color: colour(tones[j]), width: parts[i].includes(j) ? 3.5 : 1.5, dash: j === 2 || j === 4 ? "dash" : "solid" },
           hovertemplate: "%{y:.4f} at epoch %{x}",
         })),
       ),
