@@ -106,9 +106,7 @@ def _listed(file: CocoFile, flaws: Flaws) -> dict[str, Entry]:
     return listed
 
 
-def _present(
-    listed: Mapping[str, Entry], root: Path, flaws: Flaws
-) -> dict[str, tuple[Path, tuple[int, int] | None]]:
+def _present(listed: Mapping[str, Entry], root: Path, flaws: Flaws) -> dict[str, tuple[Path, tuple[int, int] | None]]:
     """The files of those of the images that are there, and the sizes that are said of them."""
     found: dict[str, tuple[Path, tuple[int, int] | None]] = {}
     taken: set[str] = set()
