@@ -118,6 +118,7 @@ class CBAM(Attention):
     options: ClassVar = {"k": "kernel_size"}
     orders = ("ca>sa", "sa>ca", "ca|sa", "ca", "sa")
     halves: ClassVar[tuple[type[ChannelGate], type[SpatialGate]]] = (ChannelGate, SpatialGate)
+    channel_half = "cbam-channel"
 
     def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7, order: Order = "ca>sa") -> None:
         super().__init__()
@@ -142,10 +143,9 @@ class CBAM(Attention):
 
     def constant(self, psi: Tensor) -> Tensor:
         """Refused on account of the spatial half; the channel half has a constant."""
-        name = type(self).__name__
         raise StripeError(
-            f"{name}'s spatial half weighs the positions of a map, and a constant ψ has none: use {name.lower()}:ca, "
-            "its channel half"
+            f"{type(self).__name__}'s spatial half weighs the positions of a map, and a constant ψ has none: use "
+            f"{self.channel_half}, its channel half"
         )
 
     def forward(self, x: Tensor) -> Tensor:

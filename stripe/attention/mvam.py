@@ -56,3 +56,4 @@ class MVAM(CBAM):
     """
 
     halves = (VarianceChannelGate, VarianceSpatialGate)
+    channel_half = "mvam:ca"

@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "Train a network and record its attention at every epoch.",
     "search": "Search which attention, and in which order, each block of a network wants.",
     "evaluate": "Top-1 and top-5 accuracy and loss of a checkpoint on a data set.",
+    "stylize": "Give images the style that a network has learned.",
     "fuse": "Fold a network's ASR into its weights: the same outputs at the plain network's cost.",
     "fold": "Make a trained network's attention constants, and fold these into its weights.",
     "bench": "Measure parameters, FLOPs and speed of networks, with attention, with ASR, fused.",

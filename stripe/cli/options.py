@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import MISSING
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -53,6 +54,31 @@ class KeyValue(click.ParamType[tuple[str, Any]]):
             return key, text
 
 
+class AttentionName(click.ParamType[str]):
+    """Attention as it is written; the directory of a structure search stands for what that has found."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A name as it is, a directory as the list of what was found, which is what a run records."""
+        folder = Path(str(value))
+        if value in ("none", *registered("stripe.attention")) or not folder.is_dir():
+            return str(value)
+        from stripe.cli.runs import open_runs
+        from stripe.errors import StripeError
+        from stripe.tasks import structure
+
+        run, *more = open_runs([folder])
+        if more:
+            raise StripeError(
+                f"{folder} holds {len(more) + 1} searches, each with a choice of its own: name one, as {run.path}."
+            )
+        found = structure.read(run.path)
+        if (done := found.sizes["epoch"]) < (planned := run.settings["recipe"]["epochs"]):
+            raise StripeError(f"The search in {folder} has finished {done} of {planned} epochs; go on with it first.")
+        return structure.attention_of(found)
+
+
 class NormalizationType(click.ParamType["Normalization"]):
     """A normalisation: a name, or mean and std as numbers."""
 
@@ -76,17 +102,21 @@ class ListType(click.ParamType[tuple[Any, ...]]):
 
     Args:
         each: Click's type of one.
+        count: How many there must be; None: at least one.
     """
 
-    def __init__(self, each: Any) -> None:
-        self.each = click.types.convert_type(each)
-        self.name = f"{self.each.name.upper()},…"
+    def __init__(self, each: Any, count: int | None = None) -> None:
+        self.each, self.count = click.types.convert_type(each), count
+        self.name = ",".join([self.each.name.upper()] * count) if count else f"{self.each.name.upper()},…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
         """Parse them."""
         if isinstance(value, tuple):
             return value
-        return tuple(self.each.convert(part.strip(), param, ctx) for part in str(value).split(","))
+        parts = str(value).split(",")
+        if self.count not in (None, len(parts)):
+            self.fail(f"{value!r} is not {self.count} values with a comma between them", param, ctx)
+        return tuple(self.each.convert(part.strip(), param, ctx) for part in parts)
 
 
 SMALLEST = 8
@@ -150,8 +180,9 @@ def _type_of(kind: Any, numbers: Range | None) -> Any:
     )
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
-    if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
-        return ListType(_type_of(get_args(kind)[0], numbers))
+    if get_origin(kind) is tuple:
+        each, *others = get_args(kind)
+        return ListType(_type_of(each, numbers), None if others == [...] else 1 + len(others))
     if others or kind not in (int, float, bool):
         return str
     if numbers is None:
@@ -187,10 +218,11 @@ def model_options(function: Command) -> Command:
             ),
             click.option(
                 "--attention",
+                type=AttentionName(),
                 metavar="NAME",
                 help=f"Attention to put into the network: none, {', '.join(registered('stripe.attention'))}; an order "
                 "of the halves as cbam:sa>ca, options as cbam,k=3, a combination as spsa+se, or a list with one entry "
-                "for each block as se/none/eca.",
+                "for each block as se/none/eca; or the folder of a run of `stripe search`.",
             ),
             option_of(RunConfig, "num_classes"),
             option_of(RunConfig, "pretrained"),

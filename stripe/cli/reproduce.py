@@ -86,6 +86,7 @@ def command(
     from stripe import reproduce
     from stripe.reproduce.cache import Sources
     from stripe.reproduce.execution import Machine, compute
+    from stripe.reproduce.stages import after
 
     if data and data.startswith("folder:"):
         data = f"folder:{Path(data.removeprefix('folder:')).expanduser().absolute()}"
@@ -98,13 +99,19 @@ def command(
     sources = Sources(str(Path(data_root).absolute()) if data_root else None, download)
     cache = reproduce.Cache(out.absolute() / "runs", sources, device)
     captures = {plan.scale.capture for plan in ready}
-    served = cache.plan([request for plan in ready for request in plan.requests], captures)
+    first = cache.plan([request for plan in ready for request in plan.before])
     if dry_run:
-        print_plan(ready, served, jobs, device)
+        ready = [after(plan, first) for plan in ready]
+        served = cache.plan([request for plan in ready for request in plan.requests], captures)
+        print_plan(ready, {**first, **served}, jobs, device, sources)
         return
+    machine = Machine(jobs, scheduler, device, workers)
     with interruptible():
-        served, failures = compute(served, cache, Machine(jobs, scheduler, device, workers), _watch(served))
-        failed = _draw(ready, served, cache, failures, out, device)
+        first, failures = compute(first, cache, machine, _watch(first))
+        ready = [after(plan, first, failures) for plan in ready]
+        served = cache.plan([request for plan in ready for request in plan.requests], captures)
+        served, more = compute(served, cache, machine, _watch(served))
+        failed = _draw(ready, {**first, **served}, cache, failures | more, out, device)
     if failed:
         sys.exit(1)
 
@@ -132,7 +139,7 @@ def _watch(served: "dict[RunConfig, Planned]") -> "Watch":
     """Says on standard error what is finished, and how far the others are."""
     from stripe.reproduce.execution import Watch
     from stripe.reproduce.job import Job
-    from stripe.training import EpochMetrics
+    from stripe.training import EpochMetrics, Run
 
     todo = {p.path: p for p in served.values() if p.state != "cached" and not p.found.problem}
     ended: list[str] = []
@@ -140,8 +147,9 @@ def _watch(served: "dict[RunConfig, Planned]") -> "Watch":
         click.echo(f"{len(todo)} of {len({p.path for p in served.values()})} runs are to be trained.", err=True)
 
     def epoch(job: Job, metrics: EpochMetrics) -> None:
-        of = f"epoch {metrics.epoch} of {job.request.epochs}"
-        click.echo(f"{job.name}: {of}, test accuracy {metrics.test_accuracy:.1f} %, {metrics.seconds:.0f} s", err=True)
+        of, scoring = f"epoch {metrics.epoch} of {job.request.epochs}", Run(job.path).scoring
+        score = scoring.text(getattr(metrics, f"test_{scoring.best}"))
+        click.echo(f"{job.name}: {of}, test {scoring.label(scoring.best)} {score}, {metrics.seconds:.0f} s", err=True)
 
     def end(job: Job, problem: str) -> None:
         ended.append(job.name)

@@ -6,7 +6,7 @@ from stripe.errors import StripeError
 
 __all__ = ["DETECTORS", "SEGMENTERS", "Composed", "TaskName", "parse", "task_of"]
 
-TaskName = Literal["classification", "detection", "segmentation"]
+TaskName = Literal["classification", "detection", "segmentation", "style"]
 
 DETECTORS = ("maskrcnn", "fasterrcnn", "retinanet")
 SEGMENTERS = ("deeplabv3", "fcn")
@@ -57,13 +57,15 @@ def task_of(spec: str) -> TaskName:
         spec: A name, as for ``stripe.models.build``.
 
     Returns:
-        ``"detection"``, ``"segmentation"`` or, for all other names, ``"classification"``.
+        ``"detection"``, ``"segmentation"``, ``"style"`` or, for all other names, ``"classification"``.
 
     Example:
         >>> task_of("maskrcnn:resnet20"), task_of("torchvision:fcn_resnet50"), task_of("timm:resnet50")
         ('detection', 'segmentation', 'classification')
     """
     source, _, name = spec.partition(":")
+    if spec == "style":
+        return "style"
     if source in DETECTORS:
         return "detection"
     if source in SEGMENTERS:

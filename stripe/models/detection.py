@@ -27,12 +27,14 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxP
 from stripe.errors import StripeError
 from stripe.models.backbones import Backbone, Pyramid
 from stripe.models.spec import Range
-from stripe.models.third_party import building, chosen, refuse_arguments
+from stripe.models.third_party import building, chosen, refuse_arguments, refuse_unknown
 
 __all__ = ["DetectorOptions", "build", "normalizes_itself"]
 
 OUTPUTS = 91
 """Of networks for COCO: its classes, with gaps in their numbers, and the background."""
+
+CLASSES: dict[str, Any] = {"maskrcnn": MaskRCNN, "fasterrcnn": FasterRCNN, "retinanet": RetinaNet}
 
 RESERVED = (
     *("backbone", "num_classes", "rpn_anchor_generator", "rpn_head", "anchor_generator", "head"),
@@ -111,6 +113,8 @@ def build(
     else:
         default = DetectorOptions(first_stride=8 if one_stage else 4)
     options, rest = chosen(spec, default, args)
+    kind = CLASSES[head]
+    refuse_unknown(spec, rest, (kind, GeneralizedRCNNTransform))
     backbone = Backbone(classifier, name)
     stages = [stage for stage in backbone.stages if stage.stride >= options.first_stride]
     if not stages:
@@ -135,11 +139,10 @@ def build(
     outputs = OUTPUTS if num_classes is None else num_classes
     with building(spec):
         if one_stage:
-            model: Any = RetinaNet(pyramid, outputs, anchor_generator=anchors, **rest)
+            model = kind(pyramid, outputs, anchor_generator=anchors, **rest)
         else:
             heads = _heads(head, options, len(stages), outputs, small)
-            made = MaskRCNN if head == "maskrcnn" else FasterRCNN
-            model = made(pyramid, rpn_anchor_generator=anchors, **heads, **rest)
+            model = kind(pyramid, rpn_anchor_generator=anchors, **heads, **rest)
     if own:
         old = model.transform
         model.transform = OwnSizes(0, 0, old.image_mean, old.image_std, size_divisible=old.size_divisible)

@@ -79,9 +79,7 @@ def build(
     elif spec == style.NAME:
         model = style.build(num_classes, attention, args)
     elif small.is_small(spec):
-        if args:
-            raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
-        model = small.build(spec, 10 if num_classes is None else num_classes, attention)
+        model = small.build(spec, 10 if num_classes is None else num_classes, attention, args)
     else:
         model = _third_party(spec, num_classes, pretrained, args, image_size)
         if attention != "none":
@@ -106,8 +104,6 @@ def native_image_size(spec: str, *, pretrained: bool = False) -> ImageSize | Non
     Raises:
         StripeError: The name is not known.
     """
-    if spec == style.NAME:
-        return None
     if small.is_small(spec):
         return small.IMAGE_SIZE
     if composed.task_of(spec) != "classification":

@@ -9,9 +9,10 @@ from torch import nn
 from stripe.errors import StripeError
 from stripe.models.backbones import backbone_of
 from stripe.models.composed import task_of
+from stripe.models.detection import normalizes_itself
 from stripe.models.frozen_norm import freeze
 from stripe.models.graph import replace_module
-from stripe.models.third_party import building, refuse_arguments
+from stripe.models.third_party import building, refuse_arguments, refuse_unknown
 from stripe.names import did_you_mean
 
 __all__ = ["build", "image_size", "names", "normalization"]
@@ -73,6 +74,8 @@ def _dense(name: str, num_classes: int | None, pretrained: bool, args: Mapping[s
     rest |= {"weights": None, "weights_backbone": None}
     with building(spec):
         model: nn.Module = torchvision.models.get_model(name, **chosen, **rest)
+    inner = (type(model), type(model.transform)) if normalizes_itself(model) else ()
+    refuse_unknown(spec, rest, (torchvision.models.get_model_builder(name), *inner))
     if pretrained:
         weights = torchvision.models.get_model_weights(name).DEFAULT
         with building(spec, pretrained=True):

@@ -2,14 +2,14 @@
 
 Johnson et al., "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016, arXiv 1603.08155, as
 the example ``fast_neural_style`` of PyTorch has it: three convolutions, five residual blocks, two upsamplings, each
-with reflection padding. Modules have the names that they have there (``in1`` is a normalisation of either kind), so
-that its checkpoints load.
+with reflection padding. Modules have the names that they have there (``in1`` is a normalisation of either kind).
 
 Two things depart from the example. Images go in and come out normalised, by the mean and std of the data, where the
 example has 0..255. And an image comes out in the size in which it went in, whatever that is, where the example makes
 its sides multiples of 4.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stripe.attention import attention_factory
+from stripe.attention import attention_factory, for_every_block
 from stripe.data import Normalization
 from stripe.errors import StripeError
 
@@ -115,7 +115,8 @@ class _Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.upsample > 1:
             x = F.interpolate(x, scale_factor=self.upsample, mode="nearest")
-        y: Tensor = self.conv2d(self.reflection_pad(x))
+        x = self.reflection_pad(x)  # the name is used anew, so that the memory of what was padded is free
+        y: Tensor = self.conv2d(x)
         return y
 
 
@@ -154,7 +155,8 @@ def build(num_classes: int | None, attention: str, args: Mapping[str, Any]) -> S
             raise StripeError(f"{NAME} takes the arguments {', '.join(known)}, but got {name}")
         if type(value) is not known[name]:
             raise StripeError(f"{name}={value!r} of {NAME} must be {'a text' if name == 'norm' else 'a whole number'}")
-    return StyleNetwork(**args, attention=attention_factory(attention))
+    with for_every_block(attention_factory(attention)) as make:
+        return StyleNetwork(**args, attention=make)
 
 
 def stylize(model: nn.Module, images: Tensor, normalization: Normalization) -> Tensor:
@@ -167,10 +169,36 @@ def stylize(model: nn.Module, images: Tensor, normalization: Normalization) -> T
 
     Returns:
         uint8 (N, 3, H, W), on the device of ``images``.
+
+    Raises:
+        StripeError: The network gives no such images, or there is not enough memory for images of this size.
     """
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (normalization.mean, normalization.std))
     device = next(model.parameters()).device
-    with torch.no_grad():
-        inputs = (images.to(device, torch.float32) / 255 - mean.to(device)) / std.to(device)
-        made: Tensor = model(inputs) * std.to(device) + mean.to(device)
-    return (made * 255).round().clamp(0, 255).to(images.device, torch.uint8)
+    _check_memory(model, images, device)
+    try:
+        with torch.no_grad():
+            inputs = (images.to(device, torch.float32) / 255 - mean.to(device)) / std.to(device)
+            made: Tensor = model(inputs)
+    except torch.OutOfMemoryError:
+        raise _too_large(images, f"more than the memory of {device}") from None
+    if not isinstance(made, Tensor) or made.shape != inputs.shape:
+        raise StripeError(f"{type(model).__name__} gives no image for an image, so that it transfers no style")
+    pixels = (made * std.to(device) + mean.to(device)) * 255
+    return pixels.round().clamp(0, 255).to(images.device, torch.uint8)
+
+
+def _check_memory(model: nn.Module, images: Tensor, device: torch.device) -> None:
+    """Refuse what the computer has no memory for: Linux gives it at first, and ends the process later."""
+    if device.type != "cpu" or not isinstance(model, StyleNetwork) or not hasattr(os, "sysconf"):
+        return
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # Before the last normalisation there are twice ``width`` channels at full size, as they are and padded.
+    wanted = 4 * len(images) * images.shape[-2] * images.shape[-1] * 4 * model.conv1.conv2d.out_channels
+    if wanted > there:
+        raise _too_large(images, f"{wanted / 2**30:.0f} GiB of memory, of {there / 2**30:.0f}")
+
+
+def _too_large(images: Tensor, needs: str) -> StripeError:
+    height, width = images.shape[-2:]
+    return StripeError(f"an image of {width}×{height} pixels is too large: it needs {needs}; give size=")

@@ -1,14 +1,16 @@
 """What building somebody else's model has in common: reserved arguments, and errors in plain words."""
 
-from collections.abc import Collection, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar, get_type_hints
 
 from stripe.errors import StripeError
 from stripe.models.spec import fits, in_words, out_of_range
+from stripe.names import did_you_mean
 
-__all__ = ["building", "chosen", "refuse_arguments"]
+__all__ = ["building", "chosen", "refuse_arguments", "refuse_unknown"]
 
 Options = TypeVar("Options")
 
@@ -49,6 +51,23 @@ def refuse_arguments(spec: str, args: Mapping[str, Any], reserved: Collection[st
                 f"{spec}: the argument {name!r} is set through num_classes=, pretrained= or a checkpoint, "
                 "not as a further argument of the model"
             )
+
+
+def refuse_unknown(spec: str, args: Collection[str], makers: Collection[Callable[..., Any]]) -> None:
+    """Refuse arguments that nothing takes; torchvision's detectors hand them on, and the last one drops them.
+
+    Args:
+        spec: The model, for messages.
+        args: The names of the arguments.
+        makers: The functions and classes that the arguments may be meant for.
+
+    Raises:
+        StripeError: No maker has an argument of one of these names.
+    """
+    known = {name for maker in makers for name in inspect.signature(maker).parameters if name[0] != "_"}
+    for name in args:
+        if name not in known:
+            raise StripeError(f"{spec} does not take the argument {name!r}{did_you_mean(name, sorted(known))}")
 
 
 @contextmanager

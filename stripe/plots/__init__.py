@@ -16,6 +16,7 @@ from stripe.plots.gradcam import gradcam
 from stripe.plots.index import index
 from stripe.plots.kinds import KINDS, RUN_KINDS, TABLE_KINDS, draw, draw_all, find
 from stripe.plots.save import save
+from stripe.plots.search import search
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.spatial import spatial
 from stripe.plots.speed import speed
@@ -39,6 +40,7 @@ __all__ = [
     "gradcam",
     "index",
     "save",
+    "search",
     "spatial",
     "speed",
     "std",

@@ -8,16 +8,17 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from stripe.analysis import stripe_index
+from stripe.analysis.comparison import CONTROLS
 from stripe.analysis.networks import network_names
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.errors import StripeError
 from stripe.names import data_name
-from stripe.plots.common import columns, describe, ending_note, label_epochs, short_names, sides_of
+from stripe.plots.common import columns, control_of, describe, ending_note, label_epochs, short_names, sides_of
 from stripe.plots.figure import StripeFigure, wrapped
 from stripe.plots.heatmap import colorbar, heatmap, readable_limits
 from stripe.plots.index import write_numbers
 from stripe.plots.select import CHANNEL_KINDS, Choice, Patterns, choose, choose_epoch, choose_sites
-from stripe.plots.std import SIDES, finish, quantiles, spread_bars
+from stripe.plots.std import SIDES, control_look, finish, quantiles, spread_bars
 from stripe.plots.stripe import index_text, number_axis
 from stripe.plots.style import Width, is_narrow, styled
 
@@ -110,18 +111,37 @@ def beside(
 def _indices(
     figure: StripeFigure, panels: list[Axes], captures: list[Capture], sites: list[Sites], epoch: int | None
 ) -> list[str]:
-    """Draw stripe indices, sites × epochs, with one colour bar for all."""
+    """Draw stripe indices, sites × epochs and the control behind them, with one colour bar for all."""
     if epoch is not None:
         raise StripeError("A plot of kind 'index' has no epoch to choose; it shows all.")
     for axes, capture, part in zip(panels, captures, sites, strict=True):
         matrix = np.stack([stripe_index(data["attention"]).values for data in part.values()])
+        control = control_of(capture)
+        if control:
+            of_control = [stripe_index(control[1].sites[name]["attention"]).values for name in part]
+            matrix = np.concatenate([matrix, np.stack(of_control)], axis=1)
         image = heatmap(axes, matrix, limits=(0.0, 1.0))
-        label_epochs(axes, capture.epochs, room=6)
+        label_epochs(axes, capture.epochs, room=5)
+        if control:
+            last = len(capture.epochs)
+            axes.axvline(last - 0.5, color=axes.get_facecolor(), linewidth=2)
+            ticks = [*axes.get_xticks(), last]
+            # An epoch's number beside the control's name would run into it.
+            names = {int(tick): text.get_text() for tick, text in zip(ticks, axes.get_xticklabels(), strict=False)}
+            if last > 5:
+                names = {tick: text for tick, text in names.items() if last - tick > last / 5}
+            axes.set_xticks([*names, last], [*names.values(), control[0]])
         axes.set_xlabel("epoch")
-        if len(capture.epochs) <= 6:
+        if matrix.shape[1] <= 6:
             write_numbers(axes, matrix)
     colorbar(image, panels, "stripe index η²", pad=0.02, aspect=25)
-    return ["η² is 1 where attention is a constant"]
+    return ["η² is 1 where attention is a constant", *_controls(captures)]
+
+
+def _controls(captures: list[Capture]) -> list[str]:
+    """What the controls in the figure are, for its caption."""
+    named = dict.fromkeys(control[0] for control in map(control_of, captures) if control)
+    return [f"{name}: the control {CONTROLS.get(name, 'of that name')}" for name in named]
 
 
 def _spreads(
@@ -129,18 +149,27 @@ def _spreads(
 ) -> list[str]:
     """Draw the spread of channels over the images, before and after attention."""
     for axes, capture, part in zip(panels, captures, sites, strict=True):
-        own, sides = choose_epoch(capture, epoch), sides_of(part)
-        for side, offset in zip(sides, (-0.17, 0.17) if len(sides) > 1 else (0.0,), strict=True):
-            spread = [quantiles(data[side].sel(epoch=own), relative=False) for data in part.values()]
-            spread_bars(axes, np.array(spread), SIDES[side], offset)
+        own, control = choose_epoch(capture, epoch), control_of(capture)
+        rows = [(SIDES[side], [data[side].sel(epoch=own) for data in part.values()]) for side in sides_of(part)]
+        if control:
+            of_control = [control[1].sites[name]["attention"].isel(epoch=0) for name in part]
+            rows.append((control_look(control[0]), of_control))
+        half = 0.24 if control else 0.17
+        offsets = np.linspace(-half, half, len(rows)) if len(rows) > 1 else [0.0]
+        for (look, values), offset in zip(rows, offsets, strict=True):
+            spread_bars(axes, np.array([quantiles(each, relative=False) for each in values]), look, float(offset))
         axes.set_ylim(len(part) - 0.4, -0.6)
     for axes in panels:  # the scale is that of all
         finish(axes)
         spec = axes.get_subplotspec()
         if spec is None or spec.is_last_row():
             axes.set_xlabel("σ of a channel (log scale)")
-    entries = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside upper left")
+    entries: dict[str, Any] = {}
+    for axes in panels:  # of which some may have a control
+        entries |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(
+        list(entries.values()), list(entries), loc="outside upper left", ncols=3 if figure.get_figwidth() > 5 else 1
+    )
     return ["dot: median channel, thick: middle 50 %, thin: 90 % of the channels"]
 
 
@@ -164,12 +193,14 @@ def _stripes(
     else:
         chosen = [list(choose_sites(capture, None, CHANNEL_KINDS, 3)) for capture in captures]
     down = max(map(len, chosen))
-    short = dict(zip(chosen[0], short_names(chosen[0])[0], strict=True)) if common else {}
+    shortened = [short_names(names) for names in chosen]
+    short = [dict(zip(names, shorter, strict=True)) for names, (shorter, _) in zip(chosen, shortened, strict=True)]
+    endings = {ending for _, ending in shortened}
     figure = StripeFigure(settings, max(6.9, 2.4 * len(captures)), 1.6 * down + 0.6, drawn, printed=width)
     grid = figure.subplots(down, len(captures), squeeze=False)
     for row in range(down):
         matrices = []
-        for axes, capture, part, names in zip(grid[row], captures, all_sites, chosen, strict=True):
+        for number, (axes, capture, part, names) in enumerate(zip(grid[row], captures, all_sites, chosen, strict=True)):
             if row >= len(names):
                 axes.remove()
                 continue
@@ -177,23 +208,21 @@ def _stripes(
             rows = choose(images, capture.images, what="image", seed=seed, classes=capture.labels)
             ids = np.arange(values.sizes["channel"])
             kept = choose(channels, ids, what="channel", seed=seed)
-            matrices.append((axes, names[row], values, values.isel(image=rows, channel=kept).values))
+            matrices.append((axes, number, names[row], values, values.isel(image=rows, channel=kept).values))
             number_axis(axes.xaxis, ids[kept], 3)
             number_axis(axes.yaxis, capture.images[rows], 4)
         drawn_values = np.concatenate([matrix.ravel() for *_, matrix in matrices])
         limits, flat = readable_limits(drawn_values)
         below, above = (drawn_values < limits[0]).any(), (drawn_values > limits[1]).any()
         extend = "both" if below and above else "min" if below else "max" if above else "neither"
-        for axes, name, values, matrix in matrices:
+        for axes, number, name, values, matrix in matrices:
             image = heatmap(axes, matrix, limits=limits)
             room = 72 * figure.get_figwidth() / (1.6 * len(captures))
-            shown = wrapped(
-                f"{short.get(name, name)}  {index_text(float(stripe_index(values)))}", room, 0.8 * settings["font.size"]
-            )
-            axes.set_title(shown, fontsize="small")
+            named = wrapped(short[number][name], room, 0.8 * settings["font.size"])
+            axes.set_title(f"{named}\n{_with_control(captures[number], name, values)}", fontsize="small")
         bar = colorbar(image, [axes for axes, *_ in matrices], "", aspect=14, pad=0.02, extend=extend)
         bar.ax.set_xlabel("v", fontsize="small", labelpad=7)
-        drawn.setdefault("sites", []).append({"names": [name for _, name, *_ in matrices], "range": limits})
+        drawn.setdefault("sites", []).append({"names": [name for _, _, name, *_ in matrices], "range": limits})
         if flat:
             drawn["sites"][-1]["flat"] = flat
     for axes, name in zip(grid[0], network_names(captures), strict=True):
@@ -208,6 +237,14 @@ def _stripes(
     notes = ["v: attention value", "colours of a row: 1–99 % quantiles of its values", f"sampled with seed {seed}"]
     if any("flat" in part for part in drawn["sites"]):
         notes.append("a row whose values are nearly one is drawn with wider colours")
-    if common:
-        notes.append(ending_note(short_names(chosen[0])[1]))
-    return figure, notes
+    notes += [ending_note(ending) for ending in endings if len(endings) == 1]
+    return figure, notes + _controls(captures)
+
+
+def _with_control(capture: Capture, site: str, values: xr.DataArray) -> str:
+    """The stripe index of a site, and that of the same site in the control."""
+    index, control = index_text(float(stripe_index(values))), control_of(capture)
+    if control is None:
+        return index
+    of_control = float(stripe_index(control[1].sites[site]["attention"].isel(epoch=0)))
+    return f"{index} ({control[0]} {index_text(of_control).removeprefix('η² ').removeprefix('= ')})"

@@ -61,14 +61,17 @@ def control_of(capture: Capture) -> tuple[str, Capture] | None:
 
 
 def short_names(names: Sequence[str]) -> tuple[list[str], str]:
-    """Shorten the names of sites by the last parts that all of them share.
+    """Shorten the names of sites by the last parts that all of them share, or by the last but one.
 
     Returns:
-        The shortened names, and the common ending (``".attention_module"``, or ``""``).
+        The shortened names, and what was left out: the common ending (``".attention_module"``), a part that ``…``
+        stands for (``"…attention_module"``), or ``""``.
 
     Example:
         >>> short_names(["layer1.0.se", "layer1.1.se"])
         (['layer1.0', 'layer1.1'], '.se')
+        >>> short_names(["layer1.0.cbam.channel", "layer1.0.cbam.spatial"])
+        (['layer1.0…channel', 'layer1.0…spatial'], '…cbam')
     """
     parts = [name.split(".") for name in names]
     shared = 0
@@ -78,12 +81,17 @@ def short_names(names: Sequence[str]) -> tuple[list[str], str]:
             break
         shared += 1
     if not shared:
-        return list(names), ""
+        inner = {part[-2] if len(part) > 2 else "" for part in parts}
+        if len(names) < 2 or len(inner) > 1 or not (left_out := inner.pop()) or left_out.isdigit():
+            return list(names), ""
+        return [".".join(part[:-2]) + "…" + part[-1] for part in parts], f"…{left_out}"
     return [".".join(part[:-shared]) for part in parts], "." + ".".join(parts[0][-shared:])
 
 
 def ending_note(ending: str) -> str:
     """Note for the caption about the ending that ``short_names`` took off."""
+    if ending.startswith("…"):
+        return f"… in names of sites: .{ending[1:]}."
     return f"names of sites end in {ending}" if ending else ""
 
 

@@ -1,4 +1,4 @@
-"""Accuracies of the paper (left) beside our own (right)."""
+"""Numbers of the paper (left) beside our own (right)."""
 
 from typing import Any
 
@@ -14,25 +14,32 @@ __all__ = ["comparison"]
 
 
 def comparison(
-    table: pd.DataFrame, *, lines: bool = False, here: str = "here", caption: str = "", style: str = "paper"
+    table: pd.DataFrame,
+    *,
+    lines: bool = False,
+    axis: str = "accuracy (%)",
+    here: str = "here",
+    caption: str = "",
+    style: str = "paper",
 ) -> StripeFigure:
-    """Draw two panels per group, each with its own scale: the paper's accuracies and ours.
+    """Draw two panels per group, each with its own scale: the paper's accuracies, or another measure, and ours.
 
     Networks and data may differ between the two, so the pattern is to be compared, and not the level. Points are
-    accuracies at the best epoch, whiskers their standard deviation over seeds, and small hollow points the accuracies
-    after the last epoch.
+    values at the best epoch, whiskers their standard deviation over seeds, and small hollow points the values after
+    the last epoch.
 
     Args:
         table: Table with the columns ``group``, ``row``, ``column``, ``paper``, ``best``, ``best_std`` and ``last``
-            (per cent, NaN if missing). Each row is one cell of the paper's table; rows and columns keep their order.
+            (NaN if missing). Each row is one cell of the paper's table; rows and columns keep their order.
         lines: Whether each row is drawn as a line over the columns, which are then steps of one quantity. Otherwise
             the rows go from top to bottom, and each column has a colour.
+        axis: Name of the measure with its unit.
         here: Title of our panels.
         caption: Text at the foot of the figure.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
 
     Raises:
-        NothingToDrawError: The table has no accuracy of ours.
+        NothingToDrawError: The table has no number of ours.
     """
     if not len(table) or table["best"].isna().all():
         raise NothingToDrawError("No run of this table is finished, so there is nothing to compare yet.")
@@ -51,15 +58,16 @@ def comparison(
                 axes.grid(axis="y" if lines else "x", color="0.5", linewidth=0.4, alpha=0.3)
                 axes.set_axisbelow(True)
                 if lines:
-                    axes.set_ylabel("accuracy (%)" if axes is panels[0] else "")
+                    axes.set_ylabel(axis if axes is panels[0] else "")
                 elif number == len(groups) - 1:
-                    axes.set_xlabel("accuracy (%)")
+                    axes.set_xlabel(axis)
                 title = {"paper": "the paper", "best": here}[side] if number == 0 or lines else ""
                 axes.set_title(" · ".join(text for text in (name if axes is panels[0] else "", title) if text))
         handles, labels = grid[0][-1].get_legend_handles_labels()
         if len(labels) > 1:
             figure.legend(handles, labels, loc="outside upper left", ncols=4)
-        notes = ["right: best epoch, hollow: last epoch" if len(across) > 1 else "hollow: last epoch"]
+        hollow = "right: best epoch, hollow: last epoch" if len(across) > 1 else "hollow: last epoch"
+        notes = [hollow] if table["last"].notna().any() else []
         notes += ["whiskers: standard deviation over seeds"] if table["best_std"].notna().any() else []
         figure.caption(" · ".join([*([caption] if caption else []), *notes]))
         return figure

@@ -20,7 +20,7 @@ _LONGEST = 2**16  # pixels
 
 
 def wrapped(text: str, room: float, size: float) -> str:
-    """Break a text into lines that fit, at blanks and, in a word that is wider than a line, anywhere.
+    """Break a text into lines that fit, at blanks and, in a word wider than a line, behind a dot or anywhere.
 
     Args:
         text: Text without formulas.
@@ -39,8 +39,11 @@ def wrapped(text: str, room: float, size: float) -> str:
             line, used = line + " ", used + measured[" "]
         for letter in word:
             if line and used + measured[letter] > room:
-                lines.append(line)
-                line, used = "", 0.0
+                start = line.rfind(" ") + 1  # of the word
+                end = max(line.rfind(mark, start) for mark in "._-/+") + 1 or len(line)
+                lines.append(line[:end])
+                line = line[end:]
+                used = sum(measured[each] for each in line)
             line, used = line + letter, used + measured[letter]
     return "\n".join([*lines, line])
 

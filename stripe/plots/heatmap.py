@@ -1,5 +1,6 @@
 """Heatmaps: matrices as images, which are drawn fast and average values instead of colours."""
 
+from functools import partial
 from typing import Any
 
 import matplotlib as mpl
@@ -8,10 +9,15 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.image import AxesImage
+from matplotlib.ticker import FuncFormatter
 
 from stripe.plots.style import MISSING
 
-__all__ = ["colorbar", "heatmap", "readable_limits", "robust_limits"]
+__all__ = ["bar_below", "colorbar", "heatmap", "readable_limits", "robust_limits"]
+
+
+_LONG = 4  # sides of a cell, the long one relative to the short one, up to which it is drawn as one
+_FINE = 64  # cells, of which more may be smaller than some pixels
 
 
 def heatmap(
@@ -37,14 +43,19 @@ def heatmap(
     array = np.asarray(values)
     if array.dtype == np.float16:  # imshow scales in the array's own type, and 16 bits are too few for that
         array = array.astype(np.float32)
+    rows, columns = array.shape
+    # Matplotlib blurs by a cell in both directions where cells are smaller than some pixels in one of them. So cells
+    # that are far longer than wide are drawn as several.
+    down, across = (max(1, a // b // _LONG) if a > _FINE else 1 for a, b in ((columns, rows), (rows, columns)))
     image = axes.imshow(
-        np.ma.masked_invalid(array),
+        np.ma.masked_invalid(array.repeat(down, axis=0).repeat(across, axis=1)),
         # Stage "data": where cells are smaller than pixels their values are averaged, not their colours.
         **{
             "aspect": "auto",
             "cmap": colormap or mpl.rcParams["image.cmap"],
             "vmin": limits[0],
             "vmax": limits[1],
+            "extent": (-0.5, columns - 0.5, rows - 0.5, -0.5),
             **kwargs,
         },
         interpolation_stage="data",
@@ -117,3 +128,27 @@ def colorbar(image: AxesImage, axes: Any, label: str, **kwargs: Any) -> Colorbar
     bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(labelsize="x-small")
     return bar
+
+
+def bar_below(image: AxesImage, axes: Axes | None, label: str, **kwargs: Any) -> Colorbar:
+    """Draw a colour bar below a panel, with nothing but its two ends as numbers, for which a narrow one has room.
+
+    Args:
+        image: Image whose colours the bar explains.
+        axes: Axes of the panel; None with ``cax=``.
+        label: Name of the quantity.
+        **kwargs: Further arguments of ``colorbar``.
+    """
+    low, high = image.get_clim()
+    ends = FuncFormatter(partial(_end, high - low))
+    bar = colorbar(image, axes, "", ticks=(low, high), format=ends, **kwargs)
+    first, last = bar.ax.get_xticklabels()
+    first.set_horizontalalignment("left")  # not into the next panel
+    last.set_horizontalalignment("right")
+    bar.ax.set_xlabel(label, fontsize="x-small", labelpad=-0.9 * float(first.get_fontsize()))  # between the two
+    return bar
+
+
+def _end(span: float, value: float, _position: int | None) -> str:
+    """Format the end of a colour bar; 7e-08 beside 1 becomes 0."""
+    return f"{value if abs(value) > span / 1000 else 0:.2g}"

@@ -1,19 +1,17 @@
 """Maps of spatial attention, image by image and block by block: they are not constant."""
 
 import math
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
 from stripe.capture import CaptureLike, as_capture
 from stripe.names import renamed
 from stripe.plots.common import caption, describe, ending_note, image_name, short_names
 from stripe.plots.figure import Drawn, StripeFigure, check_single
-from stripe.plots.heatmap import colorbar, heatmap, readable_limits
+from stripe.plots.heatmap import bar_below, colorbar, heatmap, readable_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import (
     Choice,
@@ -110,18 +108,12 @@ def spatial(
             maps = as_maps(data["attention"].sel(epoch=epoch).isel(image=rows), name)
             limits, span = readable_limits(maps)
             flat += [span] if span else []
-            ends = FuncFormatter(partial(_end, limits[1] - limits[0]))
             for axes, values in zip(panels, maps, strict=True):
                 image = heatmap(axes, values, limits=limits, aspect="equal")
                 axes.set(xticks=[], yticks=[])
             panels[0].set_title(f"{short}\n{maps.shape[1]} × {maps.shape[2]}", loc="center", fontsize="small")
             beyond = "both" if maps.min() < limits[0] and maps.max() > limits[1] else "neither"
-            scale = colorbar(
-                image, None, "", cax=bar, orientation="horizontal", ticks=limits, format=ends, extend=beyond
-            )
-            first_end, last_end = scale.ax.get_xticklabels()
-            first_end.set_horizontalalignment("left")  # not into the next column
-            last_end.set_horizontalalignment("right")
+            bar_below(image, None, "", cax=bar, orientation="horizontal", extend=beyond)
             drawn["sites"][name] = {"range": limits}
         notes = ["colours of a column: 1–99 % quantiles of its maps", f"sampled with seed {seed}"]
         if flat:
@@ -164,8 +156,3 @@ def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, name: str) -> No
     axes.set_ylabel(name.replace(" · ", "\n"), fontsize="small")
     if picture is not None and picture.shape[0] < 0.6 * picture.shape[1]:  # the panel is too low for a vertical name
         axes.yaxis.label.set(rotation=0, ha="right", va="center")
-
-
-def _end(span: float, value: float, _position: int | None) -> str:
-    """Format the end of a colour bar; 7e-08 beside 1 becomes 0."""
-    return f"{value if abs(value) > span / 1000 else 0:.2g}"

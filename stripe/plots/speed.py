@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from stripe.names import without_folders
 from stripe.plots.figure import Drawn, StripeFigure
@@ -53,6 +54,9 @@ def speed(table: pd.DataFrame, *, style: str = "paper", width: Width | None = No
                 axes.set_yticks(range(len(table)), _names(table))
         parameters.set_title("parameters (million)")
         flops.set_title("GFLOPs an image")
+        if not narrow:
+            for axes in (parameters, flops):  # whose last number would run into the first of the next panel
+                axes.xaxis.set_major_locator(MaxNLocator(3))
         figure.caption(caption_of(table))
         return figure
 

@@ -18,12 +18,11 @@ from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_epoch, choose_sites
 from stripe.plots.style import Width, is_narrow, styled
 
-__all__ = ["SIDES", "finish", "quantiles", "spread_bars", "std"]
+__all__ = ["SIDES", "control_look", "finish", "quantiles", "spread_bars", "std"]
 
 _RESAMPLES = 300  # of the intervals: enough for the digits that are shown
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _FLOOR = 1e-6  # a logarithmic axis has no 0, and smaller values are below the precision of float32
-_CONTROL = "#9ecae1"  # a lighter C0
 SIDES = {"input": ("before attention (GAP of the map)", "C1"), "attention": ("after attention", "C0")}
 
 
@@ -81,7 +80,7 @@ def std(
         rows = [(SIDES[side], [data[side].sel(epoch=epoch) for data in chosen_sites.values()]) for side in sides]
         if control:
             of_control = [control[1].sites[name]["attention"].isel(epoch=0) for name in chosen_sites]
-            rows.append(((f"after attention, control {control[0]}", _CONTROL), of_control))
+            rows.append((control_look(control[0]), of_control))
         half = 0.24 if control else 0.17
         if ax is not None:
             _panel(ax, rows, names, half, is_relative=False)
@@ -134,6 +133,11 @@ def _write_errors(axes: Axes, capture: Capture, epoch: int, sites: list[str]) ->
     texts = [interval_text(row, name) for row in table.to_dict("records")]
     for row, text in [(-0.8, f"{name.replace('_', ' ')} %"), *enumerate(texts)]:
         axes.annotate(text, (1.03, row), xycoords=("axes fraction", "data"), va="center", fontsize="x-small")
+
+
+def control_look(name: str) -> tuple[str, str]:
+    """Label and colour of a control, as ``SIDES`` has them of a side: a lighter blue."""
+    return f"after attention, control {name}", "#9ecae1"
 
 
 def quantiles(values: xr.DataArray, relative: bool) -> npt.NDArray[np.float64]:

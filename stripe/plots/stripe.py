@@ -11,7 +11,7 @@ from stripe.capture import CaptureLike, as_capture
 from stripe.names import renamed
 from stripe.plots.common import caption, column_name, columns, control_of, describe, sides_of
 from stripe.plots.figure import Drawn, StripeFigure, check_single
-from stripe.plots.heatmap import colorbar, heatmap, readable_limits
+from stripe.plots.heatmap import bar_below, colorbar, heatmap, readable_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import (
     CHANNEL_KINDS,
@@ -100,11 +100,11 @@ def stripe(
         control = control_of(opened)
         panels_wide = len(sides) + bool(control)
 
-        narrow = is_narrow(width)  # panels above each other
-        height = (1.4 * panels_wide if narrow else 1.75) * len(chosen_sites) + 0.45
+        narrow = is_narrow(width)  # no room for titles side by side, and for colour bars between panels
+        draw = _narrow_panel if narrow else _panel
+        height = (1.8 if narrow else 1.75) * len(chosen_sites) + 0.45
         figure = StripeFigure(settings, _WIDTHS[panels_wide], height, drawn, printed=width)
-        shape = (len(chosen_sites) * panels_wide, 1) if narrow else (len(chosen_sites), panels_wide)
-        grid = figure.subplots(*shape, squeeze=False).reshape(len(chosen_sites), panels_wide)
+        grid = figure.subplots(len(chosen_sites), panels_wide, squeeze=False)
         flat = []
         for panels, (name, data) in zip(grid, chosen_sites.items(), strict=True):
             held = int(np.prod(data["attention"].shape[2:]))
@@ -117,15 +117,14 @@ def stripe(
                 values = columns(found)
                 first = side == sides[0]
                 title = f"control {control[0]}" if control and side == "control" else _TITLES[side]
-                heading = f"{name}\n" if first else "" if narrow else "\n"
-                limits, span = _panel(axes, values, rows, chosen, heading + title, side)
+                limits, span = draw(axes, values, rows, chosen, f"{name if first else ''}\n{title}", side)
                 flat += [span] if span else []
                 drawn["sites"][name][f"{side}_range"] = limits
-                number_axis(axes.xaxis, chosen, 8)
-                if first or narrow:
+                number_axis(axes.xaxis, chosen, max(3, 8 // panels_wide) if narrow else 8)
+                if first:
                     number_axis(axes.yaxis, ids[rows], 4)
                     axes.set_ylabel(_axis("image", len(rows), len(ids)))
-                if axes is panels[-1] or not narrow:
+                if not narrow or axes is panels[panels_wide // 2]:
                     axes.set_xlabel(_axis(column_name(data), len(chosen), held))
         notes = ["GAP: mean of the map", "v: attention value"] if len(sides) > 1 else ["v: attention value"]
         notes.append("colours: 1–99 % quantiles of the drawn values")
@@ -150,6 +149,25 @@ def _panel(
     # Below the bar, as beside it, it would be that of the next panel; from its left edge on, as the number of the
     # last channel is at its left.
     bar.ax.set_xlabel(_QUANTITIES[side], fontsize="small", labelpad=7, loc="left")
+    return limits, span
+
+
+def _narrow_panel(
+    axes: Axes, values: xr.DataArray, rows: np.ndarray, chosen: np.ndarray, heading: str, side: str
+) -> tuple[tuple[float, float], float]:
+    """As ``_panel``, but with heading and index above each other, and with the colour bar below."""
+    matrix = values.isel(image=rows, channel=chosen).values
+    limits, span = readable_limits(matrix)
+    image = heatmap(axes, matrix, limits=limits)
+    name, title = heading.split("\n")
+    short = title.removesuffix(" attention")
+    axes.set_title(f"\n{short}\n{index_text(float(stripe_index(values)))}", loc="left", fontsize="small")
+    # The name of the site may reach over the other panels, which the layout must not know.
+    above = 2.4 * float(axes.title.get_fontsize()) + 3.5
+    label = axes.annotate(name, (0, 1), (0, above), xycoords="axes fraction", textcoords="offset points")
+    label.set_in_layout(False)
+    axes.set(xticks=[], yticks=[])
+    bar_below(image, axes, _QUANTITIES[side], location="bottom", aspect=14, pad=0.04)
     return limits, span
 
 

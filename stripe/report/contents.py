@@ -11,13 +11,15 @@ from matplotlib.colors import to_hex
 
 from stripe.analysis.sites import select_sites
 from stripe.capture import SiteFacts
+from stripe.errors import StripeError
 from stripe.names import counted, data_name, run_name
 from stripe.plots.common import short_names
 from stripe.plots.style import DIFFERENCE_MAP, VALUE_MAP
 from stripe.progress import track
-from stripe.report.budget import Plan, plan
+from stripe.report.budget import BUDGET, Plan, plan
 from stripe.report.encode import encode
 from stripe.report.records import frontier_record, gradcam_records, shape_of, site_record
+from stripe.report.search import search_record, search_sentence
 from stripe.report.sentences import (
     frontier_sentence,
     gradcam_caption,
@@ -32,13 +34,16 @@ from stripe.report.training import curves, results, settings_rows
 __all__ = ["contents"]
 
 
-def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def contents(
+    source: Source, sites: str, frontier: pd.DataFrame | None = None, networks: int = 1
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Gather everything.
 
     Args:
         source: What the page is made from.
         sites: Glob of the sites to show.
         frontier: As for ``stripe.report.records.frontier_record``.
+        networks: How many share the room of the page.
 
     Returns:
         The data of ``page.js``, ready for JSON, and the variables of ``page.html``.
@@ -47,6 +52,11 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
     gradcam = [] if capture is None else gradcam_records(capture)
     data: dict[str, Any] = {"sites": [], "shown": [], "gradcam": gradcam, "curves": curves(source.runs)}
     data["frontier"] = None if frontier is None else frontier_record(frontier)
+    try:
+        data["search"] = search_record(source.runs)
+    except StripeError as error:
+        data["search"] = None
+        source.notes.append(str(error))
     data["colours"] = {"values": _colours(VALUE_MAP), "differences": _colours(DIFFERENCE_MAP)}
     fields: dict[str, Any] = {
         "title": _title(source),
@@ -63,6 +73,8 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
         ],
         "gradcam_std": any("std" in record for record in gradcam),
         "frontier": frontier_sentence(data["frontier"]) if data["frontier"] else None,
+        "search": data["search"],
+        "search_sentence": search_sentence(data["search"]) if data["search"] else None,
         "notes": source.notes,
         "results": results(source.runs),
         "settings": settings_rows(source.runs),
@@ -73,7 +85,8 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
         return data, fields
     chosen = select_sites(capture, sites)
     epochs = capture.epochs.tolist()
-    shown = plan(len(epochs), [shape_of(site) for site in chosen.values()])
+    shapes = [shape_of(site) for site in chosen.values()]
+    shown = plan(len(epochs), shapes) if networks == 1 else plan(len(epochs), shapes, BUDGET // networks)
     judged = source.verdicts
     index = source.metrics["stripe_index"].to_numpy().reshape(len(chosen), len(epochs))
     data |= {

@@ -13,8 +13,9 @@ Example:
 
 from stripe.reproduce.cache import Cache
 from stripe.reproduce.catalog import find, recipes
+from stripe.reproduce.papers import PAPERS
 from stripe.reproduce.plan import Plan
-from stripe.reproduce.recipe import PAPERS, Recipe, read
+from stripe.reproduce.recipe import Recipe, read
 from stripe.reproduce.scale import Changes, read_scale
 
 __all__ = ["PAPERS", "Cache", "Changes", "Plan", "Recipe", "find", "read", "read_scale", "recipes"]

@@ -38,6 +38,8 @@ _PUBLISHED = {
     "cifar100": _Published(100, 32, 50_000, 10_000),
     "stl10": _Published(10, 96, 5_000, 8_000),
     "imagenet": _Published(1000, 224, 1_281_167, 50_000),
+    "mini-imagenet": _Published(100, 84, 48_000, 12_000),  # no split is agreed upon
+    "coco": _Published(80, (800, 1280), 118_287, 5_000),  # a common size, at which operations are counted
 }
 
 
@@ -96,6 +98,17 @@ class Sources:
             return _found(request, attrs, known.classes, side, known.train, known.test, problem)
         splits = len(whole.train), len(whole.test)
         return _found(request, whole.attrs, len(whole.classes), whole.image_size or _TYPICAL, *splits)
+
+    def published(self, request: RunConfig) -> Found:
+        """Return what is known of the data of a run as it was published, whatever of it is here.
+
+        Raises:
+            StripeError: The data is not there, and nothing is known of it.
+        """
+        if (known := _PUBLISHED.get(request.data)) is None:
+            return self.look(request)
+        side = request.image_size or known.image_size
+        return Found({"spec": request.data}, known.classes, side, known.train, known.test)
 
     def load(self, request: RunConfig) -> Data:
         """Load the data set of a run, or the part of it that the run asks for.

@@ -4,25 +4,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import stripe
 from stripe.errors import StripeError
 from stripe.names import did_you_mean
-from stripe.reproduce.recipe import FIRST, PAPERS, SCALES, Recipe, read
+from stripe.reproduce.papers import FIRST, PAPERS, folder
+from stripe.reproduce.recipe import Recipe, read
 
-__all__ = ["find", "folder", "recipes"]
-
-
-def folder() -> Path:
-    """Return the folder of the papers: ``figures`` of a source checkout, or the copy in an installed package.
-
-    Raises:
-        StripeError: The installation has no recipes.
-    """
-    package = Path(stripe.__file__).parent
-    for place in (package.parent / "figures", package / "reproduce" / "figures"):
-        if (place / SCALES).is_file():
-            return place
-    raise StripeError(f"The recipes of the figures are missing from this installation of stripe ({package}).")
+__all__ = ["find", "recipes"]
 
 
 def recipes() -> dict[str, Path]:

@@ -16,7 +16,7 @@ from stripe.training import EpochMetrics, train
 from stripe.training.compute import default_precision
 from stripe.training.config import RunConfig
 
-__all__ = ["Job", "perform"]
+__all__ = ["Job", "located", "perform"]
 
 _ALONE = threading.Lock()
 """Torch has one random generator per process, so that two trainings in threads of one process would mix their draws."""
@@ -61,7 +61,8 @@ def perform(job: Job, on_epoch: Callable[[EpochMetrics], None] | None = None) ->
             _capture_published(job)
             return
         data = job.sources.load(job.request)
-        config = replace(job.request, capture=min(job.request.capture, len(data.test)))
+        config = located(job.request, job.path.parent)
+        config = replace(config, capture=min(config.capture, len(data.test)))
         if config.precision is None and default_precision(job.device) != "float32":
             config = replace(config, precision="float32")  # a run's address without a precision is that of float32
         train(
@@ -73,6 +74,20 @@ def perform(job: Job, on_epoch: Callable[[EpochMetrics], None] | None = None) ->
             workers=job.workers,
             on_epoch=on_epoch,
         )
+
+
+def located(request: RunConfig, folder: Path) -> RunConfig:
+    """Return the configuration with the places of checkpoints of other runs, which lie in the same folder as it.
+
+    Args:
+        request: The configuration of a run.
+        folder: The folder of all runs.
+    """
+    places = {"backbone_ckpt": request.backbone_ckpt}
+    places |= {key: value for key, value in request.task_args.items() if key == "perceptual_ckpt"}
+    found = {key: str(folder / name) for key, name in places.items() if name and (folder / name).is_file()}
+    task_args = {key: found.get(key, value) for key, value in request.task_args.items()}
+    return replace(request, task_args=task_args, backbone_ckpt=found.get("backbone_ckpt", request.backbone_ckpt))
 
 
 def _capture_published(job: Job) -> None:

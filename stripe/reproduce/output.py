@@ -14,8 +14,9 @@ from stripe.analysis import save_table
 from stripe.files import write_whole
 from stripe.provenance import provenance
 from stripe.reproduce.cache import Cache, Planned
+from stripe.reproduce.drawn import Drawn, scale_note
 from stripe.reproduce.execution import Failures
-from stripe.reproduce.figures import Drawn, draw, scale_note
+from stripe.reproduce.figures import draw
 from stripe.reproduce.plan import Plan
 from stripe.training.config import RunConfig
 
@@ -56,7 +57,7 @@ def _write(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], folder
     table, _ = save_table(drawn.table, folder / "numbers.csv")
     page = folder / "README.md"
     write_whole(page, _page(drawn, plan, served, pictures).encode())
-    runs = {served[request].path.name: served[request] for request in plan.requests}
+    runs = {served[request].path.name: served[request] for request in (*plan.before, *plan.requests)}
     record = {
         "recipe": plan.recipe.name,
         "recipe_sha256": hashlib.sha256(plan.recipe.path.read_bytes()).hexdigest(),
@@ -91,7 +92,7 @@ def _page(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], picture
     order = [column.name for column in recipe.columns]
     parts.append(_beside(drawn.table, order) if "paper" in drawn.table else _markdown(drawn.table))
     if problems := _problems(drawn.table):
-        parts += ["Not finished:\n" + "\n".join(f"- {line}" for line in problems)]
+        parts += ["Not here:\n" + "\n".join(f"- {line}" for line in problems)]
     parts.append(f"Made by `{provenance()['command']}`; [provenance.json](provenance.json) says the rest.")
     return "\n\n".join(parts) + "\n"
 
@@ -100,23 +101,33 @@ def _problems(table: pd.DataFrame) -> list[str]:
     if "problem" not in table:
         return []
     wrong = table[table["problem"].fillna("") != ""]
-    return [f"{row.row}, {row.column}: {row.problem}" for row in wrong.itertuples()]
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in wrong.to_dict("records"):
+        found.setdefault((_name(row), row["problem"]), []).append(str(row["column"]))
+    some = table["column"].nunique()
+    return [f"{', '.join([name, *own] if len(own) < some else [name])}: {why}" for (name, why), own in found.items()]
 
 
 def _beside(table: pd.DataFrame, order: list[str]) -> str:
     """Write a table with rows and columns as in the paper, with the paper's number and ours in each cell."""
     cells: dict[str, dict[str, str]] = {}
     for row in table.to_dict("records"):
-        name = f"{row['group']} {row['row']}".strip() if row["group"] != row["row"] else row["row"]
-        cells.setdefault(name, {})[row["column"]] = f"{_number(row['paper'])} → {_ours(row)}"
+        cells.setdefault(_name(row), {})[row["column"]] = f"{_number(row['paper'])} → {_ours(row)}"
     wide = pd.DataFrame.from_dict(cells, orient="index")
     wide = wide[[name for name in order if name in wide]]
     lines = [["the paper → here", *map(str, wide.columns)], ["---"] * (len(wide.columns) + 1)]
     lines += [[str(name), *("" if value != value else str(value) for value in values)]
               for name, values in zip(wide.index, wide.to_numpy(), strict=True)]  # fmt: skip
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    trained = "last" in table and table["last"].notna().any()
-    return text + ("\n\nAccuracies here: at the best epoch, in brackets after the last." if trained else "")
+    if "last" not in table or table["last"].isna().all():
+        return text
+    what = "Accuracies" if table["metric"].isin(["accuracy", "top5"]).all() else "What is trained"
+    return f"{text}\n\n{what} here: at the best epoch, in brackets after the last."
+
+
+def _name(row: Mapping[Hashable, Any]) -> str:
+    """Return the name of a row of a table of numbers, with that of its group."""
+    return f"{row['group']} {row['row']}".strip() if row["group"] != row["row"] else str(row["row"])
 
 
 def _ours(row: Mapping[Hashable, Any]) -> str:
@@ -141,4 +152,6 @@ def _cell(value: object) -> str:
 def _number(value: float) -> str:
     if not math.isfinite(value):
         return "–"
+    if 0 < abs(value) < 0.0005:
+        return f"{value:.1e}"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"

@@ -6,50 +6,35 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stripe.data import parse_size
 from stripe.errors import StripeError
 from stripe.names import did_you_mean
+from stripe.plots.beside import BESIDE
 from stripe.plots.kinds import kinds
-from stripe.reproduce.toml import check, read_toml, types_of
-from stripe.training.config import RunConfig
+from stripe.reproduce.papers import FIRST, paper_of
+from stripe.reproduce.settings import at_scale, read_settings
+from stripe.reproduce.toml import check, read_toml
+from stripe.tasks import tasks
 
-__all__ = ["FIRST", "METRICS", "OF_TRAINING", "PAPERS", "SCALES", "Column", "Draw", "Recipe", "Row", "read"]
+__all__ = ["OF_NETWORKS", "Column", "Draw", "Recipe", "Row", "read"]
 
-PAPERS = {
-    "asr": "Stripe Observation Guided Inference Cost-free Attention Mechanism (Huang et al., ECCV 2024)",
-    "search": "Attention Module, a report on searched structures of attention",
-    "spsa": "Simple Parameter-free Self-attention Approximation (Zhai et al., ICLR 2023, Tiny Papers)",
-}
-"""Title of each paper by the name of the folder of its recipes."""
-
-FIRST = "asr"
-"""The paper whose recipes go by the names of their files alone, such as ``fig12``."""
-
-SCALES = "scales.toml"
-"""The file beside the papers' folders that says what all recipes have in common, see ``stripe.reproduce.scale``."""
-
-_OF_SCALE = {"recipe", "select", "seed", "images_per_epoch", "capture", "precision", "train_images", "test_images"}
-"""Settings of a run that no recipe has, since the scale decides them."""
-
-OF_TRAINING: dict[str, Any] = {"weight_decay": float, "schedule": str}
-"""Settings of a run's training that a recipe may have, instead of the paper's."""
-
-SETTINGS = {
-    **{name: kind for name, kind in types_of(RunConfig).items() if name not in _OF_SCALE},
-    **OF_TRAINING,
-    "image_size": int | str,  # 32, or "48x192" for height and width
-}
-"""Type of each setting that a recipe may have, see ``stripe.training.RunConfig``."""
-
-METRICS = ("accuracy", "top5", "parameters", "speed")
-"""What a column of a table can show: top-1 and top-5 in per cent, parameters in millions, images per second."""
+OF_NETWORKS = ("parameters", "added_parameters", "flops", "speed")
+"""What a column of a table can show of networks, trained or not: millions of parameters, thousands of parameters more
+than without attention, billions of multiplications with an addition (the papers' FLOPs), and images per second.
+Every other column shows a measure of the task that the runs are trained for, or ``top5``."""
 
 # What can be drawn, with the options of each kind of picture.
 CAPTURE_KINDS = {
     name: tuple(option for option in kind.options if option != "style") for name, kind in kinds("capture").items()
 }
 TABLE_KINDS: dict[str, tuple[str, ...]] = {"table": ("lines",), **dict.fromkeys(kinds("speeds"), ())}
-OPTIONS: dict[str, tuple[str, ...]] = {**CAPTURE_KINDS, **TABLE_KINDS, "gradcam": ()}
+OPTIONS: dict[str, tuple[str, ...]] = {
+    **CAPTURE_KINDS,
+    **TABLE_KINDS,
+    "gradcam": (),
+    "search": (),
+    "maps": ("site", "images"),
+    "transfer": ("images",),
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +47,7 @@ class Row:
         group: The heading under which the row stands, ``""`` for none.
         paper: The paper's number for each column, NaN where the paper has none.
         quick: Settings at the quick scale; they override all others.
+        missing: What is lacking to reproduce the row, whose numbers are the paper's alone then; ``""`` for nothing.
     """
 
     name: str
@@ -69,6 +55,7 @@ class Row:
     group: str = ""
     paper: tuple[float, ...] = ()
     quick: Mapping[str, Any] = field(default_factory=dict)
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,12 +65,20 @@ class Column:
     Attributes:
         name: The name that the paper gives the column.
         settings: Settings of the column's runs; they override those of the row.
-        metric: What is measured of the runs, one of ``METRICS``.
+        metric: What is measured: one of ``OF_NETWORKS``, ``top5``, or a measure of the runs' task.
+        runs: Which of the runs with different seeds: the ``mean`` over them, the ``best`` one, or one of them by its
+            number from 1 on.
     """
 
     name: str
     settings: Mapping[str, Any]
     metric: str = "accuracy"
+    runs: str | int = "mean"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the column is measured on trained networks."""
+        return self.metric not in OF_NETWORKS
 
 
 @dataclass(frozen=True)
@@ -111,6 +106,7 @@ class Recipe:
         rows: The rows, at least one; a figure of a single run has one without a name.
         columns: The columns, at least one; a recipe that lists none has one without a name.
         quick: Settings at the quick scale; they override all others except a row's own.
+        scales: Name of a scale → what the recipe changes of it.
         draw: The picture; None where something is missing.
     """
 
@@ -125,6 +121,7 @@ class Recipe:
     rows: tuple[Row, ...] = (Row("", {}),)
     columns: tuple[Column, ...] = (Column("", {}),)
     quick: Mapping[str, Any] = field(default_factory=dict)
+    scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     draw: Draw | None = None
 
     @property
@@ -134,13 +131,12 @@ class Recipe:
 
     @property
     def paper(self) -> str:
-        """The folder of the recipe, a key of ``PAPERS``; ``""`` for a recipe of your own."""
-        folder = self.path.absolute().parent
-        return folder.name if folder.name in PAPERS and (folder.parent / SCALES).is_file() else ""
+        """The paper, a key of ``stripe.reproduce.papers.PAPERS``; ``""`` for a recipe of your own."""
+        return paper_of(self.path)
 
     @property
     def shows_capture(self) -> bool:
-        """Whether the recipe shows what the capture of one run holds."""
+        """Whether the recipe shows what captures of runs hold."""
         return self.draw is not None and self.draw.kind in CAPTURE_KINDS
 
     @property
@@ -158,14 +154,18 @@ def read(path: Path) -> Recipe:
     """
     content = read_toml(path)
     texts = dict.fromkeys(("title", "source", "claim", "note", "missing"), str)
-    known = {**texts, "run": dict, "rows": list, "columns": list, "quick": dict, "draw": dict}
+    known = {**texts, **dict.fromkeys(("run", "quick", "paper", "draw"), dict), "rows": list, "columns": list}
     required = ["title", "source", "claim"] + ([] if content.get("missing") else ["run", "draw"])
     check(content, known, path, "", required=required)
     draw = _draw(content["draw"], path) if "draw" in content else None
     columns = tuple(_column(entry, path, number) for number, entry in _tables(content, "columns", path))
     rows = tuple(_row(entry, len(columns), path, number) for number, entry in _tables(content, "rows", path))
-    run, quick = (_settings(content.get(where, {}), path, f"[{where}]") for where in ("run", "quick"))
-    if draw and draw.kind in CAPTURE_KINDS and (rows or columns):
+    run = read_settings(content.get("run", {}), path, "[run]")
+    quick, of_quick = at_scale(content.get("quick", {}), path, "[quick]")
+    none, of_paper = at_scale(content.get("paper", {}), path, "[paper]")
+    if none:
+        raise StripeError(f"{path}: [paper]: {next(iter(none))!r} belongs into [run]; here are settings of the scale.")
+    if draw and draw.kind in CAPTURE_KINDS and (columns or (rows and draw.kind not in BESIDE)):
         raise StripeError(
             f"{path}: a picture of kind {draw.kind!r} shows one run; leave [[rows]] and [[columns]] away."
         )
@@ -179,6 +179,7 @@ def read(path: Path) -> Recipe:
         rows=rows or (Row("", {}),),
         columns=columns or (Column("", {}),),
         quick=quick,
+        scales={"quick": of_quick, "paper": of_paper},
         draw=draw,
     )
     return recipe if recipe.paper in ("", FIRST) else replace(recipe, name=f"{recipe.paper}/{recipe.stem}")
@@ -193,43 +194,35 @@ def _tables(content: Mapping[str, Any], key: str, path: Path) -> Iterable[tuple[
 
 def _column(entry: dict[str, Any], path: Path, number: int) -> Column:
     where = f"columns {number}"
-    settings = _settings(entry, path, where, {"name": str, "metric": str})
-    metric = entry.get("metric", "accuracy")
-    if metric not in METRICS:
-        raise StripeError(f"{path}: {where} measures {metric!r}; there are {', '.join(METRICS)}.")
-    return Column(entry["name"], settings, metric)
+    settings = read_settings(entry, path, where, {"name": str, "metric": str, "runs": str | int})
+    metric, runs = entry.get("metric", "accuracy"), entry.get("runs", "mean")
+    if metric not in (known := _metrics()):
+        hint = did_you_mean(metric, known) or "."
+        raise StripeError(f"{path}: {where} measures {metric!r}; there are {', '.join(known)}{hint}")
+    if runs not in ("mean", "best") and not (isinstance(runs, int) and runs >= 1):
+        raise StripeError(f"{path}: {where}: runs = {runs!r}; say mean, best or the number of a run from 1 on.")
+    return Column(entry["name"], settings, metric, runs)
+
+
+def _metrics() -> list[str]:
+    """Return what a column can measure: of networks, and of every task that is known."""
+    measures = [name for task in tasks().values() for name in task.scoring.measures]
+    measures += [f"{of}ap{part}" for of in ("", "mask_") for part in ("", "50", "75", "s", "m", "l")]  # of detection
+    return list(dict.fromkeys(["accuracy", "top5", *OF_NETWORKS, *measures]))
 
 
 def _row(entry: dict[str, Any], columns: int, path: Path, number: int) -> Row:
     where = f"rows {number}"
-    settings = _settings(entry, path, where, {"name": str, "group": str, "paper": list, "quick": dict})
+    besides = {**dict.fromkeys(("name", "group", "missing"), str), "paper": list, "quick": dict}
+    settings = read_settings(entry, path, where, besides)
     paper = entry.get("paper", [])
     if paper and (len(paper) != columns or not all(type(value) in (int, float) for value in paper)):
         raise StripeError(f"{path}: {where}: 'paper' holds one number for each of the {columns} columns, nan for none.")
     values = tuple(map(float, paper)) or (math.nan,) * max(columns, 1)
-    quick = _settings(entry.get("quick", {}), path, f"{where}, quick")
-    return Row(entry["name"], settings, entry.get("group", ""), values, quick)
-
-
-def _settings(
-    table: Mapping[str, Any], path: Path, where: str, besides: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Check a table, and return the settings of runs in it.
-
-    Args:
-        table: The table.
-        path: The file, for the message.
-        where: The table's place in the file, for the message.
-        besides: Types of the keys that a row or column has besides settings, its name among them.
-    """
-    check(table, {**SETTINGS, **(besides or {})}, path, where, required=("name",) if besides else ())
-    settings = {key: value for key, value in table.items() if key in SETTINGS}
-    if "image_size" in settings:
-        try:
-            settings["image_size"] = parse_size(settings["image_size"])
-        except StripeError as error:
-            raise StripeError(f"{path}: {where}: image_size: {error}") from None
-    return settings
+    quick, of_scale = at_scale(entry.get("quick", {}), path, f"{where}, quick")
+    if of_scale:
+        raise StripeError(f"{path}: {where}, quick: {next(iter(of_scale))!r} is for all rows; say it in [quick].")
+    return Row(entry["name"], settings, entry.get("group", ""), values, quick, entry.get("missing", ""))
 
 
 def _draw(content: Mapping[str, Any], path: Path) -> Draw:

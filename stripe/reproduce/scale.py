@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stripe.errors import StripeError
-from stripe.reproduce.catalog import folder
-from stripe.reproduce.recipe import SCALES
+from stripe.reproduce.papers import SCALES, folder
 from stripe.reproduce.toml import check, read_toml, types_of
 
 __all__ = ["Changes", "Scale", "read_scale"]

@@ -20,12 +20,14 @@ __all__ = [
     "FILE",
     "LABELS",
     "OPERATIONS",
+    "PARTS",
     "agreement",
     "attention_of",
     "choices",
     "choose",
     "controls",
     "read",
+    "trajectories",
     "write",
 ]
 
@@ -33,6 +35,9 @@ FILE = "search.nc"
 """Name of the file in the run directory."""
 
 PARALLEL = "ca|sa"
+PARTS = {PARALLEL: ("ca", "sa")}
+"""Of a choice that is no single way: the ways that it consists of."""
+
 CHOICES = (*OPERATIONS, PARALLEL)
 """What can be chosen for a block: one of the ways, or channel and spatial attention in parallel, a half each."""
 
@@ -195,6 +200,23 @@ def agreement(searches: Sequence[xr.Dataset]) -> dict[str, tuple[str, int]]:
     if any(list(found) != list(each[0]) for found in each):
         raise StripeError("These searches are of networks with different blocks, so that they cannot be compared.")
     return {block: Counter(found[block] for found in each).most_common(1)[0] for block in each[0]}
+
+
+def trajectories(searches: Sequence[xr.Dataset]) -> xr.DataArray:
+    """The weights of searches with different seeds, from before the first epoch, when all were equal.
+
+    Args:
+        searches: From ``read``, of the same network; at least one.
+
+    Returns:
+        p, (seed, epoch, block, operation), the epochs from 0; NaN at those that a search has not finished.
+    """
+    each = []
+    for search in searches:
+        weight = search["weight"]
+        start = xr.full_like(weight.isel(epoch=[0]), 1 / weight.sizes["operation"]).assign_coords(epoch=[0])
+        each.append(xr.concat([start, weight], "epoch"))
+    return xr.concat(each, "seed", join="outer")
 
 
 def controls(search: xr.Dataset, count: int, seed: int) -> dict[str, tuple[str, str]]:

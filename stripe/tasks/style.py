@@ -9,6 +9,7 @@ makes of it y, the picture s, and the maps φ_l of the layers of a classifier:
 """
 
 import hashlib
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,13 +21,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.transforms.v2.functional import resize
 
-from stripe.adapter import Batch
+from stripe.adapter import Batch, batch_of
 from stripe.data import Data, Split, choose_images
 from stripe.data.augment import mix
 from stripe.data.base import Batches, Share
 from stripe.data.paintings import draw_painting
 from stripe.data.pictures import read_picture, write_picture
 from stripe.errors import StripeError
+from stripe.files import write_whole
 from stripe.models.style import stylize
 from stripe.tasks.base import Place, Task
 from stripe.tasks.options import StyleOptions
@@ -35,6 +37,12 @@ from stripe.tasks.registry import register
 from stripe.tasks.scoring import Scoring
 
 __all__ = ["Losses", "StyleTransfer", "Styled", "read_style"]
+
+PICTURES = "pictures/last.npz"
+"""What was made of held-out images after the last epoch, in the run directory."""
+
+THUMBNAIL = 96
+"""Pixels of the shorter side of the picture of the style in there."""
 
 
 class Losses(NamedTuple):
@@ -207,12 +215,27 @@ class StyleTransfer(Task):
         return Losses(loss, *sums)
 
     def after_epoch(self, model: nn.Module, epoch: int, folder: Path) -> None:
-        """Write ``pictures/epoch-0001.png``: held-out images above, what the network makes of them below."""
+        """Draw held-out images, and what the network makes of them.
+
+        ``pictures/epoch-0001.png`` shows the images above and what was made of them below. ``pictures/last.npz`` holds
+        the same of the last epoch as arrays, with the picture of the style and the losses of each, for
+        ``stripe.plots.transfer``.
+        """
         if not len(self._shown) or self._data is None:
             return
         made = stylize(model, self._shown, self._data.normalization)
         sheet = torch.cat([torch.cat(list(row), dim=2) for row in (self._shown, made)], dim=1)
         write_picture(folder / "pictures" / f"epoch-{epoch:04d}.png", sheet)
+        inputs = self._data.normalize(self._shown.to(self._mean.device))
+        with torch.no_grad():
+            losses = self.forward(model, batch_of(inputs, model), None).losses
+        thumbnail = _scaled(self.picture, min(THUMBNAIL, *self.picture.shape[1:]))[None]
+        pixels = {"style": thumbnail, "content": self._shown, "made": made}
+        arrays: dict[str, Any] = {name: images.permute(0, 2, 3, 1).numpy() for name, images in pixels.items()}
+        arrays |= {f"{name}_loss": losses[name].cpu().numpy() for name in ("content", "style")}
+        content = io.BytesIO()
+        np.savez_compressed(content, epoch=np.array(epoch), **arrays)
+        write_whole(folder / PICTURES, content.getvalue())
 
     def settings(self) -> dict[str, Any]:
         """What a run is of: also the bytes of the picture, and which classifier with which layers compared."""
@@ -240,11 +263,15 @@ def read_style(name: str, size: int | None = None) -> Tensor:
     if drawn := re.fullmatch(r"drawn:([^:]*)(?::(\d{1,9}))?", name):
         return draw_painting(drawn[1], seed=int(drawn[2] or 0), **({"size": size} if size else {}))
     picture = read_picture(Path(name).expanduser())[:3]
-    if size:
-        shorter = min(picture.shape[1:])
-        height, width = (max(1, round(side * size / shorter)) for side in picture.shape[1:])
-        picture = resize(picture, [height, width], antialias=True)
-    return picture
+    return _scaled(picture, size) if size else picture
+
+
+def _scaled(picture: Tensor, size: int) -> Tensor:
+    """A picture (3, H, W) whose shorter side has so many pixels."""
+    shorter = min(picture.shape[1:])
+    height, width = (max(1, round(side * size / shorter)) for side in picture.shape[1:])
+    scaled: Tensor = resize(picture, [height, width], antialias=True)
+    return scaled
 
 
 class _Shared(Batches):

@@ -150,7 +150,7 @@ def test_asr_is_fused_exactly(text: str) -> None:
     ("text", "message"),
     [
         ("mvam", "MVAM's spatial half weighs the positions of a map.*use mvam:ca"),
-        ("cbam:sa>ca", "CBAM's spatial half weighs the positions of a map.*use cbam:ca"),
+        ("cbam:sa>ca", "CBAM's spatial half weighs the positions of a map.*use cbam-channel"),
         ("mvam:ca|sa", "MVAM's spatial half"),
         ("mvam:sa", "VarianceSpatialGate weighs the positions of a map"),
         ("se+cbam:sa", "SpatialGate weighs the positions of a map"),

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import xarray as xr
 
 from stripe import plots
 from stripe.errors import StripeError
@@ -49,6 +50,38 @@ def test_networks_that_share_no_site(kind, two, make_tree, make_site, tmp_path):
         figure = plots.beside(kind, [*two[:1], other], width=width)
         plots.save(figure, tmp_path / "a.png")
         assert any("other" in axes.get_title("left") for axes in figure.axes)
+
+
+@pytest.fixture
+def controlled(two, make_site):
+    """The two, of which the network of noise has a control of stripes."""
+    stripes = np.tile([0.2, 0.8], (10, 1))
+    about = {"epoch": 0, "how": "at initialisation", "seed": 0, "digest": "", "order": 0}
+    two[1]["controls/init"] = xr.DataTree(xr.Dataset(attrs=about))
+    for name in ("a.se", "b.se"):
+        site = xr.Dataset({"attention": (("image", "channel"), stripes)}, attrs=two[1][f"sites/{name}"].attrs)
+        two[1][f"controls/init/sites/{name}"] = xr.DataTree(site)
+    return two
+
+
+def test_indices_end_in_those_of_the_control(controlled):
+    figure = plots.beside("index", controlled)
+    left, right = images(figure)
+    assert left.images[0].get_array().shape == (2, 1)
+    np.testing.assert_allclose(right.images[0].get_array()[:, 1], 1)
+    assert [label.get_text() for label in right.get_xticklabels()] == ["3", "init"]
+    assert "init: the control at initialisation" in figure.get_supxlabel().replace("\n", " ")
+
+
+def test_spreads_have_a_lighter_bar_of_the_control(controlled):
+    labels = [text.get_text() for text in plots.beside("std", controlled).legends[0].get_texts()]
+    assert labels == ["after attention", "after attention, control init"]
+
+
+def test_stripes_say_the_index_of_the_control(controlled):
+    titles = [axes.get_title("left") for axes in images(plots.beside("stripe", controlled))]
+    assert titles[1].endswith("(init 1.000)")
+    assert "init" not in titles[0]
 
 
 def test_other_kinds_are_of_one_capture(two):

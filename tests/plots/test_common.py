@@ -23,6 +23,8 @@ def test_names_lose_what_all_share_but_no_number():
     assert short_names(["a.b.c", "x.b.c"]) == (["a", "x"], ".b.c")
     assert short_names(["a.se"]) == (["a.se"], "")
     assert short_names(["se", "b.se"]) == (["se", "b.se"], "")
+    assert short_names(["a.0.cbam.x", "a.1.cbam.y"]) == (["a.0…x", "a.1…y"], "…cbam")
+    assert short_names(["a.0.x", "a.0.y"]) == (["a.0.x", "a.0.y"], "")
 
 
 def test_an_image_is_named_after_its_class_where_it_is_known(capture, make_tree, make_site):

@@ -44,6 +44,21 @@ def test_where_cells_are_smaller_than_pixels_values_are_averaged():
     np.testing.assert_allclose(pixels(figure)[10, 10], half, atol=6)  # half of the way, not half of the colour
 
 
+def test_long_cells_do_not_run_into_each_other():
+    """Where rows are smaller than some pixels, columns that are far wider keep their edges."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = Figure(figsize=(2, 2), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    heatmap(axes, np.tile([0.0, 1.0], (80, 1)), limits=(0, 1))
+    row = pixels(figure)[100, :, :3].astype(int)
+    assert axes.get_xlim() == (-0.5, 1.5)
+    assert (row[:85] == row[0]).all()
+    assert (row[115:] == row[-1]).all()
+
+
 def test_half_precision_is_drawn():
     image = heatmap(Figure().subplots(), np.array([[0.5, 1.0]], np.float16), limits=(0, 1))
     assert image.get_array().dtype == np.float32

@@ -134,10 +134,15 @@ def test_a_tiny_range_is_said_and_not_stretched(make_tree, make_site):
     assert "a range of 1e-04 or less" in figure.get_supxlabel().replace("\n", " ")
 
 
-def test_a_column_has_its_panels_above_each_other(striped):
+def test_a_column_has_its_colour_bars_below_the_panels(striped):
     figure = plots.stripe(striped, width="column", cmap="magma")
     assert figure.get_figwidth() == pytest.approx(3.3)
-    before, after = [axes for axes in figure.axes if axes.images]
+    before, after, *bars = figure.axes
     figure.draw_without_rendering()
-    assert before.get_position().y0 > after.get_position().y1
+    assert before.get_position().x1 < after.get_position().x0
+    assert all(bar.get_position().y1 < after.get_position().y0 for bar in bars)
     assert before.images[0].get_cmap().name == "magma"
+
+
+def test_a_column_of_three_sites_is_no_page_tall(capture):
+    assert plots.stripe(capture, width="column").get_figheight() < 7

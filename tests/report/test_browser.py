@@ -9,6 +9,7 @@ import pytest
 
 from stripe import report
 from stripe.report.budget import plan
+from stripe.tasks import structure
 from stripe.training import Run
 from tests.report.conftest import HOSTILE, MADE_BY, site, tree
 
@@ -140,6 +141,27 @@ def test_grad_cam(visit, html, small):
     np.testing.assert_allclose(drawn(visit(html), "gradcam-chart-0"), mean, atol=1e-4)
 
 
+@pytest.mark.parametrize(("width", "columns"), [(1280, 4), (400, 2)])
+def test_the_weights_of_a_structure_search(visit, make_run, width, columns):
+    run = Run(make_run())
+    alpha = {f"layer{stage}.{block}": [0, 1, 0, 0, stage] for stage in (1, 2, 3) for block in (0, 1)}
+    structure.write(run.path, 1, alpha, family="cbam", kernel_size=7)
+    page = visit(report.page(runs=[run], made_by=MADE_BY), viewport={"width": width, "height": 800})
+    traces = page.evaluate(
+        "document.getElementById('search-chart').data.map(({ name, y, line }) => [name, y, line.width])"
+    )
+    assert len(traces) == 30
+    assert [trace[0] for trace in traces[:5]] == ["identity", "CA→SA", "SA→CA", "CA", "SA"]
+    e = np.e
+    assert traces[1][1] == pytest.approx([0.2, e / (3 + 2 * e)], abs=1e-5)
+    assert [trace[2] > 2 for trace in traces[10:15]] == [False, False, False, False, True]
+    places = page.evaluate(
+        "[...document.querySelectorAll('#search-chart .annotation-text')].map((e) => e.getBoundingClientRect().x)"
+    )
+    assert len({round(place) for place in places}) == columns
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_dark_and_light_and_paper(visit, html):
     page = visit(html, color_scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
@@ -212,3 +234,26 @@ def test_the_frontier_of_folding(small, visit):
     page.wait_for_selector("#frontier-chart .main-svg")
     assert page.locator("#frontier-chart .point").count() == 2
     assert page.get_attribute("#frontier-chart", "aria-label") == "Accuracy against speed, with 0 to 1 site folded."
+
+
+def test_two_networks_one_at_a_time(visit, small):
+    values = np.random.default_rng(1).random((2, 30, 4))
+    other = tree({"layer1.0.se": site(values)}, model="resnet29")
+    page = visit(report.page([small, other], made_by=MADE_BY))
+    assert page.inner_text("h1") == "resnet20 + se and resnet29 + se"
+    assert page.locator("#comparison table").count() == 2  # the networks, and the one site that both have
+    assert page.is_visible("#n0-attention-chart")
+    assert not page.is_visible("#n1-network")
+    page.select_option("#network-choice", label="resnet29 + se")
+    assert not page.is_visible("#n0-network")
+    np.testing.assert_allclose(drawn(page, "n1-attention-chart"), values[1], atol=1e-4)
+    page.locator("#n1-network button.site").click()
+    assert page.evaluate("document.activeElement.id") == "n1-site-title"
+    page.locator("#n1-attention-chart").focus()
+    page.keyboard.press("+")
+    page.select_option("#network-choice", label="resnet20 + se")
+    assert page.is_visible("#n0-attention-chart")
+    narrow = visit(report.page([small, other], made_by=MADE_BY), viewport={"width": 400, "height": 800})
+    narrow.select_option("#network-choice", label="resnet29 + se")
+    assert narrow.evaluate("document.documentElement.scrollWidth") == 400
+    assert narrow.locator("#n1-attention-chart .main-svg").first.bounding_box()["width"] <= 400

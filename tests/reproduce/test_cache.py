@@ -39,16 +39,19 @@ OTHERS = {
     "args": {"dropout": 0.5},
     "accumulate": 2,
     "ema": 0.9,
+    "backbone_ckpt": "resnet20.pth",
 }
 OF_ASR = {"copies": 2, "psi": 0.2, "psi_fixed": True, "where": "*.bn3", "asr_start": "alive"}
+OF_TASK = {"task_args": {"weight": 2}, "task": "regression"}
 OF_DATA = {"data", "image_size", "train_images", "test_images"}
 
 
 def test_every_setting_has_a_say_in_the_address():
-    assert OTHERS.keys() | OF_ASR.keys() | OF_DATA == {field.name for field in fields(RunConfig)}
+    assert OTHERS.keys() | OF_ASR.keys() | OF_TASK.keys() | OF_DATA == {field.name for field in fields(RunConfig)}
     changed = [replace(REQUEST, **{key: value}) for key, value in OTHERS.items()]
     changed += [replace(REQUEST, mode="asr", **{key: value}) for key, value in OF_ASR.items()]
     changed += [replace(REQUEST, mode="asr"), REQUEST]
+    changed += [replace(REQUEST, **OF_TASK), replace(REQUEST, task="regression")]
     assert len({request.address(SHAPES) for request in changed}) == len(changed)
     assert REQUEST.address(SHAPES) != REQUEST.address({**SHAPES, "seed": 1})
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from stripe.attention import attention_factory
 from stripe.attention.search import OPERATIONS
 from stripe.errors import StripeError
 from stripe.tasks import structure
-from stripe.tasks.structure import agreement, attention_of, choices, choose, read, write
+from stripe.tasks.structure import CHOICES, agreement, attention_of, choices, choose, controls, read, write
 
 SSCBAM = {  # table 3
     (4.7375e-04, 4.4295e-01, 5.5134e-01, 2.0592e-03, 3.1687e-03): "sa>ca",
@@ -105,6 +106,7 @@ def test_what_was_found_is_a_list_of_names(tmp_path: Path) -> None:
     assert list(choices(found).values()) == ["identity", "ca>sa", "ca", "ca|sa"]
     assert attention_of(found) == "none/mvam:ca>sa/mvam:ca/mvam:ca|sa"
     assert attention_of(search(tmp_path / "3", *rows, kernel_size=3)) == "none/mvam:ca>sa,k=3/mvam:ca/mvam:ca|sa,k=3"
+    assert attention_of(found, ["identity"] * 4) == "none"
     assert attention_of(found, ["sa"] * 4) == "mvam:sa/mvam:sa/mvam:sa/mvam:sa"
 
 
@@ -148,3 +150,31 @@ def test_a_file_of_something_else(tmp_path: Path, damage: object) -> None:
     damage(found).to_netcdf(tmp_path / structure.FILE, engine="h5netcdf")  # type: ignore[operator]
     with pytest.raises(StripeError, match=r"search\.nc cannot be read"):
         read(tmp_path)
+
+
+def test_controls_are_what_was_found_choices_at_random_and_each_in_all_blocks(tmp_path: Path) -> None:
+    found = search(tmp_path, *[(0.1, 0.6, 0.1, 0.1, 0.1)] * 4, kernel_size=3)
+    drawn = controls(found, 2, seed=1)
+    assert list(drawn) == [
+        "found",
+        "random-1",
+        "random-2",
+        "all-identity",
+        "all-ca-sa",
+        "all-sa-ca",
+        "all-ca",
+        "all-sa",
+        "all-ca-and-sa",
+    ]
+    assert drawn["found"] == ("found by the search", "/".join(["mvam:ca>sa,k=3"] * 4))
+    assert drawn["all-identity"] == ("identity in all blocks", "none")
+    assert drawn["all-ca-and-sa"] == ("CA, SA in all blocks", "/".join(["mvam:ca|sa,k=3"] * 4))
+    assert drawn["random-1"] != drawn["random-2"]
+    assert controls(found, 2, seed=1) == drawn
+    assert controls(found, 2, seed=2)["random-1"] != drawn["random-1"]
+    many = {
+        name for kind, text in controls(found, 60, seed=0).values() if kind == "at random" for name in text.split("/")
+    }
+    assert many == {attention_of(found, [choice]) for choice in CHOICES}
+    for _, text in drawn.values():
+        attention_factory(text)  # each is a name

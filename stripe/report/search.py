@@ -1,0 +1,59 @@
+"""What the page shows of structure searches: the weights of each block over the epochs, and what is chosen."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from stripe.plots.common import short_names
+from stripe.tasks import structure
+from stripe.training.run import Run
+
+__all__ = ["search_record", "search_sentence"]
+
+
+def search_record(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """The weights of searches that differ in nothing but the seed, ready for JSON.
+
+    Args:
+        runs: Trainings.
+
+    Returns:
+        ``operations`` and ``blocks``, their names; ``epochs``, from 0, before the first; ``weights`` (blocks,
+        operations, epochs), the means over the seeds; ``chosen``, the choice of each block, that of most seeds, and
+        ``parts``, the positions of the operations that it consists of; ``counts``, how many seeds made it; ``seeds``,
+        how many searches there are. None if there is none.
+
+    Raises:
+        StripeError: A file is damaged, or the searches are of different networks.
+    """
+    searches = [structure.read(run.path) for run in runs if (run.path / structure.FILE).exists()]
+    if not searches:
+        return None
+    agreed = structure.agreement(searches)
+    weights = structure.trajectories(searches)
+    mean = weights.mean("seed").transpose("block", "operation", "epoch").values.astype(np.float64)
+    positions = {name: position for position, name in enumerate(structure.OPERATIONS)}
+    return {
+        "operations": [structure.LABELS[name] for name in structure.OPERATIONS],
+        "blocks": short_names(list(agreed))[0],
+        "epochs": weights["epoch"].values.tolist(),
+        "weights": mean.round(6).tolist(),
+        "chosen": [structure.LABELS[choice] for choice, _ in agreed.values()],
+        "parts": [
+            [positions[part] for part in structure.PARTS.get(choice, (choice,))] for choice, _ in agreed.values()
+        ],
+        "counts": [count for _, count in agreed.values()],
+        "seeds": len(searches),
+    }
+
+
+def search_sentence(record: dict[str, Any]) -> str:
+    """How many blocks got what, and whether the seeds agree."""
+    chosen, seeds = record["chosen"], record["seeds"]
+    found = ", ".join(f"{name} in {chosen.count(name)}" for name in dict.fromkeys(chosen))
+    text = f"Of {len(chosen)} block{'s' * (len(chosen) > 1)} after epoch {record['epochs'][-1]}: {found}."
+    if seeds > 1:
+        same = sum(count == seeds for count in record["counts"])
+        text += f" All {seeds} seeds chose the same in {same} of them; the choice shown is the most frequent."
+    return text
