@@ -209,7 +209,11 @@ def fed_as(
         found, why, said = published, f"as for the published weights of {spec}", False
     else:
         found, said = data.normalization, False
-        why = "ImageNet's, as is the custom" if data.spec.startswith("folder:") else f"{data.spec.partition(':')[0]}'s"
+        why = (
+            "ImageNet's, as is the custom"
+            if data.spec.startswith(("folder:", "coco:", "voc:"))
+            else f"{data.spec.partition(':')[0]}'s"
+        )
     found = found.of_channels(channels or models.input_channels(model) or 3)
     if not said:
         hint = "" if given else "; --normalize says otherwise"
