@@ -214,7 +214,8 @@ def model_options(function: Command) -> Command:
                 "model_spec",
                 metavar="SPEC",
                 help="resnet83 (any depth 9n+2), vgg19, mobilenet, repvgg_a0, resnet56-acnet …; torchvision:NAME, "
-                "timm:NAME, onnx:FILE or python:package.module:factory.",
+                "timm:NAME, onnx:FILE or python:package.module:factory. A detector or segmenter on one of these: "
+                "maskrcnn:resnet20, fasterrcnn:timm:seresnet50, retinanet:…, deeplabv3:…, fcn:….",
             ),
             click.option(
                 "--attention",
