@@ -14,7 +14,7 @@ from stripe.plots.runs import RunLike, by_network
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import Width, printed_width, styled
 
-__all__ = ["predictions"]
+__all__ = ["arrays_of", "pictures_of", "predictions"]
 
 FILE = "predictions.npz"
 """Where a run keeps the pictures, see ``stripe.tasks.drawing``."""
@@ -50,13 +50,13 @@ def predictions(
     if not groups:
         raise StripeError("predictions needs at least one run")
     firsts = {name: group[0] for name, group in groups.items()}
-    arrays = [_arrays(run) for run in firsts.values()]
-    truth = _pictures(arrays[0], "truth")
+    arrays = [arrays_of(run) for run in firsts.values()]
+    truth = pictures_of(arrays[0], "truth")
     for run, other in zip(firsts.values(), arrays, strict=True):
-        own = _pictures(other, "truth")
+        own = pictures_of(other, "truth")
         if len(own) != len(truth) or any(a.shape != b.shape or (a != b).any() for a, b in zip(own, truth, strict=True)):
             raise StripeError(f"{run.path} shows other images or another truth: give runs of one task and one data set")
-    columns = [truth, *(_pictures(each, "found") for each in arrays)]
+    columns = [truth, *(pictures_of(each, "found") for each in arrays)]
     epochs = [int(each["epoch"]) for each in arrays]
     titles = ["truth", *(f"{name}, epoch {epoch}" for name, epoch in zip(firsts, epochs, strict=True))]
     count = min(images, len(truth))
@@ -84,7 +84,13 @@ def predictions(
         return figure
 
 
-def _arrays(run: RunLike) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(run: RunLike) -> dict[str, npt.NDArray[Any]]:
+    """The pictures of a run.
+
+    Raises:
+        NothingToDrawError: The run is of another task, or has not finished an epoch.
+        StripeError: The file is damaged.
+    """
     path = run.path / FILE
     task = (run.settings.get("task") or {}).get("name", "classification")
     if task not in ("detection", "segmentation"):
@@ -96,13 +102,13 @@ def _arrays(run: RunLike) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-        if "epoch" not in arrays or len(_pictures(arrays, "found")) != len(_pictures(arrays, "truth")):
+        if "epoch" not in arrays or len(pictures_of(arrays, "found")) != len(pictures_of(arrays, "truth")):
             raise ValueError("a picture lacks")
     except Exception as error:  # a damaged file fails in many ways
         raise StripeError(f"{path} is damaged: {error}.") from error
     return arrays
 
 
-def _pictures(arrays: dict[str, npt.NDArray[Any]], name: str) -> list[npt.NDArray[Any]]:
-    """The pictures of a name, in the order of the images."""
+def pictures_of(arrays: dict[str, npt.NDArray[Any]], name: str) -> list[npt.NDArray[Any]]:
+    """The pictures of a name, ``truth`` or ``found``, in the order of the images, uint8 (H, W, 3)."""
     return [arrays[f"{name}_{number}"] for number in range(len(arrays)) if f"{name}_{number}" in arrays]
