@@ -97,7 +97,8 @@ def command(
         said = ", ".join(f"{task.scoring.label(name)} {task.scoring.text(found[name], name)}" for name in measured)
     about = {"images": len(images), "data": resolved.data.spec, "split": split}
     if output_format == "json":
-        click.echo(json.dumps({**found, **about}, indent=2))
+        numbers = {name: None if math.isnan(value) else value for name, value in found.items()}
+        click.echo(json.dumps({**numbers, **about}, indent=2))
         return
     if output_format in ("csv", "tex"):
         from stripe.cli.tables import print_records

@@ -5,6 +5,7 @@ import math
 from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from stripe.data.base import Batches, Share
 from stripe.errors import StripeError
 from stripe.tasks.average_precision import BOX, MASK, AveragePrecision
 from stripe.tasks.base import Meter, Place, Scored, Task
+from stripe.tasks.drawing import draw_objects, write_predictions
 from stripe.tasks.options import DetectionOptions
 from stripe.tasks.registry import register
 from stripe.tasks.scoring import Scoring
@@ -81,6 +83,7 @@ class Detection(Task):
         super().__init__(options)
         self.classes, self._masks = classes, masks
         self._iou_types: tuple[str, ...] = ()
+        self._data: Data | None = None
 
     @classmethod
     def of_data(cls, data: Data, options: DetectionOptions | None = None) -> Self:
@@ -126,6 +129,7 @@ class Detection(Task):
         losses = ["loss_classifier", "loss_box_reg", *of_boxes]
         losses += ["loss_mask"] if masks else ["bbox_ctrness"] if isinstance(model, FCOS) else []
         self._iou_types = (BOX, MASK) if masks else (BOX,)
+        self._data = data
         self.scoring = _scoring([NAMES[name] for name in losses], self._iou_types)
 
     def needed(self, data: Data) -> Data:
@@ -185,6 +189,20 @@ class Detection(Task):
         values = {"loss": loss, **dict(zip(self.scoring.losses, sums, strict=True))}
         measures = self.scoring.measures
         return make("Score", measures)(*(values.get(name, math.nan) for name in measures))  # type: ignore[no-any-return]
+
+    def after_epoch(self, model: nn.Module, epoch: int, folder: Path) -> None:
+        """Draw what is found in the first test images, for ``stripe.plots.predictions``."""
+        if self._data is None:
+            return
+        data = self.needed(self._data)
+
+        def run(batch: Batch, targets: Any) -> list[dict[str, Tensor]]:
+            return self.forward(model, batch, targets).detections or []
+
+        def draw(image: Tensor, target: Mapping[str, Tensor], found: Any) -> tuple[Tensor, Tensor]:
+            return draw_objects(image, target, data.classes), draw_objects(image, found, data.classes)
+
+        write_predictions(folder, epoch, model, data, run, draw)
 
 
 class _Meter:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -14,7 +15,8 @@ from stripe.data import Data, Split, train_batches
 from stripe.data.augmentation import Augmentation
 from stripe.data.base import Batches, Share
 from stripe.errors import StripeError
-from stripe.tasks.base import Task
+from stripe.tasks.base import Place, Task
+from stripe.tasks.drawing import draw_classes, write_predictions
 from stripe.tasks.options import SegmentationOptions
 from stripe.tasks.registry import register
 from stripe.tasks.scoring import Scoring
@@ -80,6 +82,7 @@ class Segmentation(Task):
     def __init__(self, classes: int, options: SegmentationOptions | None = None) -> None:
         super().__init__(options)
         self.classes = classes
+        self._data: Data | None = None
 
     @classmethod
     def of_data(cls, data: Data, options: SegmentationOptions | None = None) -> Self:
@@ -94,6 +97,10 @@ class Segmentation(Task):
                 "such as scenes, coco:DIR or voc:DIR."
             )
         return cls(len(data.classes), options)
+
+    def prepare(self, model: nn.Module, data: Data, compute: Place) -> None:
+        """Keep the data, of which images are drawn after each epoch."""
+        self._data = data
 
     def needed(self, data: Data) -> Data:
         """The data with the classes of the pixels alone."""
@@ -194,6 +201,20 @@ class Segmentation(Task):
         total = matrix.sum()
         miou = float((right[occurring] / union[occurring]).mean()) if occurring.any() else math.nan
         return SegmentationScore(loss, 100 * miou, 100 * float(right.sum() / total) if total else math.nan)
+
+    def after_epoch(self, model: nn.Module, epoch: int, folder: Path) -> None:
+        """Draw what is found in the first test images, for ``stripe.plots.predictions``."""
+        if self._data is None:
+            return
+
+        def run(batch: Batch, targets: Any) -> list[Tensor]:
+            return [logits.argmax(0) for logits in self.forward(model, batch, targets).out]
+
+        def draw(image: Tensor, target: Mapping[str, Tensor], found: Any) -> tuple[Tensor, Tensor]:
+            truth = target["segmentation"]
+            return draw_classes(image, truth, self.classes), draw_classes(image, found, self.classes)
+
+        write_predictions(folder, epoch, model, self.needed(self._data), run, draw)
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:

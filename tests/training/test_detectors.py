@@ -20,7 +20,7 @@ SETTINGS = {"model": "fasterrcnn:resnet11", "recipe": RECIPE, "device": "cpu", "
 
 @pytest.fixture(scope="module")
 def scenes() -> Data:
-    return load("scenes:train=10,test=4", image_size=48)
+    return load("scenes:train=8,test=4", image_size=40)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,8 @@ def test_a_run_of_a_detector(tmp_path, scenes):
     assert metrics[["test_ap", "test_ap50", "val_ap"]].notna().all(axis=None)
     assert metrics.train_ap.isna().all()
     assert run.settings["task"]["name"] == "detection"
+    with np.load(run.path / "predictions.npz") as pictures:
+        assert set(pictures) == {"epoch", *(f"{name}_{number}" for name in ("truth", "found") for number in range(4))}
     assert run.settings["num_classes"] == 11
     with open_capture(run.capture_file) as capture:
         assert "backbone.body.layer1.0.attention_module" in capture.sites
@@ -82,7 +84,7 @@ def test_it_goes_on_exactly(tmp_path, scenes):
     def stop(metrics) -> None:
         raise KeyboardInterrupt
 
-    settings = SETTINGS | {"model": "maskrcnn:resnet11", "mode": "asr", "attention": "se"}
+    settings = SETTINGS | {"mode": "asr", "attention": "se"}
     whole = train(tmp_path / "whole", scenes, **settings)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run", scenes, on_epoch=stop, **settings)
@@ -107,9 +109,7 @@ def test_the_backbone_begins_with_the_weights_of_a_classifier(tmp_path, scenes, 
     state = checkpoint.read(run.best_file).state_dict
     assert state["backbone.body.conv1.weight"].allclose(classifier.conv1.weight)
     assert state["backbone.body.layer3.0.conv2.weight"].allclose(classifier.layer3[0].conv2.weight)
-    assert "of the tensors of the backbone are from it" in caplog.text.replace(" 71 tensors", " tensors") or (
-        "tensors of the backbone are from it" in caplog.text
-    )
+    assert "tensors of the backbone are from it" in caplog.text
     assert set(run.settings["backbone_ckpt"]) == {"name", "sha256"}
     with pytest.raises(StripeError, match="resnet11 is a classifier itself"):
         train(tmp_path / "other", load("shapes:train=20,test=10"), backbone_ckpt=str(path), model="resnet11")
@@ -130,8 +130,8 @@ def test_photos_of_different_sizes(tmp_path, photos):
     data = load(f"coco:{photos}")
     assert data.image_size is None
     assert (len(data.train), len(data.test)) == (20, 20)
-    run = train(tmp_path / "run", data, attention="se", capture=12, **SETTINGS | {"model": "maskrcnn:resnet11"})
-    assert run.metrics[["test_ap", "test_mask_ap"]].notna().all(axis=None)
+    run = train(tmp_path / "run", data, attention="se", capture=12, **SETTINGS | {"recipe": RECIPE.scaled(1)})
+    assert run.metrics[["test_ap", "test_aps"]].notna().all(axis=None)
     with open_capture(run.capture_file) as capture:
         assert capture["/"].sizes["image"] == 12
 
