@@ -1,8 +1,8 @@
 """Time of SPSA on maps of 14×14 to 112×112 positions, relative to the number of positions.
 
-The script prints one JSON line. SPSA's paper says that its time grows linearly with the number of pixels, unlike that of
-self-attention: the time per position on the largest maps, over that on maps of 28×28, is to be about 1 (smaller maps
-fit the caches of a processor). The sizes take turns, as load comes and goes.
+The script prints one JSON line. SPSA's paper says that its time grows linearly with the number of pixels, unlike that
+of self-attention: the time per position on the largest maps, over that on maps of 28×28, is to be about 1. The sizes
+take turns, as load comes and goes. On a processor, maps that fit no cache take longer per position; by default all fit.
 """
 
 import argparse
@@ -21,9 +21,9 @@ SIDES = (14, 28, 56, 112)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--channels", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--channels", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--device")
     args = parser.parse_args()
     device = pick_device(args.device)
