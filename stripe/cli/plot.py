@@ -123,7 +123,12 @@ class WidthType(click.ParamType[float | str]):
 @click.option("--channels", type=CountOrList(), help="How many channels, or which.")
 @click.option("--epoch", type=int, help="Default: the last.")
 @click.option("--seed", type=click.IntRange(0), help="Of the sample of images and channels. Default: 0.")
-@click.option("--over-image", is_flag=True, default=None, help="gradcam: lay the map over the mean of the images.")
+@click.option(
+    "--over-image",
+    is_flag=True,
+    default=None,
+    help="gradcam, maps: lay the map over the mean of the images, or over its image.",
+)
 @click.option("--width", type=WidthType(), help="column (3.3 inches), page (7) or inches. Default: as needed.")
 @click.option("--cmap", metavar="NAME", help="A colour map of matplotlib.")
 @click.option("--style", default="paper", show_default=True, help="paper, notebook, dark or any matplotlib style.")
@@ -150,7 +155,7 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple
     if len(captures) > 1:
         given = {name: value for name, value in options.items() if value is not None}
         if given.pop("over_image", None):
-            raise StripeError("--over-image is for --kind gradcam alone")
+            raise StripeError("--over-image is for --kind gradcam and maps alone")
         click.echo(plots.save(plots.beside(kind, captures, **given), target))
         return
     click.echo(plots.save(plots.draw(kind, _data(kind, paths), **options), target))

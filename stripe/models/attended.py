@@ -8,7 +8,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 __all__ = ["AttendedBasicBlock", "AttendedBottleneck", "attend"]
 
 
-class AttendedBasicBlock(BasicBlock):
+class AttendedBasicBlock(BasicBlock):  # type: ignore[misc]
     """``y = relu(attention(f(x)) + shortcut(x))``, f the two normalised convolutions."""
 
     attention_module: nn.Module
@@ -21,7 +21,7 @@ class AttendedBasicBlock(BasicBlock):
         return summed
 
 
-class AttendedBottleneck(Bottleneck):
+class AttendedBottleneck(Bottleneck):  # type: ignore[misc]
     """``y = relu(attention(f(x)) + shortcut(x))``, f the three normalised convolutions."""
 
     attention_module: nn.Module
@@ -46,10 +46,11 @@ def attend(block: nn.Module, make: Callable[[int], nn.Module]) -> bool:
         Whether it is such a block, without attention.
     """
     if type(block) is Bottleneck:
-        block.__class__, last = AttendedBottleneck, block.conv3
+        block.__class__, last = AttendedBottleneck, block.get_submodule("conv3")
     elif type(block) is BasicBlock:
-        block.__class__, last = AttendedBasicBlock, block.conv2
+        block.__class__, last = AttendedBasicBlock, block.get_submodule("conv2")
     else:
         return False
+    assert isinstance(last, nn.Conv2d)
     block.attention_module = make(last.out_channels)
     return True

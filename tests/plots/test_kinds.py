@@ -69,7 +69,7 @@ def test_an_option_that_a_kind_does_not_take(capture):
 def test_all_kinds_that_a_capture_can_show(cbam, tmp_path):
     drawn, left_out = plots.draw_all(cbam, tmp_path, images=3, channels=4, style="notebook", sites="layer1.*")
     assert [*drawn, *left_out] == list(plots.KINDS)
-    assert list(left_out) == ["gradcam"]
+    assert list(left_out) == ["maps", "gradcam"]  # it has no maps before attention
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"capture-{kind}.png" for kind in drawn)
 
 

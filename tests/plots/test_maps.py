@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from stripe import plots
+from stripe.errors import StripeError
+from stripe.plots import NothingToDrawError
+
+WEIGHTS = np.arange(1, 19.0).reshape(1, 3, 2, 3) / 20
+BEFORE = np.arange(18.0).reshape(1, 3, 2, 3)
+
+
+@pytest.fixture
+def weighed(make_tree, make_site):
+    """One epoch, three images, a spatial site of 2 × 3 positions."""
+
+    def make(before=BEFORE, residual=0):
+        site = make_site(WEIGHTS, "height", "width", kind="spatial", before=before)
+        site.attrs["residual"] = residual
+        return make_tree({"a": site}, [0], 3)
+
+    return make
+
+
+def rows_of(figure, columns):
+    panels = [axes for axes in figure.axes if axes.images]
+    return [panels[i : i + columns] for i in range(0, len(panels), columns)]
+
+
+def shown(axes):
+    return np.asarray(axes.images[0].get_array())
+
+
+@pytest.mark.parametrize("residual", [0, 1])
+def test_the_output_is_the_input_times_the_weight(weighed, residual):
+    figure = plots.maps(weighed(residual=residual), images=[2, 0])
+    rows = rows_of(figure, 4)
+    for row, image in zip(rows, (2, 0), strict=False):
+        np.testing.assert_allclose(shown(row[1]), BEFORE[0, image])
+        np.testing.assert_allclose(shown(row[2]), WEIGHTS[0, image])
+        np.testing.assert_allclose(shown(row[3]), BEFORE[0, image] * (WEIGHTS[0, image] + residual))
+    assert [axes.get_title() for axes in rows[0]] == ["image", "input", "weight", "output"]
+    assert figure.drawn["sites"] == ["a"]
+
+
+@pytest.mark.parametrize(("width", "columns"), [("page", 7), ("column", 4)])
+def test_two_networks_stand_side_by_side_or_below_each_other(weighed, width, columns):
+    figure = plots.maps([weighed(), weighed(BEFORE + 1)], images=2, width=width)
+    assert len({round(axes.get_subplotspec().colspan.start) for axes in figure.axes}) == columns
+    assert sum("weight" in axes.get_title() for axes in figure.axes) == 2
+
+
+def test_over_the_image(weighed):
+    plain, over = (plots.maps(weighed(), images=1, over_image=each) for each in (False, True))
+    assert [len(axes.images) for axes in plain.axes if axes.images] == [1] * 4
+    assert [len(axes.images) for axes in over.axes if axes.images] == [1, 2, 2, 2]
+
+
+def test_what_cannot_be_drawn(weighed, capture, make_tree, make_site):
+    with pytest.raises(NothingToDrawError, match="no spatial attention site"):
+        plots.maps(capture)
+    with pytest.raises(NothingToDrawError, match="without the maps before a"):
+        plots.maps(weighed(before=None))
+    fewer = make_site(WEIGHTS[:, :2], "height", "width", kind="spatial", before=BEFORE[:, :2])
+    with pytest.raises(StripeError, match="hold other images"):
+        plots.maps([weighed(), make_tree({"a": fewer}, [0], 2)])
