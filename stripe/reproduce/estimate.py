@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,9 @@ def _calibrate(run: Planned, device: str | None, sources: Sources) -> _Rate:
 
 def _classified(run: Planned, batch: int, sources: Sources, compute: Compute) -> tuple[nn.Module, Task, Any, Any]:
     """Return a classifier with random images; so no data set need be there."""
-    network = compute.place(build(run.request.description(run.found.classes)))
+    outputs = run.request.num_classes or run.found.classes
+    spec = replace(run.request.spec, num_classes=outputs, image_size=run.found.image_size)
+    network = compute.place(build(spec))
     shape = (batch, input_channels(network) or 3, *sides(run.found.image_size))
     images = torch.randn(shape, device=compute.device).contiguous(memory_format=torch.channels_last)
     return network, CLASSES, images, torch.zeros(batch, dtype=torch.long, device=compute.device)
@@ -134,7 +136,7 @@ def _sampled(run: Planned, batch: int, sources: Sources, compute: Compute) -> tu
     data = sources.load(config)
     task = named(config.task_name, data, config.task_args)
     outputs = config.num_classes or task.outputs(data) or len(data.classes)
-    network = compute.place(build(config.description(outputs)))
+    network = compute.place(build(replace(config.spec, num_classes=outputs, image_size=data.image_size)))
     task.prepare(network, data, compute)
     images, labels = next(iter(data.train.loader(batch, indices=range(min(batch, len(data.train))), workers=0)))
     images, targets = task.collate(images, labels)
