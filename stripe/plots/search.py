@@ -18,7 +18,6 @@ from stripe.plots.kinds import kind
 from stripe.plots.runs import RunLike, by_network
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import Width, is_narrow, styled
-from stripe.tasks import structure
 
 __all__ = ["search"]
 
@@ -55,6 +54,8 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
         >>> from stripe.training import Run
         >>> plots.search([Run(Path("runs/search"))])  # doctest: +SKIP
     """
+    from stripe.tasks import structure  # which imports torch
+
     groups = by_network(runs)
     if len(groups) != 1:
         raise StripeError(
@@ -89,6 +90,8 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
 
 
 def _read(run: RunLike) -> xr.Dataset:
+    from stripe.tasks import structure  # which imports torch
+
     if not (run.path / structure.FILE).exists():
         raise NothingToDrawError(
             f"{run.path} is no structure search that has finished an epoch; `stripe search` makes one."
@@ -98,6 +101,8 @@ def _read(run: RunLike) -> xr.Dataset:
 
 def _panel(axes: Axes, weights: xr.DataArray, choice: str) -> None:
     """The lines of a block from its weights (seed, epoch, operation)."""
+    from stripe.tasks import structure
+
     epochs = weights["epoch"].values
     for name, look in _LOOKS.items():
         values = weights.sel(operation=name).transpose("seed", "epoch").values
