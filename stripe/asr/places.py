@@ -222,6 +222,7 @@ BOTH = TIMM + TORCHVISION
 # and a function that finds the places, which are empty if the structure is not the known one.
 PLACES: dict[str, tuple[tuple[str, ...], Callable[[nn.Module], Places]]] = {
     "BasicResNet": (("stripe",), _basic_resnet),
+    "CifarResNet18": (("stripe",), _basic_resnet),
     "CifarResNet": (("stripe",), _resnet),
     "StyleNetwork": (("stripe",), _style),
     "ResNet": (BOTH, _resnet),

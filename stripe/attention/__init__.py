@@ -9,12 +9,14 @@ from stripe.attention.cbam import CBAM, ChannelGate, SpatialGate
 from stripe.attention.combination import Combination
 from stripe.attention.dia import DIA
 from stripe.attention.eca import ECA
+from stripe.attention.fca import FCA
 from stripe.attention.grammar import attention, attention_factory, for_every_block
 from stripe.attention.ie import IE
 from stripe.attention.mvam import MVAM
 from stripe.attention.registry import ATTENTION, register
 from stripe.attention.se import SE
 from stripe.attention.spa import SPA
+from stripe.attention.spsa import SPSA
 from stripe.attention.srm import SRM
 
 __all__ = [
@@ -22,10 +24,12 @@ __all__ = [
     "CBAM",
     "DIA",
     "ECA",
+    "FCA",
     "IE",
     "MVAM",
     "SE",
     "SPA",
+    "SPSA",
     "SRM",
     "Attention",
     "BlockList",

@@ -303,6 +303,7 @@ def _select_of_scale(scale: Any) -> str | None:
 
 def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
     """What the network is built, and its images made, from again; ASR and noise are in its weights."""
+    from stripe.cli.resolve import outputs_for
     from stripe.data import write_size
 
     told = {
@@ -314,7 +315,7 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[st
     if read and names["model_spec"] in (None, read.spec.model):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
     ready = names["pretrained"] or "model_sha256" in resolved.attrs
-    classes = names["num_classes"] or (None if ready else len(resolved.data.classes) or None)
+    classes = names["num_classes"] or (None if ready else outputs_for(told["model"], resolved.data))
     return {**told, "num_classes": classes, **({"classes": list(class_names)} if class_names else {})}
 
 

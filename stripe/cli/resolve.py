@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stripe.data import Data, ImageSize, Normalization, Split
     from stripe.data.base import IntArray
 
-__all__ = ["Resolved", "fed_as", "resolve", "take_images", "weights_without_checkpoint"]
+__all__ = ["Resolved", "fed_as", "outputs_for", "resolve", "take_images", "weights_without_checkpoint"]
 
 DEFAULT_IMAGES = 500
 
@@ -105,7 +105,7 @@ def resolve(
     attention = attention or described.attention
     in_file = spec.startswith("onnx:")
     if num_classes is None and not in_file:
-        num_classes = described.num_classes or (None if pretrained else _outputs(spec, data))
+        num_classes = described.num_classes or (None if pretrained else outputs_for(spec, data))
     torch.manual_seed(seed)
 
     def build(published: bool) -> nn.Module:
@@ -240,7 +240,7 @@ def take_images(resolved: Resolved, split: str | None, wanted: int | None, seed:
     return name, images, choose_images(images.labels, min(wanted or DEFAULT_IMAGES, len(images)), seed)
 
 
-def _outputs(spec: str, data: "Data") -> int | None:
+def outputs_for(spec: str, data: "Data") -> int | None:
     """As many outputs as the data has classes; of a detector or segmenter with the background, if it is annotated."""
     from stripe.models import task_of
 

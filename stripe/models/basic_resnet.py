@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from stripe.errors import StripeError
 from stripe.models.asymmetric import AsymmetricConv, conv_norm
 
-__all__ = ["BasicBlock", "BasicResNet", "basic_depth_of"]
+__all__ = ["BasicBlock", "BasicResNet", "basic_depth_of", "stage"]
 
 WIDTHS = (16, 32, 64)
 
@@ -88,9 +88,9 @@ class BasicResNet(nn.Module):
             )
         conv: MakeConv = AsymmetricConv if asymmetric else conv_norm
         self.conv1 = conv(3, WIDTHS[0], 1)
-        self.layer1 = _stage(WIDTHS[0], WIDTHS[0], blocks, 1, conv, attention)
-        self.layer2 = _stage(WIDTHS[0], WIDTHS[1], blocks, 2, conv, attention)
-        self.layer3 = _stage(WIDTHS[1], WIDTHS[2], blocks, 2, conv, attention)
+        self.layer1 = stage(WIDTHS[0], WIDTHS[0], blocks, 1, conv, attention)
+        self.layer2 = stage(WIDTHS[0], WIDTHS[1], blocks, 2, conv, attention)
+        self.layer3 = stage(WIDTHS[1], WIDTHS[2], blocks, 2, conv, attention)
         self.fc = nn.Linear(WIDTHS[2], num_classes)
         for name, module in self.named_modules():
             # Attention modules keep the initialisation that they come with.
@@ -110,9 +110,19 @@ def basic_depth_of(name: str) -> tuple[int, bool] | None:
     return (int(match[1]), match[2] == "acnet") if match else None
 
 
-def _stage(
+def stage(
     in_channels: int, width: int, blocks: int, stride: int, conv: MakeConv, attention: Callable[[int], nn.Module]
 ) -> nn.Sequential:
+    """A stage of basic blocks, of which the first changes the channels and the size.
+
+    Args:
+        in_channels: Channels of its input.
+        width: Channels of its output.
+        blocks: Number of blocks.
+        stride: Stride of the first block.
+        conv: Makes a normalised convolution.
+        attention: Makes the attention module for a number of channels.
+    """
     first = BasicBlock(in_channels, width, stride, conv, attention)
     rest = [BasicBlock(width, width, 1, conv, attention) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)

@@ -79,9 +79,7 @@ def build(
     elif spec == style.NAME:
         model = style.build(num_classes, attention, args)
     elif small.is_small(spec):
-        if args:
-            raise StripeError(f"{spec} takes no further arguments, but got {', '.join(args)}")
-        model = small.build(spec, 10 if num_classes is None else num_classes, attention)
+        model = small.build(spec, 10 if num_classes is None else num_classes, attention, args)
     else:
         model = _third_party(spec, num_classes, pretrained, args, image_size)
         if attention != "none":

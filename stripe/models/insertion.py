@@ -1,11 +1,15 @@
 """Attention in networks of torchvision and timm, at the places of the Stripe Observation paper (appendix B.2).
 
-- ResNet, ResNeXt, Wide ResNet (timm): after the last normalisation of each block, before the addition.
+- ResNet, ResNeXt, Wide ResNet (torchvision, timm): after the last normalisation of each block, before the addition.
 - VGG with batch normalisation (torchvision, timm): between each normalisation and its ReLU.
 - ShuffleNetV2 (torchvision): between the last normalisation of each residual branch and its ReLU.
+- MobileNetV2 (torchvision): after the last normalisation of each block, before the addition where there is one.
 - MobileNetV1 (timm): between normalisation and ReLU of both layers of each block.
 - RepVGG (timm): between the sum of each block's branches and the ReLU.
 - ViT (timm): after the multi-head attention and after the MLP of each block, before the additions.
+
+The SPSA paper does not say where its module goes (tables 1 and 3); these are the places of ECA-Net, whose ResNets and
+MobileNetV2 it is compared with, and in ShuffleNetV2 that of the Stripe Observation paper.
 
 A module comes where timm has a place prepared for one, else in front of an activation or drop path, which have no
 parameters. So the network's own parameters keep their names.
@@ -22,16 +26,19 @@ import torchvision
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv
 from timm.models.byobnet import RepVggBlock
 from torch import Tensor, nn
+from torchvision.models.mobilenetv2 import InvertedResidual
 
 from stripe.attention import Attention
 from stripe.errors import StripeError
+from stripe.models.attended import attend
 
 __all__ = ["TokenAttention", "insert_attention"]
 
 Make = Callable[[int], nn.Module]
 
 KNOWN = (
-    "ResNet, VGG with batch normalisation, MobileNetV1, RepVGG and ViT of timm, and VGG and ShuffleNetV2 of torchvision"
+    "ResNet, VGG with batch normalisation, MobileNetV1, RepVGG and ViT of timm, and ResNet, VGG, MobileNetV2 and "
+    "ShuffleNetV2 of torchvision"
 )
 
 
@@ -49,11 +56,6 @@ def insert_attention(model: nn.Module, make: Make) -> None:
         if isinstance(model, known):
             insert(model, make)
             return
-    if isinstance(model, torchvision.models.ResNet):
-        raise StripeError(
-            "torchvision's ResNet has no place for attention; timm's is the same network, with the same names of its "
-            "parameters, and takes it: timm:resnet34, timm:resnet50, timm:resnet101 …"
-        )
     raise _unknown(model)
 
 
@@ -65,6 +67,24 @@ def _resnet(model: nn.Module, make: Make) -> None:
         if not isinstance(last, nn.BatchNorm2d):
             raise _unknown(model)
         block.se = make(last.num_features)
+
+
+def _resnet_of_torchvision(model: nn.Module, make: Make) -> None:
+    for block in _blocks(model, "layer1", "layer2", "layer3", "layer4"):
+        if not attend(block, make):
+            _refuse_present(model, [getattr(block, "attention_module", None)])
+            raise _unknown(model)
+
+
+def _mobilenetv2(model: nn.Module, make: Make) -> None:
+    for block in model.get_submodule("features").children():
+        if not isinstance(block, InvertedResidual):
+            continue
+        _refuse_present(model, [getattr(block.conv, "attention_module", None)])
+        last = block.conv[-2]
+        if not isinstance(last, nn.Conv2d):
+            raise _unknown(model)
+        block.conv.add_module("attention_module", make(last.out_channels))
 
 
 def _vgg(model: nn.Module, make: Make) -> None:
@@ -120,6 +140,8 @@ def _vit(model: nn.Module, make: Make) -> None:
 
 INSERT: tuple[tuple[tuple[type[nn.Module], ...], Callable[[nn.Module, Make], None]], ...] = (
     ((timm.models.resnet.ResNet,), _resnet),
+    ((torchvision.models.ResNet,), _resnet_of_torchvision),
+    ((torchvision.models.MobileNetV2,), _mobilenetv2),
     ((torchvision.models.VGG, timm.models.vgg.VGG), _vgg),
     ((torchvision.models.ShuffleNetV2,), _shufflenet),
     ((timm.models.efficientnet.EfficientNet,), _mobilenet),

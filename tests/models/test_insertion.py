@@ -29,6 +29,10 @@ def count(model: nn.Module) -> int:
         ("timm:repvgg_b3", 123_085_288, None),
         ("torchvision:vgg19_bn", 143_678_248, None),
         ("torchvision:shufflenet_v2_x1_0", 2_278_604, None),
+        ("torchvision:resnet34", 21_797_672, {64: 3, 128: 4, 256: 6, 512: 3}),
+        ("torchvision:resnet50", 25_557_032, {256: 3, 512: 4, 1024: 6, 2048: 3}),
+        ("torchvision:resnext50_32x4d", 25_028_904, {256: 3, 512: 4, 1024: 6, 2048: 3}),
+        ("torchvision:mobilenet_v2", 3_504_872, None),
     ],
 )
 def test_parameter_counts(spec: str, plain: int, blocks: dict[int, int] | None) -> None:
@@ -50,6 +54,9 @@ def test_parameter_counts(spec: str, plain: int, blocks: dict[int, int] | None) 
         ("timm:vit_base_patch16_224", {"img_size": 32, "depth": 2}, 32, 4),
         ("timm:vit_small_patch16_224", {"img_size": 32, "depth": 2, "init_values": 1e-5}, 32, 4),
         ("torchvision:shufflenet_v2_x0_5", {}, 32, 16),
+        ("torchvision:resnet18", {}, 32, 8),
+        ("torchvision:resnext50_32x4d", {}, 32, 16),
+        ("torchvision:mobilenet_v2", {}, 64, 17),
     ],
 )
 def test_one_training_step_with_se(spec: str, args: dict[str, Any], size: int, sites: int) -> None:
@@ -64,6 +71,35 @@ def test_one_training_step_with_se(spec: str, args: dict[str, Any], size: int, s
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
     found = [site for site in discover(model, x) if site.input_dependent]
     assert [site.kind for site in found] == ["channel"] * sites
+
+
+# SPSA's table 1, "+ Param.": millions, or the number of weights; SE and FCA without biases, ECA with 5 weights a block.
+@pytest.mark.parametrize(("depth", "millions", "eca"), [(50, "2.51", 80), (101, "4.74", 165), (152, "6.58", 250)])
+def test_parameters_that_are_added_to_imagenet_resnets(depth: int, millions: str, eca: int) -> None:
+    with torch.device("meta"):
+        plain = count(build(f"torchvision:resnet{depth}"))
+        added = {
+            text: count(build(f"torchvision:resnet{depth}", attention=text)) - plain
+            for text in ("se,bias=no", "fca", "eca,k=5", "spsa", "spsa+se,bias=no", "spsa+eca,k=5", "spsa+fca")
+        }
+    expected = {"se,bias=no": millions, "fca": millions, "spsa+se,bias=no": millions, "spsa+fca": millions}
+    assert {text: f"{added[text] / 1e6:.2f}" for text in expected} == expected
+    assert (added["eca,k=5"], added["spsa+eca,k=5"], added["spsa"]) == (eca, eca, 0)
+
+
+def test_attention_of_torchvisions_resnet_leaves_the_network_as_it_is() -> None:
+    torch.manual_seed(0)
+    plain = build("torchvision:resnet18", num_classes=3).eval()
+    model = build("torchvision:resnet18", num_classes=3, attention="ie").eval()
+    model.load_state_dict(plain.state_dict(), strict=False)
+    for name, parameter in model.named_parameters():
+        if name.endswith("attention_module.bias"):
+            nn.init.constant_(parameter, 50)  # v = 1
+    x = torch.randn(2, 3, 48, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), plain(x))
+    with pytest.raises(StripeError, match="has attention already"):
+        insert_attention(model, nn.Identity)
 
 
 class Probe(nn.Module):
@@ -112,7 +148,15 @@ def test_between_normalisation_and_relu(spec: str, activation: type[nn.Module]) 
     assert [len(probe.seen) for probe in probes] == [1] * len(probes)
 
 
-@pytest.mark.parametrize(("spec", "last"), [("timm:resnet18", "bn2"), ("timm:resnet26", "bn3")])
+@pytest.mark.parametrize(
+    ("spec", "last"),
+    [
+        ("timm:resnet18", "bn2"),
+        ("timm:resnet26", "bn3"),
+        ("torchvision:resnet18", "bn2"),
+        ("torchvision:resnet50", "bn3"),
+    ],
+)
 def test_resnet_after_the_last_norm_before_the_addition(spec: str, last: str) -> None:
     model = build(spec, num_classes=3).eval()
     probes: list[Probe] = []
@@ -149,7 +193,6 @@ def test_vit_after_attention_and_after_mlp() -> None:
 @pytest.mark.parametrize(
     ("spec", "attention", "message"),
     [
-        ("torchvision:resnet50", "se", "torchvision's ResNet has no place.*timm:resnet50"),
         ("timm:seresnet50", "se", "has attention already"),
         ("timm:repvgg_d2se", "se", "has attention already"),
         ("timm:efficientnet_b0", "se", "where attention goes in a EfficientNet is not known"),

@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from stripe.asr import known_places
 from stripe.capture import discover
+from stripe.errors import StripeError
 from stripe.models import build, native_image_size
 from stripe.models.small import NAMES
 
@@ -16,6 +18,8 @@ PARAMETERS = {
     "shufflenetv2": 2_278_604 - 900 * 1025,
     "mobilenet": 4_231_976 - 900 * 1025,
     "repvgg_a0": 9_108_968 - 900 * 1281,
+    "mobilenetv2": 3_504_872 - 900 * 1281,
+    "resnet18-cifar": 11_173_962 + 90 * 513,  # the usual count for 10 classes
 }
 
 # Channels of the maps that attention weighs: VGG19's 16 convolutions; half the channels of ShuffleNetV2's 16 blocks;
@@ -26,6 +30,8 @@ CHANNELS = {
     "shufflenetv2": [58] * 4 + [116] * 8 + [232] * 4,
     "mobilenet": [c for pair in pairwise(MOBILENET) for c in pair],
     "repvgg_a0": [48] + [48] * 2 + [96] * 4 + [192] * 14 + [1280],
+    "mobilenetv2": [16] + [24] * 2 + [32] * 3 + [64] * 4 + [96] * 3 + [160] * 3 + [320],
+    "resnet18-cifar": [64] * 2 + [128] * 2 + [256] * 2 + [512] * 2,
 }
 
 
@@ -79,6 +85,8 @@ def test_the_last_maps_of_a_32_pixel_image(name: str, side: int) -> None:
         ("resnet56-acnet", 32),
         ("resnet110-acnet", 32),
         ("resnet83", 32),
+        ("resnet18-cifar", 16),
+        ("mobilenetv2", 32),
     ],
 )
 def test_one_training_step_with_se(name: str, size: int) -> None:
@@ -113,6 +121,21 @@ def test_the_seed_decides_the_weights() -> None:
     first, second = states
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert all(value.isfinite().all() for value in first.values())
+
+
+def test_resnet18_of_another_width() -> None:
+    model = build("resnet18-cifar", attention="se", args={"width": 16})
+    assert [m.attention_module.fc1.in_features for m in model.modules() if hasattr(m, "attention_module")] == [
+        *[16] * 2,
+        *[32] * 2,
+        *[64] * 2,
+        *[128] * 2,
+    ]
+    assert known_places(model).groups[-1] == ("layer4.1.conv2.bn",)
+    assert len(known_places(model).groups) == 8
+    for wrong in ({"width": 0}, {"width": "16"}, {"widht": 16}):
+        with pytest.raises(StripeError, match=f"resnet18-cifar.*{next(iter(wrong))}"):
+            build("resnet18-cifar", args=wrong)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,115 @@
+"""Simple Parameter-free Self-Attention: spatial attention from the correlation of each position with the average.
+
+Zhai et al., "Simple Parameter-Free Self-Attention Approximation", ICLR 2023 Tiny Papers, equation 1. The code
+in its appendix averages over the channels without keeping their axis, so that the average of one image is taken off
+another; this is equation 1. The paper gives no number for the exponent, and divides by 0 where nothing varies: here the
+exponent is 2, and a small number is added to both variances.
+"""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from stripe.attention.base import Attention, Kind
+from stripe.attention.registry import register
+from stripe.errors import StripeError
+
+__all__ = ["SPSA"]
+
+EPS = 1e-8  # added to the variance over channels of each position, and of the average
+
+
+@register("spsa", place=9)
+class SPSA(Attention):
+    """Spatial attention without parameters: positions unlike the average of the map are kept, those like it lowered.
+
+    ``v = (1 − σ(C))^α``, C the correlation over channels of a position's values with ``k = GAP(x)``: mean and standard
+    deviation over channels are taken off both. With several heads, each part of the channels has a correlation of its
+    own. Time and memory grow linearly with the number of positions.
+
+    Variants of the paper's appendix: without the reverse operation, ``v = σ(C)^α`` (``spsa,reverse=no``), and with the
+    dot product, over the root of the number of channels, or its cosine for the correlation (``spsa,similarity=dot``).
+
+    Parameters: none.
+
+    Args:
+        channels: C, the number of channels of the maps.
+        heads: Number of parts of the channels, of which it is a divisor.
+        alpha: α, the exponent, more than 0.
+        reverse: Whether it is 1 − σ(C) and not σ(C).
+        similarity: What C is: ``correlation``, ``cosine`` or ``dot``.
+
+    Raises:
+        StripeError: The channels cannot be divided among the heads, or α is not more than 0.
+
+    Example:
+        >>> import torch
+        >>> SPSA(64).gate(torch.randn(2, 64, 8, 8)).shape
+        torch.Size([2, 1, 8, 8])
+    """
+
+    kind: Kind = "spatial"
+    options: ClassVar = {"heads": "heads", "alpha": "alpha", "reverse": "reverse", "similarity": "similarity"}
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int = 1,
+        alpha: float = 2.0,
+        reverse: bool = True,
+        similarity: Literal["correlation", "cosine", "dot"] = "correlation",
+    ) -> None:
+        super().__init__()
+        if heads < 1 or channels % heads:
+            raise StripeError(f"heads is {heads}; SPSA divides the channels of its maps among them, here {channels}")
+        if not 0 < alpha < float("inf"):
+            raise StripeError(f"alpha is {alpha}; the exponent of SPSA is more than 0")
+        self.heads, self.alpha, self.reverse, self.similarity = heads, alpha, reverse, similarity
+        if heads > 1:
+            self.kind = "both"
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) → v (N, 1, H, W); with several heads (N, C, H, W)."""
+        value = self._by_head(x)
+        if self.heads > 1:
+            value = value.repeat_interleave(x.shape[1] // self.heads, 1)
+        return value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) times their gate, each head's channels times the head's gate."""
+        value = self._by_head(x)
+        if self.heads == 1:
+            return x * value
+        batch, channels, height, width = x.shape
+        heads = x.reshape(batch, self.heads, channels // self.heads, height, width)
+        return (heads * value.unsqueeze(2)).flatten(1, 2)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows."""
+        parts = [f"heads={self.heads}", f"alpha={self.alpha:g}"]
+        parts += [] if self.reverse else ["reverse=False"]
+        return ", ".join(parts if self.similarity == "correlation" else [*parts, f"similarity={self.similarity!r}"])
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) → v (N, heads, H, W)."""
+        batch, channels, height, width = x.shape
+        maps = x.reshape(batch * self.heads, channels // self.heads, height * width)
+        likeness = self.activation(self._compare(maps).to(x.dtype)).view(batch, self.heads, height, width)
+        weight = 1 - likeness if self.reverse else likeness
+        value: Tensor = weight**self.alpha
+        return value
+
+    def _compare(self, maps: Tensor) -> Tensor:
+        """The similarity of each position with the average over positions, (M, c, P) → (M, P)."""
+        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # half precision has no number as small as EPS
+        if self.similarity == "correlation":  # which is the cosine of what is centred
+            maps = maps - maps.mean(1, keepdim=True)
+        key = maps.mean(2)
+        products = torch.bmm(key.unsqueeze(1), maps).squeeze(1)
+        if self.similarity == "dot":
+            return products / math.sqrt(maps.shape[1])
+        of_key, of_positions = key.square().mean(1, keepdim=True), maps.square().mean(1)
+        similarity: Tensor = products / maps.shape[1] * (of_positions + EPS).rsqrt() * (of_key + EPS).rsqrt()
+        return similarity
