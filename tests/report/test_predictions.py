@@ -1,4 +1,4 @@
-"""What detectors find, in the page: pictures within the file, a note where they are damaged, nothing for classifiers."""
+"""What detectors find, in the page: pictures within it, a note where they are damaged, nothing for classifiers."""
 
 import base64
 import io
