@@ -1,4 +1,4 @@
-"""The predictions of a run in the report: pictures beside the truth."""
+"""What detectors find, in the page: pictures within it, a note where they are damaged, nothing for classifiers."""
 
 import base64
 import io

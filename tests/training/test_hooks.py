@@ -179,7 +179,7 @@ def test_it_goes_on_exactly(tmp_path, tiny_data, settings):
     resumed = train(tmp_path / "run", tiny_data, task="medians", **settings)
     columns = ["train_loss", "test_loss", "test_median", "val_median"]
     assert resumed.metrics[columns].equals(whole.metrics[columns])
-    with pytest.raises(StripeError, match=r"task\.options\.weight is 1\.0 there and 2 here"):
+    with pytest.raises(StripeError, match=r"task\.options\.weight is 1\.0 there and 2\.0 here"):
         train(tmp_path / "run", tiny_data, task="medians", task_args={"weight": 2}, **settings)
 
 
