@@ -22,6 +22,7 @@ tuning.apply()  # before anything imports torch
 _LAYERS = (
     "analysis",
     "attention",
+    "callbacks",
     "capture",
     "checkpoint",
     "data",

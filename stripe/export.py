@@ -48,13 +48,13 @@ class Difference:
 
 
 @isolated()
-def compare(model: nn.Module, fused: nn.Module, images: Tensor, dtype: torch.dtype) -> Difference:
+def compare(model: nn.Module, fused: nn.Module, images: Tensor | list[Tensor], dtype: torch.dtype) -> Difference:
     """Compute the largest difference between the outputs of two networks for the same images, in evaluation mode.
 
     Args:
         model: A network; it is not changed.
         fused: The network to compare with; it is not changed.
-        images: Images (N, 3, H, W) of a floating-point type.
+        images: Images (N, 3, H, W) of a floating-point type, or a list of images (3, H, W).
         dtype: Precision of the computation, to which copies of the parameters are converted.
 
     Raises:
@@ -64,7 +64,7 @@ def compare(model: nn.Module, fused: nn.Module, images: Tensor, dtype: torch.dty
     for network in (model, fused):
         converted = copy_model(network).to(dtype).eval()
         with torch.no_grad():
-            result = run(converted, batch_of(images.to(dtype), converted))
+            result = run(converted, batch_of(images, converted).map(lambda each: each.to(dtype)))
         output = logits_of(result)
         if output is None:
             raise StripeError(f"the model returns a {type(result).__name__}; only a tensor can be compared")
@@ -122,6 +122,11 @@ def export(
     images = images.cpu().clone()
     with torch.no_grad():
         output = run(network, batch_of(images, network))
+    if isinstance(output, list) and all(isinstance(found, Mapping) for found in output):
+        raise StripeError(
+            f"a {type(model).__name__} is a detector, whose number of boxes depends on the images, and is not "
+            "exported; its weights load into the same network of torchvision"
+        )
     if not isinstance(output, Tensor):
         if logits_of(output) is None:
             raise StripeError(f"the model returns a {type(output).__name__}; only a tensor can be exported")

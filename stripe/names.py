@@ -61,7 +61,9 @@ def data_name(spec: str) -> str:
         'folder photos'
     """
     kind, colon, path = spec.partition(":")
-    return f"folder {PurePath(path).name}" if kind == "folder" and colon else spec
+    if kind == "folder" and colon:
+        return f"folder {PurePath(path).name}"
+    return ",".join(map(without_folders, spec.split(",")))
 
 
 def without_folders(text: str) -> str:

@@ -28,7 +28,7 @@ LAYERS = [
     {"gradcam"},
     {"analysis"},
     {"plots"},
-    {"training", "variant"},
+    {"training", "variant", "callbacks"},
     {"bench"},
     {"fold"},
     {"report"},

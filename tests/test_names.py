@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from stripe.names import data_name, renamed, run_name
+from stripe.names import counted, data_name, renamed, run_name
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,23 @@ def test_networks(settings: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize(
     ("spec", "name"),
-    [("cifar10", "cifar10"), ("folder:/home/somebody/photos", "folder photos"), ("folder", "folder"), ("", "")],
+    [
+        ("cifar10", "cifar10"),
+        ("folder:/home/somebody/photos", "folder photos"),
+        ("folder", "folder"),
+        ("", ""),
+        ("shapes:train=100,seed=3", "shapes:train=100,seed=3"),
+        ("voc:/home/somebody/VOC2012", "voc:VOC2012"),
+        ("coco:images=/home/somebody/val,annotations=/home/somebody/val.json", "coco:images=val,annotations=val.json"),
+    ],
 )
 def test_data_sets(spec: str, name: str) -> None:
     assert data_name(spec) == name
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 epochs"), (1, "1 epoch"), (2000, "2,000 epochs")])
+def test_one_and_many(count: int, text: str) -> None:
+    assert counted(count, "epoch") == text
 
 
 def test_former_names_of_arguments_are_accepted():

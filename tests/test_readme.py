@@ -1,14 +1,18 @@
 """The commands of the README, one after the other, in a folder that holds photos and nothing else."""
 
+import ast
+import operator
 import re
 import shlex
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+import stripe
 from stripe.cli import main
 
 README = Path(__file__).parents[1] / "README.md"
@@ -60,3 +64,37 @@ def test_every_line_of_what_it_does_works(photos: None) -> None:
     made = {path.name for path in Path().iterdir()}
     assert made >= {"seresnet18-random-photos.h5", "run", "capture.h5", "metrics.csv", "capture-diff.png"}
     assert made >= {"report.html"}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+LINES = [
+    line
+    for block in blocks("console")
+    for line in re.findall(r"^(?:pip install \. && )?(stripe .*?)\s*(?:#.*)?$", block, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_command_and_flag_is_there(line: str) -> None:
+    """In all blocks, also in those that are not run."""
+    program, name, *arguments = shlex.split(line)
+    assert program == "stripe"
+    command = main.get_command(click.Context(main), name)
+    assert command is not None, name
+    known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word.partition("=")[0] for word in arguments if word.startswith("-")} <= known
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_every_name_that_is_imported_is_there(block: str) -> None:
+    """In the blocks of Python, in which networks and images are the reader's."""
+    tree = ast.parse(block)
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(compile(ast.Module([node], []), "README.md", "exec"), {})
+    asked = re.findall(r"\bstripe((?:\.\w+)+)\(", block)
+    for path in asked:
+        assert operator.attrgetter(path[1:])(stripe)

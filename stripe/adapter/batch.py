@@ -68,7 +68,7 @@ class Batch:
         if len({image.shape for image in self.images}) > 1:
             sizes = ", ".join(dict.fromkeys(size_of(image) for image in self.images))
             raise StripeError(
-                f"The images of a batch have different sizes ({sizes}), and a classifier takes them in one tensor: "
+                f"The images of a batch have different sizes ({sizes}), and are wanted in one tensor here: "
                 "scale or crop them to one size, or give batches of one image."
             )
         return self.replaced(torch.stack(self.images))

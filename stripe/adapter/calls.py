@@ -84,7 +84,8 @@ def run(model: nn.Module, batch: Batch) -> Any:
             if len({image.shape for image in batch.inputs}) > 1:
                 raise StripeError(
                     f"{type(model).__name__} takes no list of images, and these have different sizes, such as "
-                    f"{size_of(batch.inputs[0])} and {size_of(batch.inputs[-1])}. Give images of one size."
+                    f"{size_of(batch.inputs[0])} and {size_of(batch.inputs[-1])}. Give images of one size, or batches "
+                    "of one image."
                 ) from error
             return call(model, torch.stack(batch.inputs))
 

@@ -39,10 +39,10 @@ def compare(
         One row for each network and site: ``network``, then the columns of ``verdicts`` with ``evidence`` and the
         controls that a capture has, and
         ``against``, which says how the site compares with the one of the same name in the first network: ``equal``,
-        ``nearer`` or ``further`` (to or from a constant), ``unknown`` where an interval is missing, and ``""`` in the
-        first network and where it has no such site. ``attrs["networks"]`` lists the networks,
-        ``attrs["random"]`` those that were never trained, and ``attrs["same_images"]`` says whether all captures are of
-        the same images. ``overview`` sums the table up.
+        ``nearer`` or ``further`` (to or from a constant), ``unknown`` where an interval is missing or nothing is known
+        of one of the two, and ``""`` in the first network and where it has no such site. ``attrs["networks"]`` lists
+        the networks, ``attrs["random"]`` those that were never trained, and ``attrs["same_images"]`` says whether all
+        captures are of the same images. ``overview`` sums the table up.
 
     Raises:
         StripeError: There are fewer than two captures, or one has no site that matches.
@@ -68,7 +68,7 @@ def compare(
     first = {row["site"]: row for row in tables[0].to_dict("records")}
     for number, found in enumerate(tables):
         rows = found.to_dict("records") if number else []
-        against = [compare_sites(row, first[row["site"]]) if row["site"] in first else "" for row in rows]  # type: ignore[arg-type]
+        against = [_against(row, first[row["site"]]) if row["site"] in first else "" for row in rows]  # type: ignore[arg-type]
         found["against"] = against or ""
     table = pd.concat(tables, ignore_index=True)
     for column in (str(column) for column in table.columns):
@@ -82,6 +82,13 @@ def compare(
         "same_images": _same_images(list(opened.values())),
     }
     return table
+
+
+def _against(site: Mapping[str, object], first: Mapping[str, object]) -> str:
+    """How a site compares with the same one of the first network."""
+    if "unknown" in (site["category"], first["category"]):
+        return "unknown"
+    return compare_sites(site, first)
 
 
 def overview(table: pd.DataFrame) -> pd.DataFrame:

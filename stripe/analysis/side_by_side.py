@@ -76,6 +76,12 @@ def comparison_notes(table: pd.DataFrame) -> list[str]:
         notes.append("No site has the same name in all networks, so they are compared as a whole.")
     if len(table.attrs["random"]) == len(networks):
         notes.append("The weights are random: attention that has learned nothing looks like a constant, too.")
+    unlearned = table[table["network"].isin(table.attrs["random"]) & (table["category"] == "unknown")]
+    for name in dict.fromkeys(unlearned["network"]):
+        notes.append(
+            f"{name}: nothing is known where its map is 0, as behind a normalisation whose gains begin at 0. The "
+            "control init of a trained network's capture has gains of 1 there: stripe analyze and stripe plot show it."
+        )
     if not table.attrs["same_images"]:
         notes.append("The captures are of different images: a difference may be theirs.")
     return notes

@@ -9,6 +9,8 @@ import torchvision.models.resnet as torchvision_resnet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torchvision.models import detection, segmentation
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from stripe.asr.layers import KINDS, foldable
 from stripe.asr.rule import apply_rule
@@ -24,6 +26,10 @@ RESIDUAL_BLOCKS = (
     timm_resnet.Bottleneck,
     torchvision_resnet.BasicBlock,
     torchvision_resnet.Bottleneck,
+)
+ON_BACKBONES = (
+    *(GeneralizedRCNN, detection.RetinaNet, detection.FCOS, detection.ssd.SSD),
+    *(segmentation.DeepLabV3, segmentation.FCN, segmentation.LRASPP),
 )
 ATTENTION_NAMES = {"attention_module", "attn", "se"}  # ours, and timm's
 
@@ -62,7 +68,8 @@ def known_places(model: nn.Module, images: Tensor | None = None) -> Places:
       the activation tanh, and 1e-3 as the initial value of ψ and of all parameters of κ.
 
     The same places are found if such networks, or blocks of a ResNet, are parts of another network (a detector, a
-    wrapper). In any other network the paper's rule is applied to the data flow: the last layer of each residual branch
+    wrapper). In any other network the paper's rule is applied to the data flow, in detectors and segmenters to that of
+    the backbone alone: the last layer of each residual branch
     before the addition, which may be a normalisation; without residual branches, each normalisation before an
     activation. In a transformer the initial state is that of ViT. ``Places.note`` tells of the rule.
 
@@ -83,12 +90,24 @@ def known_places(model: nn.Module, images: Tensor | None = None) -> Places:
     if places is not None:
         return places
     kind = type(model).__name__
+    backbone = _backbone(model)
     try:
-        found = apply_rule(model, images)
+        found = apply_rule(model.get_submodule(backbone), images)
     except StripeError as error:
         raise _unknown(model, error) from None
-    note = f"where ASR goes in a {kind} is not known; places by the rule: {found.note}"
-    return Places(found.groups, note=note) if not found.tokens else replace(_as_in_vit(found.groups), note=note)
+    where = " in its backbone" if backbone else ""
+    note = f"where ASR goes in a {kind} is not known; places by the rule{where}: {found.note}"
+    groups = [tuple(f"{backbone}.{name}" if backbone else name for name in group) for group in found.groups]
+    return Places(groups, note=note) if not found.tokens else replace(_as_in_vit(groups), note=note)
+
+
+def _backbone(model: nn.Module) -> str:
+    """The path of the backbone of a detector or segmenter, wherever that is inside the network; else empty."""
+    for name, part in model.named_modules():
+        if isinstance(part, ON_BACKBONES):
+            inner = "backbone.body" if isinstance(getattr(part.backbone, "body", None), nn.Module) else "backbone"
+            return f"{name}.{inner}" if name else inner
+    return ""
 
 
 def _known(model: nn.Module) -> Places | None:

@@ -117,6 +117,9 @@ def restored(model: nn.Module) -> Iterator[None]:
 def initialise(model: nn.Module, fresh: Callable[[], nn.Module] | None, seed: int) -> None:
     """Give a model the weights of initialisation; call it inside ``restored``.
 
+    A normalisation whose gains begin at 0, as the last one of each residual branch often does, has 1 instead: behind it
+    the map is 0, and no gate could be compared with one of that.
+
     Args:
         model: The model, whose parameters are changed in place.
         fresh: Function that builds the same network anew; without one each module's own ``reset_parameters`` is called.
@@ -132,11 +135,14 @@ def initialise(model: nn.Module, fresh: Callable[[], nn.Module] | None, seed: in
             model.load_state_dict(state)
         except RuntimeError as error:
             raise StripeError(f"The network that was built anew as a control has other parameters: {error}") from error
-        return
     with torch.no_grad():
         for module in model.modules():
-            if (reset := _reset_of(module)) is not None:
+            if fresh is None and (reset := _reset_of(module)) is not None:
                 reset()
+        for module in model.modules():
+            gain = getattr(module, "weight", None)
+            if hasattr(module, "eps") and isinstance(gain, nn.Parameter) and gain.ndim == 1 and not gain.any():
+                gain.fill_(1)
 
 
 def not_resettable(model: nn.Module) -> list[str]:

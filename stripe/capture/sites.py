@@ -248,7 +248,7 @@ class _Watcher(TorchFunctionMode):
         return gating, None
 
     def _say_if_mixed(self, feature_map: Tensor, gate: Tensor, state: int) -> None:
-        rows = feature_map.shape[0]
+        rows = feature_map.shape[0] if feature_map.ndim else 0
         fits = all(g in (1, m) for m, g in zip(feature_map.shape, gate.shape, strict=True))
         broadcasts = feature_map.ndim > 2 and fits and gate.shape[1:] != feature_map.shape[1:]
         if broadcasts and state != CLEAN and rows > self.images and rows % self.images == 0:

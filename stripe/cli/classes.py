@@ -110,13 +110,12 @@ def _outputs(resolved: "Resolved") -> int:
     import torch
 
     from stripe.adapter import batch_of, class_scores, run
-    from stripe.devices import device_of
     from stripe.modes import evaluating
 
     model, data = resolved.model, resolved.data
     split = data.test if len(data.test) else data.train
     images, _ = next(iter(split.loader(2, indices=range(min(2, len(split))), workers=0)))
-    batch = batch_of(data.normalize(images.to(device_of(model))), model).on(model)
+    batch = batch_of(data.normalize(images), model).on(model)
     with evaluating(model), torch.no_grad():
         output = run(model, batch)
     try:

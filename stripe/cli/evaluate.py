@@ -71,7 +71,9 @@ def command(
     compute = Compute.on(pick_device(device))
     checkpoints.load_into(resolved.model, read)
     model = compute.place(resolved.model)
-    images = getattr(resolved.data, split)
+    task.prepare(model, resolved.data, compute)
+    data = task.needed(resolved.data)
+    images = getattr(data, split)
     batches: Iterable[Any] = images.loader(batch_size, workers=workers)
     if isinstance(task, Classification):
         classes = compare_classes(resolved, read, names)
@@ -81,7 +83,7 @@ def command(
                 "the network's classes, or name the folders after them."
             )
         batches = Relabelled(images.loader(batch_size, workers=workers), classes)
-    score = evaluate(model, batches, resolved.data, compute, task=task)
+    score = evaluate(model, batches, data, compute, task=task)
     if not math.isfinite(score.loss):
         raise StripeError(
             f"The loss of {checkpoint} is {score.loss}: its weights are no finite numbers, or far too large."
@@ -91,10 +93,12 @@ def command(
         said = f"top-1 {score.accuracy:.2f} %, top-5 {score.top5:.2f} %, loss {score.loss:.4f}"
     else:
         found = {name: float(getattr(score, name)) for name in task.scoring.measures}
-        said = ", ".join(f"{task.scoring.label(name)} {task.scoring.text(found[name], name)}" for name in found)
+        measured = [name for name, value in found.items() if not math.isnan(value)]
+        said = ", ".join(f"{task.scoring.label(name)} {task.scoring.text(found[name], name)}" for name in measured)
     about = {"images": len(images), "data": resolved.data.spec, "split": split}
     if output_format == "json":
-        click.echo(json.dumps({**found, **about}, indent=2))
+        numbers = {name: None if math.isnan(value) else value for name, value in found.items()}
+        click.echo(json.dumps({**numbers, **about}, indent=2))
         return
     if output_format in ("csv", "tex"):
         from stripe.cli.tables import print_records

@@ -146,6 +146,7 @@ def command(
     from stripe.devices import pick_device
     from stripe.errors import StripeError
     from stripe.fold.loaders import AugmentedLoader, NormalizedLoader
+    from stripe.models import task_of
     from stripe.models.from_user import find
     from stripe.training import Compute
 
@@ -166,6 +167,13 @@ def command(
         raise StripeError(f"{checkpoint} is folded already; fold the checkpoint that it was made from")
     if read and names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
+    named = names["model_spec"] or (read.spec.model if read else None)
+    if named and (task := task_of(named)) != "classification":
+        raise StripeError(
+            f"{named} is made for {task}, whose outputs cannot be compared image by image, so that the cost of a "
+            "constant is not known here: train it with `stripe train --mode asr` and fuse it, which is exact; or fold "
+            "it from Python by stripe.fold.fold, with a measure of your own."
+        )
     resolved = resolve(checkpoint=read, seed=seed, **names)
     of_file = resolved.attrs["model"].startswith("onnx:")
     if epochs:
@@ -295,6 +303,7 @@ def _select_of_scale(scale: Any) -> str | None:
 
 def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
     """What the network is built, and its images made, from again; ASR and noise are in its weights."""
+    from stripe.cli.resolve import outputs_for
     from stripe.data import write_size
 
     told = {
@@ -306,7 +315,7 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[st
     if read and names["model_spec"] in (None, read.spec.model):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
     ready = names["pretrained"] or "model_sha256" in resolved.attrs
-    classes = names["num_classes"] or (None if ready else len(resolved.data.classes) or None)
+    classes = names["num_classes"] or (None if ready else outputs_for(told["model"], resolved.data))
     return {**told, "num_classes": classes, **({"classes": list(class_names)} if class_names else {})}
 
 

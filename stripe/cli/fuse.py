@@ -25,7 +25,7 @@ __all__ = ["command"]
 @model_options
 @data_options
 @click.option(
-    "--images", "num_images", type=click.IntRange(1), default=8, show_default=True, help="How many to compare."
+    "--images", "num_images", type=click.IntRange(1), help="How many to compare. Default: 8, of a detector 2."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the images.")
 @click.option(
@@ -53,7 +53,7 @@ def command(
     image_size: "ImageSize | None",
     normalize: "Normalization | None",
     channels: int | None,
-    num_images: int,
+    num_images: int | None,
     seed: int,
     tolerance: float,
     exports: tuple[str, ...],
@@ -69,8 +69,9 @@ def command(
     stripe fuse --ckpt official/checkpoint.pth.tar -o fused.safetensors --export onnx
 
     Both networks are run on the same images, test images of --data or else random numbers, before anything is written:
-    in the network's own precision, and in float64, where the difference is what rounding the folded weights costs. An
-    export is run and compared, too; it takes any number of normalised images.
+    in the network's own precision, and in float64, where the difference is what rounding the folded weights costs. Of a
+    detector it is the numbers before the selection of boxes that are compared. An export is run and compared, too; it
+    takes any number of normalised images.
     """
     import torch
 
@@ -78,7 +79,7 @@ def command(
     from stripe import checkpoint as checkpoints
     from stripe.cli.tables import print_records
     from stripe.errors import StripeError
-    from stripe.models import fuse_branches
+    from stripe.models import Unselected, fuse_branches, normalizes_itself
 
     if output.exists() and output.resolve() == checkpoint.resolve():
         raise StripeError(f"{output} is the checkpoint itself, and what was trained would be lost; name another file")
@@ -92,8 +93,16 @@ def command(
         raise StripeError(f"{checkpoint} has neither ASR nor noise nor branches in it, so there is nothing to fuse")
 
     said = {**read.meta, "model": meta["model"]}
-    images = _images(network, said, data_spec, data_root, download, image_size, normalize, channels, num_images, seed)
-    differences = [asr.compare(network, fused, images, dtype) for dtype in (torch.float32, torch.float64)]
+    detects = normalizes_itself(network)
+    if detects and exports:
+        raise StripeError(
+            f"--export {exports[0]}: {meta['model']} is a detector, whose number of boxes depends on the images; that "
+            "is not exported. Leave --export away: the file of weights loads into the plain network of torchvision"
+        )
+    count = num_images or (2 if detects else 8)
+    images = _images(network, said, data_spec, data_root, download, image_size, normalize, channels, count, seed)
+    pair = (Unselected(network), Unselected(fused)) if detects else (network, fused)
+    differences = [asr.compare(*pair, images, dtype) for dtype in (torch.float32, torch.float64)]
     print_records([_row(difference) for difference in differences], output_format)
     worst = max(difference.relative for difference in differences)
     if worst > tolerance:
@@ -106,6 +115,7 @@ def command(
     before, after = (sum(parameter.numel() for parameter in net.parameters()) for net in (network, fused))
     click.echo(f"{output}: {after:,} parameters, {before - after:,} fewer than in training", err=True)
     for kind in exports:
+        assert isinstance(images, torch.Tensor)  # nothing that is exported takes a list of images
         path = output.with_suffix(asr.EXPORTS[kind])
         difference = asr.export(fused, images, path, kind=kind, meta=meta)
         click.echo(f"{path}: outputs differ by {difference.relative:.1e} (relative) from the fused network's", err=True)
@@ -122,26 +132,33 @@ def _images(
     channels: int | None,
     count: int,
     seed: int,
-) -> "Tensor":
+) -> "Tensor | list[Tensor]":
     """The inputs of both networks: normalised test images of the named data, or random numbers."""
     import torch
 
     from stripe import data as datasets
     from stripe.cli.resolve import fed_as
-    from stripe.models import input_channels, native_image_size
+    from stripe.models import input_channels, native_image_size, normalizes_itself
     from stripe.models.spec import ModelSpec
 
     spec = ModelSpec.from_meta(meta)
     size = image_size or spec.image_size or native_image_size(str(spec.model))
     if data_spec is None:
         shape = (count, channels or input_channels(network) or 3, *datasets.sides(datasets.parse_size(size or 224)))
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    data = datasets.load(data_spec, root=data_root, download=download, image_size=size)
+        generator = torch.Generator().manual_seed(seed)
+        # a detector takes images in 0..1
+        return (torch.rand if normalizes_itself(network) else torch.randn)(shape, generator=generator)
+    own_sizes = normalizes_itself(network)
+    data = datasets.load(data_spec, root=data_root, download=download, image_size=size, own_sizes=own_sizes)
     data = fed_as(
         data, network, str(spec.model), meta, checkpoint=True, pretrained=False, given=normalize, channels=channels
     )
     chosen = datasets.choose_images(data.test.labels, min(count, len(data.test)), seed)
-    return torch.cat([data.normalize(images) for images, _ in data.test.loader(128, indices=chosen)])
+    batches = [data.normalize(images) for images, _ in data.test.loader(128, indices=chosen)]
+    if isinstance(batches[0], list):  # images of different sizes
+        images = [image for batch in batches for image in batch]
+        return images if len({image.shape for image in images}) > 1 else torch.stack(images)
+    return torch.cat(batches)
 
 
 def _plain_model(

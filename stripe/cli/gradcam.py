@@ -102,6 +102,7 @@ def command(
     from stripe.devices import pick_device
     from stripe.errors import StripeError
     from stripe.gradcam import check, gradcam, save
+    from stripe.models import task_of
 
     epoch = Epoch(0)
     read = None
@@ -111,6 +112,12 @@ def command(
             raise StripeError(f"--ckpt {ckpt} names {len(more) + 1} checkpoints; Grad-CAM is of one, such as {path}.")
         read = checkpoints.translate(checkpoints.read(path, weights=entry))
         epoch = Epoch.of_file(checkpoints.epoch_of(path) or 0, path)
+    named = names["model_spec"] or (read.spec.model if read else None)
+    if (task := task_of(named or "")) != "classification":
+        raise StripeError(
+            f"Grad-CAM shows what speaks for a class of a classifier, and {named} is made for {task}. Take the "
+            "classifier that is its backbone."
+        )
     resolved = resolve(checkpoint=read, seed=seed, **names)
     if read:
         for line in checkpoints.load_into(resolved.model, read, partial=partial):

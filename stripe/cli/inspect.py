@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,8 @@ def command(
         from stripe.capture import no_attention
 
         click.secho(f"{title} has no attention site: {no_attention(found)}", err=True)
+        if ckpt is None and model_spec is not None:
+            _print_places(model_spec, **model)
         sys.exit(1)
 
 
@@ -91,6 +94,21 @@ def _summary(found: "list[Site]") -> str:
     others = len(found) - attention.total()
     beside = f"; {others} others: constant factors, normalisations, masks" if others else ""
     return f"{attention.total()} attention {'site' if attention.total() == 1 else 'sites'}: {kinds or 'none'}{beside}"
+
+
+def _print_places(
+    spec: str, attention: str | None, num_classes: int | None, model_args: tuple[tuple[str, Any], ...]
+) -> None:
+    """Say where ASR would go in a network without attention, as far as that is known."""
+    from stripe import models
+    from stripe.asr import known_places
+
+    try:
+        network = models.build(spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args))
+        layers = [name for group in known_places(network).groups for name in group]
+    except StripeError:
+        return
+    click.echo(f"ASR would go into {len(layers)} layers, from {layers[0]} to {layers[-1]}.", err=True)
 
 
 def _print_controls(path: Path) -> None:
@@ -146,14 +164,23 @@ def _of_model(
     from stripe.capture import discover, discover_unbuilt
     from stripe.data import sides
 
+    inner = ""
+
     def build(**more: Any) -> Any:
-        return models.build(spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args), **more)
+        nonlocal inner
+        built = models.build(
+            spec, num_classes=num_classes, attention=attention or "none", args=dict(model_args), **more
+        )
+        inner, part = _looked_at(built)
+        return part
 
     size = image_size or models.native_image_size(spec) or 224
     if spec.startswith("onnx:"):
         network = build(image_size=size)
         return discover(network, torch.rand(2, channels or models.input_channels(network) or 3, *sides(size)))
-    return discover_unbuilt(build, (2, channels or _channels(spec, build, dict(model_args)), *sides(size)))
+    shape = (2, channels or _channels(spec, build, dict(model_args)), *sides(size))
+    sites = discover_unbuilt(build, shape)
+    return _inside(inner, sites)
 
 
 def _of_checkpoint(
@@ -187,8 +214,26 @@ def _of_checkpoint(
             attention=attention or read.spec.attention,
             args=dict(model_args),
         )
-    network = checkpoint.restore(read, network).eval()
-    return discover(network, torch.rand(2, channels or models.input_channels(network) or 3, *sides(size)))
+    inner, network = _looked_at(checkpoint.restore(read, network).eval())
+    images = torch.rand(2, channels or models.input_channels(network) or 3, *sides(size))
+    return _inside(inner, discover(network, images))
+
+
+def _looked_at(network: "nn.Module") -> "tuple[str, nn.Module]":
+    """The part of a network that has attention for each image, and its path: of a detector the backbone.
+
+    What comes behind sees proposals, not images.
+    """
+    from stripe.models import normalizes_itself
+
+    return ("backbone", network.get_submodule("backbone")) if normalizes_itself(network) else ("", network)
+
+
+def _inside(path: str, sites: "list[Site]") -> "list[Site]":
+    """The sites of a part by their names in the whole network."""
+    if not path:
+        return sites
+    return [replace(site, name=f"{path}.{site.name}", module=f"{path}.{site.module}") for site in sites]
 
 
 def _channels(spec: str, build: "Callable[[], nn.Module]", args: dict[str, Any]) -> int:

@@ -102,17 +102,21 @@ class ListType(click.ParamType[tuple[Any, ...]]):
 
     Args:
         each: Click's type of one.
+        count: How many there must be; None: at least one.
     """
 
-    def __init__(self, each: Any) -> None:
-        self.each = click.types.convert_type(each)
-        self.name = f"{self.each.name.upper()},…"
+    def __init__(self, each: Any, count: int | None = None) -> None:
+        self.each, self.count = click.types.convert_type(each), count
+        self.name = ",".join([self.each.name.upper()] * count) if count else f"{self.each.name.upper()},…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
         """Parse them."""
         if isinstance(value, tuple):
             return value
-        return tuple(self.each.convert(part.strip(), param, ctx) for part in str(value).split(","))
+        parts = str(value).split(",")
+        if self.count not in (None, len(parts)):
+            self.fail(f"{value!r} is not {self.count} values with a comma between them", param, ctx)
+        return tuple(self.each.convert(part.strip(), param, ctx) for part in parts)
 
 
 SMALLEST = 8
@@ -176,8 +180,9 @@ def _type_of(kind: Any, numbers: Range | None) -> Any:
     )
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
-    if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
-        return ListType(_type_of(get_args(kind)[0], numbers))
+    if get_origin(kind) is tuple:
+        each, *others = get_args(kind)
+        return ListType(_type_of(each, numbers), None if others == [...] else 1 + len(others))
     if others or kind not in (int, float, bool):
         return str
     if numbers is None:
@@ -209,7 +214,8 @@ def model_options(function: Command) -> Command:
                 "model_spec",
                 metavar="SPEC",
                 help="resnet83 (any depth 9n+2), vgg19, mobilenet, repvgg_a0, resnet56-acnet …; torchvision:NAME, "
-                "timm:NAME, onnx:FILE or python:package.module:factory.",
+                "timm:NAME, onnx:FILE or python:package.module:factory. A detector or segmenter on one of these: "
+                "maskrcnn:resnet20, fasterrcnn:timm:seresnet50, retinanet:…, deeplabv3:…, fcn:….",
             ),
             click.option(
                 "--attention",

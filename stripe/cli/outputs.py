@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from stripe.models.composed import DETECTORS, SEGMENTERS
+
 __all__ = ["capture_name", "check_folded", "check_output", "check_weights"]
 
 
@@ -21,6 +23,7 @@ def capture_name(attrs: Mapping[str, Any], weights: str) -> Path:
     """
     kind, _, rest = str(attrs["model"]).partition(":")
     model = (PurePath(rest).stem if kind == "onnx" else rest.rpartition(":")[2] or rest) or kind
+    model = f"{kind}-{model}" if kind in (*DETECTORS, *SEGMENTERS) else model
     attention = str(attrs.get("attention") or "none")
     kind, _, rest = str(attrs["data"]).partition(":")
     parts = [model, *([attention] if attention != "none" else []), *(["random"] * weights.startswith("random"))]

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from stripe.reproduce.cache import Planned
+    from stripe.reproduce.cache import Planned, Sources
     from stripe.reproduce.plan import Plan
     from stripe.training.config import RunConfig
 
 __all__ = ["print_plan"]
 
 
-def print_plan(plans: "Sequence[Plan]", served: "dict[RunConfig, Planned]", jobs: int, device: str | None) -> None:
+def print_plan(
+    plans: "Sequence[Plan]", served: "dict[RunConfig, Planned]", jobs: int, device: str | None, sources: "Sources"
+) -> None:
     """Print the runs of some recipes, what there is of them, and how long the rest would take here.
 
     Args:
@@ -21,6 +23,7 @@ def print_plan(plans: "Sequence[Plan]", served: "dict[RunConfig, Planned]", jobs
         served: The run of each of their requests.
         jobs: Runs side by side.
         device: Where they would be computed.
+        sources: Where their data comes from.
     """
     import math
 
@@ -28,7 +31,7 @@ def print_plan(plans: "Sequence[Plan]", served: "dict[RunConfig, Planned]", jobs
     from stripe.reproduce.estimate import estimate, makespan
 
     runs = list({planned.path: planned for planned in served.values()}.values())
-    seconds = estimate(runs, device=device)
+    seconds = estimate(runs, device=device, sources=sources)
     users = {
         planned.path: ", ".join(
             plan.recipe.name

@@ -103,7 +103,7 @@ def command(
     if dry_run:
         ready = [after(plan, first) for plan in ready]
         served = cache.plan([request for plan in ready for request in plan.requests], captures)
-        print_plan(ready, {**first, **served}, jobs, device)
+        print_plan(ready, {**first, **served}, jobs, device, sources)
         return
     machine = Machine(jobs, scheduler, device, workers)
     with interruptible():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stripe.data import Data, ImageSize, Normalization, Split
     from stripe.data.base import IntArray
 
-__all__ = ["Resolved", "fed_as", "resolve", "take_images", "weights_without_checkpoint"]
+__all__ = ["Resolved", "fed_as", "outputs_for", "resolve", "take_images", "weights_without_checkpoint"]
 
 DEFAULT_IMAGES = 500
 
@@ -94,12 +94,18 @@ def resolve(
         image_size = described.image_size or (
             models.native_image_size(spec, pretrained=pretrained) if ":" in spec else None
         )
-    data = datasets.load(data_spec, root=data_root, download=download, image_size=image_size)
+    data = datasets.load(
+        data_spec,
+        root=data_root,
+        download=download,
+        image_size=image_size,
+        own_sizes=models.task_of(spec) == "detection",
+    )
     args = dict(model_args) or dict(described.args)
     attention = attention or described.attention
     in_file = spec.startswith("onnx:")
     if num_classes is None and not in_file:
-        num_classes = described.num_classes or (None if pretrained else len(data.classes) or None)
+        num_classes = described.num_classes or (None if pretrained else outputs_for(spec, data))
     torch.manual_seed(seed)
 
     def build(published: bool) -> nn.Module:
@@ -164,7 +170,7 @@ def fed_as(
 
     These are given by the user; or by the checkpoint or its data set; or by the published weights, which third-party
     checkpoints of the same network mostly share; or by the data set itself, in this order. If the checkpoint does not
-    have them, a line on standard error tells which were taken.
+    have them, a line on standard error tells which were taken. A detector normalises its images itself.
 
     Args:
         data: The data set.
@@ -190,7 +196,9 @@ def fed_as(
             "Python, with a loader of your own."
         )
     said = True
-    if given:
+    if given is None and models.normalizes_itself(model):
+        found, why = Normalization((0.0,) * 3, (1.0,) * 3), ""
+    elif given:
         found, why, said = given, "--normalize", False
     elif stated := ModelSpec.from_meta(meta).normalization:
         # A description that is not from one of our files comes from the keys of the official code.
@@ -201,7 +209,11 @@ def fed_as(
         found, why, said = published, f"as for the published weights of {spec}", False
     else:
         found, said = data.normalization, False
-        why = "ImageNet's, as is the custom" if data.spec.startswith("folder:") else f"{data.spec.partition(':')[0]}'s"
+        why = (
+            "ImageNet's, as is the custom"
+            if data.spec.startswith(("folder:", "coco:", "voc:"))
+            else f"{data.spec.partition(':')[0]}'s"
+        )
     found = found.of_channels(channels or models.input_channels(model) or 3)
     if not said:
         hint = "" if given else "; --normalize says otherwise"
@@ -230,6 +242,15 @@ def take_images(resolved: Resolved, split: str | None, wanted: int | None, seed:
         some = "" if name == "all" else f"{name} "
         click.echo(f"{data.spec} has {len(images):,} {some}images, not {wanted:,}: all of them are taken.", err=True)
     return name, images, choose_images(images.labels, min(wanted or DEFAULT_IMAGES, len(images)), seed)
+
+
+def outputs_for(spec: str, data: "Data") -> int | None:
+    """As many outputs as the data has classes; of a detector or segmenter with the background, if it is annotated."""
+    from stripe.models import task_of
+
+    if task_of(spec) == "classification":
+        return len(data.classes) or None
+    return len(data.classes) + 1 if data.annotations else None
 
 
 def _is_of(meta: "Mapping[str, Any]", data: "Data") -> bool:

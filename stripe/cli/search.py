@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _OF_SEARCH = tuple(SearchOptions.__dataclass_fields__)
+_MOVED = 0.3
+"""Largest weight up to which a search has told nothing from anything."""
 _MIXED = {"cbam": "sscbam", "mvam": "ssmvam"}
 
 
@@ -183,6 +185,13 @@ def _print_found(out: Path, runs: "Sequence[Run]") -> None:
         for row, (choice, count) in zip(rows, structure.agreement(searches).values(), strict=True):
             row |= {"most often": structure.LABELS[choice], "how often": f"{count} of {len(runs)}"}
     print_records(rows, "table", title=f"{runs[0].settings['model']}: {runs[0].scale}")
+    if max(float(search["weight"].isel(epoch=-1).max()) for search in searches) < _MOVED:
+        click.secho(
+            f"α has hardly moved: no weight is above {_MOVED:g}, and all begin at 0.2, of which the choice is "
+            f"{structure.LABELS[structure.choose([0.2] * 5)]}. Search for more epochs, or with a higher --alpha-lr.",
+            fg="yellow",
+            err=True,
+        )
     click.echo(
         f"Next: stripe plot --kind search {out}\n"
         f"      stripe train --model {runs[0].settings['model']} --attention {runs[0].path} --out …"

@@ -83,7 +83,7 @@ def command(
                 if len(pairs) == 1:
                     raise
                 failed.append(source)
-                click.secho(f"{source}: {error}", fg="yellow", err=True)
+                click.secho(str(error), fg="yellow", err=True)
             else:
                 click.echo(f"{target}")
     if failed:

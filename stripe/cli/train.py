@@ -112,7 +112,7 @@ def command(
         splits = ("train", "val", "test") if config.select == "val" else ("train", "test")
         scores = "  ".join(_score_of(metrics, split, scoring) for split in splits)
         click.echo(
-            f"epoch {metrics.epoch:>{len(str(recipe.epochs))}}/{recipe.epochs}  lr {metrics.learning_rate:<8.3g}"
+            f"epoch {metrics.epoch:>{len(str(recipe.epochs))}}/{recipe.epochs}  lr {metrics.learning_rate:<7.3g} "
             f"{scores}  {metrics.seconds:.1f} s",
             err=True,
         )

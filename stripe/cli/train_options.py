@@ -80,7 +80,7 @@ def _print_recipes() -> None:
         {
             "recipe": name,
             "for": row.columns,
-            "table": str(row.table or ""),
+            "table": str(row.table or "–"),
             "epochs": str(row.recipe.epochs),
             "batch": str(row.recipe.batch_size),
             "optimiser": row.recipe.algorithm,
@@ -90,7 +90,7 @@ def _print_recipes() -> None:
         }
         for name, row in RECIPES.items()
     ]
-    print_records(rows, "table", title="The paper's recipes")
+    print_records(rows, "table", title="Recipes")
 
 
 def recipe_options(function: Command) -> Command:
@@ -178,8 +178,22 @@ def task_options(function: Command) -> Command:
         function,
         option_of(RunConfig, "task"),
         option_of(RunConfig, "backbone_ckpt", type=click.Path()),
-        *(option_of(OPTIONS[tasks[0]], name, cls=TaskOption, tasks=tuple(tasks)) for name, tasks in having.items()),
+        *(_task_option(name, tasks) for name, tasks in having.items()),
     )
+
+
+def _task_option(name: str, tasks: list[str]) -> Callable[[Command], Command]:
+    """The option of several tasks, whose defaults may differ."""
+    defaults = {task: OPTIONS[task].__dataclass_fields__[name].default for task in tasks}  # type: ignore[attr-defined]
+    kind = OPTIONS[tasks[0]]
+    said: dict[str, Any] = {"cls": TaskOption, "tasks": tuple(tasks)}
+    if len({*map(str, defaults.values())}) == 1:
+        return option_of(kind, name, **said)
+    words = (
+        f"{', '.join(map(str, value)) if isinstance(value, tuple) else value} ({task})"
+        for task, value in defaults.items()
+    )
+    return option_of(kind, name, absent="; ".join(words), **said)
 
 
 def task_args_of(options: dict[str, Any], task: str) -> dict[str, Any]:

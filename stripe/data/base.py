@@ -179,6 +179,12 @@ class Data:
                 f"The images of {self.spec} have no classes, and this needs their labels: put the images of each class "
                 "into a folder of its own, two at least."
             )
+        if self.annotations:
+            raise StripeError(
+                f"The images of {self.spec} have {' and '.join(self.annotations)} rather than one class each, which a "
+                "classifier needs: train a detector or a segmenter with them, as maskrcnn:resnet20 or "
+                "deeplabv3:resnet20, or put images of each class into a folder of its own."
+            )
         if not all(_are_whole(split.labels) for split in (self.train, self.test)):
             raise StripeError(
                 f"The labels of {self.spec} are not one whole number per image, so they are no classes: give the "

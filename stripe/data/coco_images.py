@@ -14,17 +14,13 @@ from torch import Tensor
 from stripe.data.annotated import AnnotatedImages
 from stripe.data.augmentation import Target
 from stripe.data.coco_file import CocoFile, Entry, box_of, key_of, positive
-from stripe.data.files import decode, size_of
 from stripe.data.flaws import Flaws
 from stripe.data.objects import UNKNOWN, Found, Objects, cleaned
 from stripe.data.outlines import Outlines
+from stripe.data.photos import Photo, measured
 from stripe.errors import StripeError
-from stripe.progress import track
 
 __all__ = ["CocoImages"]
-
-CHECKED = 10_000
-"""Images up to which the headers of all files are read; of more as many, evenly, the others when they are decoded."""
 
 MOST_CLASSES = 254
 """Classes of which the pixels can be told apart in a byte, beside the ground and what is unknown."""
@@ -49,13 +45,13 @@ class CocoImages(AnnotatedImages):
     def __init__(self, file: CocoFile, root: Path, labels: Mapping[str, int], base: Path) -> None:
         flaws = Flaws()
         listed = _listed(file, flaws)
-        self._files = _sized(_present(listed, root, flaws), flaws)
-        self.paths = [os.path.relpath(path, base) for path, _ in self._files.values()]
-        if not self._files:
+        photos = measured(_present(listed, root, flaws), flaws)
+        if not photos:
             raise StripeError(f"{file.path}: none of its images can be used. Left out are {flaws}.")
-        self._entries = [*self._files.values()]
-        self._ids = _ids([*self._files])
-        self._objects, self._outlines = _objects(file, listed, self._files, labels, flaws)
+        self._photos = [*photos.values()]
+        self._ids = _ids([*photos])
+        self.paths = [os.path.relpath(photo.path, base) for photo in self._photos]
+        self._objects, self._outlines = _objects(file, listed, photos, labels, flaws)
         if not len(self._objects.boxes):
             raise StripeError(f"{file.path}: none of its annotations can be used. Left out are {flaws}.")
         few = max(labels.values()) < MOST_CLASSES
@@ -69,13 +65,8 @@ class CocoImages(AnnotatedImages):
         Raises:
             StripeError: The file cannot be read, or has another size than its annotations say.
         """
-        path, (width, height) = self._entries[index]
-        image = decode(path, annotated=(width, height))
-        if image.size != (width, height):
-            raise StripeError(
-                f"{path} is {image.size[0]}x{image.size[1]} pixels, and its annotations are of an image of "
-                f"{width}x{height}: replace the file or take it out of the annotations."
-            )
+        photo = self._photos[index]
+        width, height = photo.width, photo.height
         target = {"image_id": torch.tensor(self._ids[index])}
         if "boxes" in kinds or "masks" in kinds:
             target |= self._objects.target(index)
@@ -88,7 +79,7 @@ class CocoImages(AnnotatedImages):
                 target["masks"] = torch.from_numpy(stacked)
             if "segmentation" in kinds:
                 target["segmentation"] = torch.from_numpy(_merged(stacked, self._objects.labels[own]))
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1), target
+        return photo.read(), target
 
 
 def _merged(masks: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
@@ -115,9 +106,9 @@ def _listed(file: CocoFile, flaws: Flaws) -> dict[str, Entry]:
     return listed
 
 
-def _present(listed: Mapping[str, Entry], root: Path, flaws: Flaws) -> dict[str, tuple[Path, Entry]]:
-    """Those of the images whose files are there."""
-    found: dict[str, tuple[Path, Entry]] = {}
+def _present(listed: Mapping[str, Entry], root: Path, flaws: Flaws) -> dict[str, tuple[Path, tuple[int, int] | None]]:
+    """The files of those of the images that are there, and the sizes that are said of them."""
+    found: dict[str, tuple[Path, tuple[int, int] | None]] = {}
     taken: set[str] = set()
     names_in = cache(_names_in)
     for key, entry in listed.items():
@@ -128,7 +119,7 @@ def _present(listed: Mapping[str, Entry], root: Path, flaws: Flaws) -> dict[str,
             flaws.add("{} image(s) listed twice", entry.name)
         else:
             taken.add(str(path))
-            found[key] = path, entry
+            found[key] = path, entry.size
     return found
 
 
@@ -153,27 +144,6 @@ def _names_in(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _sized(found: Mapping[str, tuple[Path, Entry]], flaws: Flaws) -> dict[str, tuple[Path, tuple[int, int]]]:
-    """Those of the images that can be read and are of the size that is said of them; with width and height."""
-    step = max(1, len(found) // CHECKED)
-    sized: dict[str, tuple[Path, tuple[int, int]]] = {}
-    for place, (key, (path, entry)) in enumerate(track(found.items(), "Looking at images", total=len(found))):
-        if place % step and entry.size:
-            sized[key] = path, entry.size
-            continue
-        try:
-            size = size_of(path, entry.size)
-        except StripeError:
-            flaws.add("{} unreadable image(s)", entry.name)
-            continue
-        if entry.size is None or entry.size == size:
-            sized[key] = path, size
-        else:
-            there, said = ("x".join(map(str, each)) for each in (size, entry.size))
-            flaws.add("{} image(s) of another size than the annotations say", f"{entry.name}: {there}, not {said}")
-    return sized
-
-
 def _ids(keys: Sequence[str]) -> npt.NDArray[np.int64]:
     """The ids as numbers, or numbers in their place."""
     try:
@@ -185,13 +155,13 @@ def _ids(keys: Sequence[str]) -> npt.NDArray[np.int64]:
 def _objects(
     file: CocoFile,
     listed: Mapping[str, Entry],
-    files: Mapping[str, tuple[Path, tuple[int, int]]],
+    photos: Mapping[str, Photo],
     labels: Mapping[str, int],
     flaws: Flaws,
 ) -> tuple[Objects, Outlines]:
     """The objects that can be used, and their outlines, if most have one."""
-    rows = {key: row for row, key in enumerate(files)}
-    sizes = [size for _, size in files.values()]
+    rows = {key: row for row, key in enumerate(photos)}
+    sizes = np.array([photo[1:] for photo in photos.values()])
     outlines, seen = Outlines(), dict[str, Any]()
     found = []
     for place, said in enumerate(file.annotations):
@@ -215,7 +185,7 @@ def _objects(
                 flaws.add("{} annotation(s) listed twice", name)
                 continue
             flaws.add("{} annotation(s) with the id of another, kept", name)
-        width, height = sizes[row]
+        width, height = sizes[row].tolist()
         outline, box = -1, box_of(said.get("bbox"))
         if said.get("segmentation"):
             if outlines.add(said["segmentation"], height, width):
@@ -231,7 +201,7 @@ def _objects(
         if not area:
             area = outlines.area(outline, height, width) if outline >= 0 else max(0.0, box[2]) * max(0.0, box[3])
         found.append(Found(row, label, box, area, bool(said.get("iscrowd")), outline, name))
-    objects = cleaned(found, np.array(sizes), file.path, flaws)
+    objects = cleaned(found, sizes, file.path, flaws)
     without = objects.outlines < 0
     if not len(outlines) or without.mean() > 0.5:
         flaws.add("{} outline(s) not used, as most objects have none", "see segmentation", len(outlines))

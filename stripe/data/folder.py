@@ -2,13 +2,19 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from stripe.data.annotated import AnnotatedImages, AnnotatedSplit
+from stripe.data.augmentation import Target
 from stripe.data.base import Data, Split
 from stripe.data.classfolders import Files, find_images
 from stripe.data.files import FileImages, common_size
+from stripe.data.images import Images
 from stripe.data.normalization import IMAGENET
 from stripe.data.registry import register
 from stripe.data.size import ImageSize, inscribed, sides, write_size
@@ -28,7 +34,13 @@ SAMPLE = 200
 
 
 @register("folder:PATH", place=1)
-def load_folder(*, rest: str, image_size: ImageSize | None = None, memory_limit: int = MEMORY_LIMIT) -> Data:
+def load_folder(
+    *,
+    rest: str,
+    image_size: ImageSize | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+    own_sizes: bool = False,
+) -> Data:
     """Images in class folders, ``PATH/<class>/…`` or ``PATH/train/<class>/…`` and ``PATH/test/<class>/…``, or without.
 
     The halves may be called ``train`` or ``training``, and ``test``, ``testing``, ``val``, ``valid`` or ``validation``,
@@ -48,6 +60,8 @@ def load_folder(*, rest: str, image_size: ImageSize | None = None, memory_limit:
         rest: The path of the folder.
         image_size: Height and width in pixels, or one number for square ones.
         memory_limit: Bytes up to which a split is decoded into memory.
+        own_sizes: Whether every image keeps its own size, where no ``image_size`` is given. Batches are then lists of
+            images, without the classes, as of ``stripe.data.annotated.AnnotatedSplit``.
 
     Raises:
         StripeError: No such folder, one that cannot be listed, no images, a class without images, or ``train`` and
@@ -63,6 +77,7 @@ def load_folder(*, rest: str, image_size: ImageSize | None = None, memory_limit:
     evenly = np.linspace(0, len(every) - 1, min(SAMPLE, len(every))).astype(int)
     common = common_size(path, [every[i] for i in evenly])
     stored = common[::-1] if common and min(common) <= SMALL else None
+    own = own_sizes and image_size is None
     image_size = image_size or (min(stored) if stored else PHOTO_SIZE)
     held = image_size
     if stored and any(wanted > there for wanted, there in zip(sides(image_size), stored, strict=True)):
@@ -72,7 +87,9 @@ def load_folder(*, rest: str, image_size: ImageSize | None = None, memory_limit:
         numbers = np.arange(len(files)) if found.labelled else [-1]
         labels = np.repeat(numbers, [len(names) for names in files])
         names = [name for names in files for name in names]
-        images = FileImages(path, names, held, varied=stored is None)
+        images = FileImages(path, names, held, varied=own or stored is None)
+        if own:
+            return AnnotatedSplit(Photos(images, names), ())
         return make_split(images, labels, names, image_size, training=training, memory_limit=memory_limit)
 
     train, test = split(found.train, training=True), split(found.test, training=False)
@@ -83,7 +100,7 @@ def load_folder(*, rest: str, image_size: ImageSize | None = None, memory_limit:
     return Data(
         spec=f"folder:{path}",
         classes=found.classes,
-        image_size=image_size,
+        image_size=None if own else image_size,
         mean=IMAGENET.mean,
         std=IMAGENET.std,
         train=train,
@@ -92,10 +109,27 @@ def load_folder(*, rest: str, image_size: ImageSize | None = None, memory_limit:
         # Not the whole path: the images are the same wherever the folder lies.
         attrs={
             "spec": f"folder:{path.name}",
-            "image_size": write_size(image_size),
+            "image_size": write_size(None if own else image_size),
             "files": _digest(found.train, found.test),
         },
     )
+
+
+class Photos(AnnotatedImages):
+    """Images as large as they are, without annotations.
+
+    Args:
+        images: What decodes them.
+        paths: A name for every image.
+    """
+
+    def __init__(self, images: Images, paths: list[str]) -> None:
+        self.paths = paths
+        self._images = images
+
+    def read(self, index: int, kinds: Sequence[str]) -> tuple[Tensor, Target]:
+        """See ``AnnotatedImages.read``."""
+        return self._images.original(index), {"image_id": torch.tensor(index)}
 
 
 def _digest(train: Files, test: Files) -> str:

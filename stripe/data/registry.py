@@ -19,7 +19,7 @@ __all__ = ["load", "names", "register"]
 
 Loader = TypeVar("Loader", bound=Callable[..., Data])
 
-GIVEN = ("name", "rest", "root", "download", "image_size", "seed", "center_bias", "memory_limit")
+GIVEN = ("name", "rest", "root", "download", "image_size", "seed", "center_bias", "memory_limit", "own_sizes")
 """The arguments that the function of a data set can have."""
 
 
@@ -51,8 +51,8 @@ def register(usage: str, *, place: int = LAST) -> Callable[[Loader], Loader]:
 
     The function returns a ``Data``. It names those of these arguments that it needs: ``name`` and ``rest``, the parts
     of the specification before and after the first colon; ``root``, the folder of published data sets; ``image_size``,
-    parsed, or None for the data set's own; ``download``, ``seed``, ``center_bias`` and ``memory_limit`` as for
-    ``load``.
+    parsed, or None for the data set's own; ``download``, ``seed``, ``center_bias``, ``memory_limit`` and ``own_sizes``
+    as for ``load``.
 
     Args:
         usage: The name as people write it, with a colon where more has to follow, as in ``folder:PATH``.
@@ -100,6 +100,7 @@ def load(
     seed: int | None = None,
     center_bias: float | None = None,
     memory_limit: int = MEMORY_LIMIT,
+    own_sizes: bool = False,
 ) -> Data:
     """Load a data set by name. Images are decoded when they are first needed.
 
@@ -128,6 +129,8 @@ def load(
             same as ``shapes:seed=…``. The others do not depend on it.
         center_bias: A setting of ``shapes`` and ``scenes``; the same as ``shapes:center_bias=…``.
         memory_limit: Bytes of decoded images up to which a split is held in memory, 2 GiB by default.
+        own_sizes: Whether every image keeps its own size, where no ``image_size`` is given; for detectors, which take a
+            list of images. Data sets whose images are of one size give these as ever.
 
     Returns:
         The data set. ``load(data.spec, image_size=data.image_size)`` gives the same images again.
@@ -162,5 +165,6 @@ def load(
         "seed": seed,
         "center_bias": center_bias,
         "memory_limit": memory_limit,
+        "own_sizes": own_sizes,
     }
     return known.load(**{argument: given[argument] for argument in known.takes})

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from stripe.data import Batches, Data, Split, train_batches
 from stripe.training import Compute
@@ -16,7 +16,7 @@ __all__ = ["AugmentedLoader", "NormalizedLoader"]
 
 @dataclass(frozen=True)
 class NormalizedLoader:
-    """The images of a split as the network takes them, the same each time.
+    """The images of a split as the network takes them, the same each time; annotated ones as lists.
 
     Attributes:
         batches: The batches of the split's loader.
@@ -30,10 +30,10 @@ class NormalizedLoader:
     compute: Compute
     positions: npt.NDArray[np.int64] | None = None
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Images (N, 3, H, W), normalised, and labels (N,)."""
         for images, labels in self.batches:
-            yield self.compute.input(self.data, images), _renumbered(labels, self.positions)
+            yield _input(self, images), _renumbered(labels, self.positions)
 
     def __len__(self) -> int:
         """The number of batches."""
@@ -65,11 +65,11 @@ class AugmentedLoader:
     positions: npt.NDArray[np.int64] | None = None
     epoch: int = field(default=0, init=False)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Images (N, 3, H, W), normalised, and labels (N,)."""
         self.epoch += 1
         for images, labels in self._batches(self.epoch):
-            yield self.compute.input(self.data, images), _renumbered(labels, self.positions)
+            yield _input(self, images), _renumbered(labels, self.positions)
 
     def __len__(self) -> int:
         """The number of batches."""
@@ -87,5 +87,13 @@ class AugmentedLoader:
         )
 
 
-def _renumbered(labels: Tensor, positions: npt.NDArray[np.int64] | None) -> Tensor:
+def _input(loader: NormalizedLoader | AugmentedLoader, images: Any) -> Any:
+    """The images as the network takes them; a list of images stays one."""
+    compute, data = loader.compute, loader.data
+    if isinstance(images, list):
+        return [compute.input(data, image[None])[0] for image in images]
+    return compute.input(data, images)
+
+
+def _renumbered(labels: Any, positions: npt.NDArray[np.int64] | None) -> Any:
     return labels if positions is None else torch.from_numpy(positions).to(labels.device)[labels]

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         native_normalization,
     )
     from stripe.models.resnet import Bottleneck, CifarResNet
+    from stripe.models.unselected import Unselected
 
 __all__ = [
     "BasicResNet",
     "Bottleneck",
     "CifarResNet",
+    "Unselected",
     "backbone_of",
     "build",
     "checkpoint",
@@ -48,6 +50,7 @@ _of_modules = names_of(
     detection=("normalizes_itself",),
     factory=("build", "file_hash", "from_meta", "input_channels", "native_image_size", "native_normalization"),
     resnet=("Bottleneck", "CifarResNet"),
+    unselected=("Unselected",),
 )
 
 

@@ -22,13 +22,14 @@ from stripe.tasks import structure
 
 __all__ = ["search"]
 
-# The two orders often lie upon each other, so that one is dashed.
+# Lines often lie upon each other, those of the two orders above all: so one of two is dashed, and above the other.
+_DASHED: dict[str, Any] = {"linestyle": (0, (3, 1.5)), "zorder": 4}
 _LOOKS: dict[str, dict[str, Any]] = {
     "identity": {"color": "0.55"},
     "ca>sa": {"color": "C0"},
-    "sa>ca": {"color": "C1", "linestyle": (0, (3, 1.5))},
+    "sa>ca": {"color": "C1", **_DASHED},
     "ca": {"color": "C2"},
-    "sa": {"color": "C3"},
+    "sa": {"color": "C3", **_DASHED},
 }
 
 
@@ -101,7 +102,7 @@ def _panel(axes: Axes, weights: xr.DataArray, choice: str) -> None:
     for name, look in _LOOKS.items():
         values = weights.sel(operation=name).transpose("seed", "epoch").values
         is_chosen = name in structure.PARTS.get(choice, (choice,))
-        axes.plot(epochs, np.nanmean(values, axis=0), **look, linewidth=1.8 if is_chosen else 0.8, zorder=2 + is_chosen)
+        axes.plot(epochs, np.nanmean(values, axis=0), linewidth=1.8 if is_chosen else 0.8, **look)
         if len(values) > 1:
             low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
             axes.fill_between(epochs, low, high, color=look["color"], alpha=0.18, linewidth=0)

@@ -80,7 +80,7 @@ def transfer(
             "style_loss": [each["style_loss"][:count].tolist() for each in arrays],
         }
         tall = side * shown.shape[1] / shown.shape[2]
-        figure = StripeFigure(settings, 1.5 * across, (tall + 0.28) * count + 0.9, drawn, printed=width)
+        figure = StripeFigure(settings, 1.5 * across, (tall + 0.24) * count + 0.75, drawn, printed=width)
         figure.set_layout_engine("compressed")
         grid = figure.subplots(count, across, squeeze=False)
         for row in range(count):

@@ -16,8 +16,9 @@ from stripe.names import counted, data_name, run_name
 from stripe.plots.common import short_names
 from stripe.plots.style import DIFFERENCE_MAP, VALUE_MAP
 from stripe.progress import track
-from stripe.report.budget import Plan, plan
+from stripe.report.budget import BUDGET, Plan, plan
 from stripe.report.encode import encode
+from stripe.report.predictions import predictions_pictures
 from stripe.report.records import frontier_record, gradcam_records, shape_of, site_record
 from stripe.report.search import search_record, search_sentence
 from stripe.report.sentences import (
@@ -34,13 +35,16 @@ from stripe.report.training import curves, results, settings_rows
 __all__ = ["contents"]
 
 
-def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def contents(
+    source: Source, sites: str, frontier: pd.DataFrame | None = None, networks: int = 1
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Gather everything.
 
     Args:
         source: What the page is made from.
         sites: Glob of the sites to show.
         frontier: As for ``stripe.report.records.frontier_record``.
+        networks: How many share the room of the page.
 
     Returns:
         The data of ``page.js``, ready for JSON, and the variables of ``page.html``.
@@ -70,6 +74,7 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
         ],
         "gradcam_std": any("std" in record for record in gradcam),
         "frontier": frontier_sentence(data["frontier"]) if data["frontier"] else None,
+        "predictions": predictions_pictures(source.runs, source.notes),
         "search": data["search"],
         "search_sentence": search_sentence(data["search"]) if data["search"] else None,
         "notes": source.notes,
@@ -82,7 +87,8 @@ def contents(source: Source, sites: str, frontier: pd.DataFrame | None = None) -
         return data, fields
     chosen = select_sites(capture, sites)
     epochs = capture.epochs.tolist()
-    shown = plan(len(epochs), [shape_of(site) for site in chosen.values()])
+    shapes = [shape_of(site) for site in chosen.values()]
+    shown = plan(len(epochs), shapes) if networks == 1 else plan(len(epochs), shapes, BUDGET // networks)
     judged = source.verdicts
     index = source.metrics["stripe_index"].to_numpy().reshape(len(chosen), len(epochs))
     data |= {

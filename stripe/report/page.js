@@ -1,8 +1,8 @@
 // Draws the report from the data in the page. Plotly draws the pictures; everything else is the browser's own.
 "use strict";
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const find = (id) => document.getElementById(id);
+/** Draw what the page says of one network, whose elements have ids that begin with a prefix; returns how to redraw it. */
+function start(data, prefix) {
+  const find = (id) => document.getElementById(prefix + id);
   const state = { site: 0, epoch: data.shown.length - 1, drawn: null };
   const charts = new Map(); // id → how to draw it again in other colours
   const homes = new Map(); // id → the layout that shows everything
@@ -141,7 +141,7 @@
     const change = {};
     for (const [name, { range }] of Object.entries(chart.layout).filter(([key]) => /^[xy]axis/.test(key))) {
       if (event.key === "0") {
-        const home = homes.get(chart.id)[name];
+        const home = homes.get(chart.id.slice(prefix.length))[name];
         if (home.range) change[`${name}.range`] = home.range;
         else change[`${name}.autorange`] = home.autorange ?? true;
         continue;
@@ -290,7 +290,13 @@
       })),
       layout: {
         xaxis: axis(plain(what(site))),
-        yaxis: axis("σ over images (log scale)", { type: "log", range, tickformat: "~g" }),
+        yaxis: axis("σ over images (log scale)", {
+          type: "log",
+          range,
+          tickformat: "~g",
+          dtick: range[1] - range[0] < 2 ? "D2" : 1, // 1, 2, 5, 10 or powers of ten: more numbers have no room
+          automargin: true,
+        }),
         showlegend: true,
         legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
         margin: { l: 60, r: 12, t: 50, b: 45 },
@@ -395,7 +401,7 @@
       find("site-verdict").textContent = verdict;
       find("site-shown").textContent = note;
       find("site-choice").value = String(site);
-      for (const button of document.querySelectorAll("button.site")) {
+      for (const button of find("overview").querySelectorAll("button.site")) {
         button.setAttribute("aria-current", String(Number(button.dataset.site) === site));
       }
       drawDiff();
@@ -480,7 +486,7 @@
           y: weights[i][j],
           xaxis: `x${panel(i).number}`,
           yaxis: `y${panel(i).number}`,
-          line: { color: colour(tones[j]), width: parts[i].includes(j) ? 3.5 : 1.5, dash: j === 2 ? "dash" : "solid" },
+          line: { color: colour(tones[j]), width: parts[i].includes(j) ? 3.5 : 1.5, dash: j === 2 || j === 4 ? "dash" : "solid" },
           hovertemplate: "%{y:.4f} at epoch %{x}",
         })),
       ),
@@ -557,7 +563,7 @@
     });
     find("site-choice").addEventListener("change", (event) => show({ site: Number(event.target.value) }));
     find("epoch").addEventListener("input", (event) => show({ epoch: Number(event.target.value) }));
-    document.querySelector("#overview table").addEventListener("click", (event) => {
+    find("overview").querySelector("table").addEventListener("click", (event) => {
       const button = event.target.closest("button.site");
       if (button) show({ site: Number(button.dataset.site), focus: true });
     });
@@ -581,13 +587,36 @@
     drawCurves("loss", "loss", axes.loss);
     if (score !== "loss") drawCurves("score", score, axes[score]);
   }
-  for (const chart of document.querySelectorAll(".chart")) chart.addEventListener("keydown", keys);
+  for (const id of charts.keys()) find(id).addEventListener("keydown", keys);
+  return {
+    redraw: () => charts.forEach((figure, id) => draw(id, figure)),
+    /** Paper is narrower than the window, and Plotly's pictures don't shrink by themselves. */
+    resize: (width) =>
+      charts.forEach((_, id) => Plotly.relayout(find(id), width ? { width } : { width: null, autosize: true })),
+  };
+}
 
-  const redraw = () => charts.forEach((figure, id) => draw(id, figure));
-  matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", redraw);
-  // Paper is narrower than the window, and Plotly's pictures don't shrink by themselves.
-  const resize = (width) =>
-    charts.forEach((_, id) => Plotly.relayout(find(id), width ? { width } : { width: null, autosize: true }));
-  addEventListener("beforeprint", () => resize(660));
-  addEventListener("afterprint", () => resize(null));
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const networks = data.networks ?? [data];
+  const started = networks.map(() => null);
+  let current = 0;
+
+  /** Show a network; it is drawn when it is seen for the first time, as nothing can be drawn where nothing is seen. */
+  function choose(number) {
+    current = number;
+    if (data.networks) networks.forEach((_, i) => (document.getElementById(`n${i}-network`).hidden = i !== number));
+    if (started[number]) started[number].resize(null);
+    else started[number] = start(networks[number], data.networks ? `n${number}-` : "");
+  }
+
+  choose(0);
+  document
+    .getElementById("network-choice")
+    ?.addEventListener("change", (event) => choose(Number(event.target.value)));
+  matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", () =>
+    started.forEach((network) => network?.redraw()),
+  );
+  addEventListener("beforeprint", () => started[current].resize(660));
+  addEventListener("afterprint", () => started[current].resize(null));
 })();

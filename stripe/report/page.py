@@ -19,6 +19,7 @@ from stripe.errors import StripeError
 from stripe.files import write_whole
 from stripe.provenance import provenance
 from stripe.report.contents import contents
+from stripe.report.side_by_side import side_by_side
 from stripe.report.sources import open_source
 from stripe.training import Run
 
@@ -29,7 +30,7 @@ _HERE = Path(__file__).parent
 
 def save(
     path: str | Path,
-    capture: CaptureLike | None = None,
+    capture: CaptureLike | Sequence[CaptureLike | Run] | None = None,
     runs: Sequence[Run] = (),
     *,
     sites: str = "*",
@@ -55,6 +56,7 @@ def save(
     Example:
         >>> from stripe import report
         >>> report.save("report.html", "capture.h5")  # doctest: +SKIP
+        >>> report.save("both.html", ["se.h5", "srm.h5"])  # doctest: +SKIP
     """
     if not isinstance(path, str | os.PathLike):
         raise StripeError(f"A report's path comes first, then what it is about; the first is a {type(path).__name__}.")
@@ -68,7 +70,7 @@ def save(
 
 
 def page(
-    capture: CaptureLike | None = None,
+    capture: CaptureLike | Sequence[CaptureLike | Run] | None = None,
     runs: Sequence[Run] = (),
     *,
     sites: str = "*",
@@ -82,19 +84,30 @@ def page(
     settings, provenance. What a capture lacks is left out or said in a sentence. Large captures are thinned, which the
     page says (``stripe.report.budget``), so that it stays under 15 MB.
 
+    Of several captures or runs the page holds the comparison of ``stripe.analysis.compare``, and below it one network
+    at a time, which is chosen from a list.
+
     Args:
-        capture: A capture, its tree or its path; None takes that of the first of the runs which has one.
+        capture: A capture, its tree or its path; None takes that of the first of the runs which has one. Or a list of
+            captures and runs, to be shown side by side.
         runs: Trainings of one network, perhaps with several seeds; may be empty where there is a capture.
         sites: Glob of the sites to show, such as ``"layer3.*"``: the fewer, the more of each fits.
         frontier: What folding costs and gains, a table of ``stripe fold --frontier``.
         made_by: Instead of what [provenance][stripe.provenance.provenance] says now.
 
     Raises:
-        StripeError: There is nothing to show, something cannot be read, or no site fits the glob.
+        StripeError: There is nothing to show, something cannot be read, or no site fits the glob; or there are several
+            networks and ``runs`` or a ``frontier``, which are of one.
     """
-    source = open_source(capture, runs, sites)
     made_by = dict(provenance() if made_by is None else made_by)
-    data, fields = contents(source, sites, frontier)
+    if isinstance(capture, Sequence) and not isinstance(capture, str):
+        if runs or frontier is not None:
+            name = "runs" if runs else "frontier"
+            raise StripeError(f"{name}= is of one network; leave it away, or give one capture or run.")
+        data, fields = side_by_side(capture, sites)
+    else:
+        data, part = contents(open_source(capture, runs, sites), sites, frontier)
+        fields = {"title": part["title"], "facts": part["facts"], "comparison": None, "parts": [part | {"prefix": ""}]}
     css, script = ((_HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     plotly = get_plotlyjs()
     environment = jinja2.Environment(

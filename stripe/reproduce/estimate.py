@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from stripe.devices import pick_device
 from stripe.errors import StripeError
 from stripe.models import input_channels
 from stripe.progress import track
-from stripe.reproduce.cache import Planned
-from stripe.tasks import CLASSES, Task
+from stripe.reproduce.cache import Planned, Sources
+from stripe.reproduce.job import located
+from stripe.tasks import CLASSES, Task, named
 from stripe.training import Compute
 from stripe.training.epoch import total_of
 from stripe.training.holdout import EVERY
@@ -41,7 +42,9 @@ class _Rate:
     evaluation: float
 
 
-def estimate(runs: Iterable[Planned], *, device: str | None = None) -> dict[Path, float]:
+def estimate(
+    runs: Iterable[Planned], *, device: str | None = None, sources: Sources | None = None
+) -> dict[Path, float]:
     """Estimate the seconds that each run still takes if it is computed alone, with all threads of this machine.
 
     Reading images and starting a process are not counted.
@@ -49,13 +52,17 @@ def estimate(runs: Iterable[Planned], *, device: str | None = None) -> dict[Path
     Args:
         runs: The runs; finished ones take no time.
         device: Device on which the runs will be computed.
+        sources: Where the data comes from, of which a few images are read for a run that is no classification.
 
     Returns:
         Seconds for the directory of each run; NaN where the network could not be tried, such as for lack of memory.
     """
     runs = list(runs)
     to_try = {_key(run): run for run in runs if run.state != "cached"}
-    rates = {key: _calibrate(run, device) for key, run in track(to_try.items(), "calibrating", len(to_try))}
+    rates = {
+        key: _calibrate(run, device, sources or Sources())
+        for key, run in track(to_try.items(), "calibrating", len(to_try))
+    }
     return {run.path: 0.0 if run.state == "cached" else _seconds(run, rates[_key(run)]) for run in runs}
 
 
@@ -84,27 +91,58 @@ def _key(run: Planned) -> tuple[Any, ...]:
     described = request.description()
     asr = (described["asr"] or {}).get("attention"), request.copies
     size = run.found.image_size
-    return request.model, described["attention"], asr, size, request.recipe is None, request.precision
+    task = request.task_name, str(request.task_args), str(request.args)
+    return task, request.model, described["attention"], asr, size, request.recipe is None, request.precision
 
 
-def _calibrate(run: Planned, device: str | None) -> _Rate:
-    """Time steps of the task on random images, after one that is not counted."""
-    request, task = run.request, CLASSES
+def _calibrate(run: Planned, device: str | None, sources: Sources) -> _Rate:
+    """Time steps of the task, after one that is not counted."""
+    request = run.request
     compute = Compute.on(pick_device(device), request.precision)
     try:
-        network = compute.place(build(request.description(run.found.classes)))
         batch = min(request.recipe.batch_size if request.recipe else _MOST, _MOST)
-        shape = (batch, input_channels(network) or 3, *sides(run.found.image_size))
-        images = torch.randn(shape, device=compute.device).contiguous(memory_format=torch.channels_last)
-        labels = torch.zeros(batch, dtype=torch.long, device=compute.device)
-        evaluation = _time(lambda: _score(task, network.eval(), images, labels, compute), compute)
+        network, task, images, targets = (_classified if request.task_name == "classification" else _sampled)(
+            run, batch, sources, compute
+        )
+        evaluation = _time(lambda: _score(task, network.eval(), images, targets, compute), compute)
         training = math.nan
         if request.recipe:
             optimizer = Optimizers(task.optimizers(network, request.recipe), request.recipe)
-            training = _time(lambda: _step(task, network.train(), images, labels, optimizer, compute), compute)
+            training = _time(lambda: _step(task, network.train(), images, targets, optimizer, compute), compute)
     except (torch.OutOfMemoryError, StripeError):
         return _Rate(math.nan, math.nan)
     return _Rate(training / batch, evaluation / batch)
+
+
+def _classified(run: Planned, batch: int, sources: Sources, compute: Compute) -> tuple[nn.Module, Task, Any, Any]:
+    """Return a classifier with random images; so no data set need be there."""
+    outputs = run.request.num_classes or run.found.classes
+    spec = replace(run.request.spec, num_classes=outputs, image_size=run.found.image_size)
+    network = compute.place(build(spec))
+    shape = (batch, input_channels(network) or 3, *sides(run.found.image_size))
+    images = torch.randn(shape, device=compute.device).contiguous(memory_format=torch.channels_last)
+    return network, CLASSES, images, torch.zeros(batch, dtype=torch.long, device=compute.device)
+
+
+def _sampled(run: Planned, batch: int, sources: Sources, compute: Compute) -> tuple[nn.Module, Task, Any, Any]:
+    """Return a network of another task, with images and targets of its data.
+
+    Raises:
+        StripeError: The data, or another network that the task needs, is not there.
+    """
+    config = located(run.request, run.path.parent)
+    if config.task_name == "style" and "perceptual_ckpt" not in config.task_args:
+        raise StripeError("the network whose features are compared is not there yet")
+    data = sources.load(config)
+    task = named(config.task_name, data, config.task_args)
+    outputs = config.num_classes or task.outputs(data) or len(data.classes)
+    network = compute.place(build(replace(config.spec, num_classes=outputs, image_size=data.image_size)))
+    task.prepare(network, data, compute)
+    images, labels = next(iter(data.train.loader(batch, indices=range(min(batch, len(data.train))), workers=0)))
+    images, targets = task.collate(images, labels)
+    if isinstance(images, Tensor):
+        return network, task, compute.input(data, images.to(compute.device)), targets
+    return network, task, [compute.input(data, image[None].to(compute.device))[0] for image in images], targets
 
 
 def _time(step: Any, compute: Compute) -> float:
@@ -120,18 +158,16 @@ def _time(step: Any, compute: Compute) -> float:
 
 
 @torch.no_grad()
-def _score(task: Task, network: nn.Module, images: Tensor, labels: Tensor, compute: Compute) -> None:
+def _score(task: Task, network: nn.Module, images: Any, labels: Any, compute: Compute) -> None:
     with cached(), compute.autocast():
-        output = task.forward(network, batch_of(images), labels)
+        output = task.forward(network, batch_of(images, network), labels)
     task.sums(output, labels, training=False)
 
 
-def _step(
-    task: Task, network: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizers, compute: Compute
-) -> None:
+def _step(task: Task, network: nn.Module, images: Any, labels: Any, optimizer: Optimizers, compute: Compute) -> None:
     optimizer.zero_grad(set_to_none=True)
     with cached(), compute.autocast():
-        output = task.forward(network, batch_of(images), labels)
+        output = task.forward(network, batch_of(images, network), labels)
     total_of(task.losses(output, labels)).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 

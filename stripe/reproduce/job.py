@@ -16,7 +16,7 @@ from stripe.training import EpochMetrics, train
 from stripe.training.compute import default_precision
 from stripe.training.config import RunConfig
 
-__all__ = ["Job", "perform"]
+__all__ = ["Job", "located", "perform"]
 
 _ALONE = threading.Lock()
 """Torch has one random generator per process, so that two trainings in threads of one process would mix their draws."""
@@ -61,7 +61,7 @@ def perform(job: Job, on_epoch: Callable[[EpochMetrics], None] | None = None) ->
             _capture_published(job)
             return
         data = job.sources.load(job.request)
-        config = _located(job.request, job.path.parent)
+        config = located(job.request, job.path.parent)
         config = replace(config, capture=min(config.capture, len(data.test)))
         if config.precision is None and default_precision(job.device) != "float32":
             config = replace(config, precision="float32")  # a run's address without a precision is that of float32
@@ -76,8 +76,13 @@ def perform(job: Job, on_epoch: Callable[[EpochMetrics], None] | None = None) ->
         )
 
 
-def _located(request: RunConfig, folder: Path) -> RunConfig:
-    """Return the configuration with the places of checkpoints of other runs, which lie in the same folder."""
+def located(request: RunConfig, folder: Path) -> RunConfig:
+    """Return the configuration with the places of checkpoints of other runs, which lie in the same folder as it.
+
+    Args:
+        request: The configuration of a run.
+        folder: The folder of all runs.
+    """
     places = {"backbone_ckpt": request.backbone_ckpt}
     places |= {key: value for key, value in request.task_args.items() if key == "perceptual_ckpt"}
     found = {key: str(folder / name) for key, name in places.items() if name and (folder / name).is_file()}

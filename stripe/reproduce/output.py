@@ -14,8 +14,9 @@ from stripe.analysis import save_table
 from stripe.files import write_whole
 from stripe.provenance import provenance
 from stripe.reproduce.cache import Cache, Planned
+from stripe.reproduce.drawn import Drawn, scale_note
 from stripe.reproduce.execution import Failures
-from stripe.reproduce.figures import Drawn, draw, scale_note
+from stripe.reproduce.figures import draw
 from stripe.reproduce.plan import Plan
 from stripe.training.config import RunConfig
 
@@ -151,4 +152,6 @@ def _cell(value: object) -> str:
 def _number(value: float) -> str:
     if not math.isfinite(value):
         return "–"
+    if 0 < abs(value) < 0.0005:
+        return f"{value:.1e}"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"

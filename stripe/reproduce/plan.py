@@ -111,7 +111,8 @@ class Plan:
                     )
                 )
         _refuse_model(recipe, changes)
-        cells, left_out = _distinct(recipe, cells)
+        # Each cell of a search is another number of the same run.
+        cells, left_out = (cells, []) if recipe.draw and recipe.draw.kind == "search" else _distinct(recipe, cells)
         return cls(recipe, common, tuple(cells), tuple(instead), tuple(left_out))
 
     @property
@@ -197,6 +198,8 @@ def _training(asked: Mapping[str, Any], used: Mapping[str, Any], scale: Scale, r
     if "milestones" in changed:
         changed["milestones"] = tuple(changed["milestones"])
     try:
+        if "milestones" not in changed:  # those of the paper move with the number of epochs
+            training = training.scaled(changed.pop("epochs", training.epochs))
         training = replace(training, **changed)
         training = replace(training, batch_size=scale.batch_size or training.batch_size)
         return training.scaled(scale.epochs or training.epochs)

@@ -27,7 +27,14 @@ CAPTURE_KINDS = {
     name: tuple(option for option in kind.options if option != "style") for name, kind in kinds("capture").items()
 }
 TABLE_KINDS: dict[str, tuple[str, ...]] = {"table": ("lines",), **dict.fromkeys(kinds("speeds"), ())}
-OPTIONS: dict[str, tuple[str, ...]] = {**CAPTURE_KINDS, **TABLE_KINDS, "gradcam": ()}
+OPTIONS: dict[str, tuple[str, ...]] = {
+    **CAPTURE_KINDS,
+    **TABLE_KINDS,
+    "gradcam": (),
+    "search": (),
+    "maps": ("site", "images"),
+    "transfer": ("images",),
+}
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,10 @@ class Task(ABC):
             StripeError: The network or the data is not one for this task.
         """
 
+    def needed(self, data: Data) -> Data:
+        """The data with those annotations alone that the task has a use for; called after ``prepare``."""
+        return data
+
     def batches(
         self,
         split: Split,

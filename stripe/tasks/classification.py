@@ -54,6 +54,11 @@ class Classification(Task):
         Raises:
             StripeError: The data has no classes.
         """
+        if data.annotations:
+            raise StripeError(
+                f"The images of {data.spec} have {', '.join(data.annotations)}, not one class each: give a model for "
+                "these, such as model='maskrcnn:resnet20' or 'fcn:resnet20', or other data."
+            )
         data.require_classes()
         return cls(len(data.classes))
 

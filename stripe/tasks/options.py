@@ -7,13 +7,22 @@ flags of them, and recipes and Python give them as ``task_args``.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from stripe.errors import StripeError
 from stripe.models.spec import Range, fits, in_words, out_of_range
 from stripe.names import did_you_mean
 
-__all__ = ["OPTIONS", "SearchOptions", "StyleOptions", "made", "options_of", "unusual"]
+__all__ = [
+    "OPTIONS",
+    "DetectionOptions",
+    "SearchOptions",
+    "SegmentationOptions",
+    "StyleOptions",
+    "made",
+    "options_of",
+    "unusual",
+]
 
 Options = TypeVar("Options", bound=type)
 
@@ -33,6 +42,48 @@ def options_of(task: str) -> Callable[[Options], Options]:
         return options
 
     return note
+
+
+_SCALE = {"metavar": "LOW,HIGH", "help": "Factors between which training images are scaled at random."}
+_PHOTOMETRIC = {"help": "Change brightness, contrast, saturation and hue of training images at random."}
+
+
+@options_of("detection")
+@dataclass(frozen=True)
+class DetectionOptions:
+    """How images and their boxes are varied in training; besides, half of them are flipped.
+
+    Attributes:
+        scale: The least and the largest factor by which an image is scaled, drawn evenly.
+        photometric: Whether the colours are changed, too.
+    """
+
+    scale: tuple[float, float] = field(default=(1.0, 1.0), metadata=_SCALE)
+    photometric: bool = field(default=False, metadata=_PHOTOMETRIC)
+
+
+@options_of("segmentation")
+@dataclass(frozen=True)
+class SegmentationOptions:
+    """The loss, and how images and their maps of classes are varied in training; besides, half of them are flipped.
+
+    Attributes:
+        aux_weight: The weight of the loss of a network's second output, where it has one.
+        scale: The least and the largest factor by which an image is scaled, drawn evenly.
+        crop: Height and width of the random part of a scaled image that is trained on, in pixels; where the data has
+            one image size, that is taken.
+        photometric: Whether the colours are changed, too.
+    """
+
+    aux_weight: float = field(
+        default=0.5, metadata={"range": Range(0), "help": "Weight of the loss of a network's second output, if any."}
+    )
+    scale: tuple[float, float] = field(default=(0.5, 2.0), metadata=_SCALE)
+    crop: int = field(
+        default=480,
+        metadata={"range": Range(8), "help": "Pixels of the random part trained on, of images of different sizes."},
+    )
+    photometric: bool = field(default=False, metadata=_PHOTOMETRIC)
 
 
 def made(kind: type | None, values: Mapping[str, Any], task: str) -> Any:
@@ -60,11 +111,18 @@ def made(kind: type | None, values: Mapping[str, Any], task: str) -> Any:
     for name, value in values.items():
         if not fits(value, kinds[name]):
             raise StripeError(f"{name} is {value!r}; it must be {in_words(kinds[name])}")
-    listed = {name: tuple(value) if get_origin(kinds[name]) is tuple else value for name, value in values.items()}
-    options = kind(**listed)
+    options = kind(**{name: _plain(value, kinds[name]) for name, value in values.items()})
     for name, numbers in out_of_range(options).items():
         raise StripeError(f"{name} is {getattr(options, name)}; it must be {in_words(kinds[name])}, {numbers}")
     return options
+
+
+def _plain(value: Any, kind: Any) -> Any:
+    """A value as its field has it, so that equal options are equal objects: numbers as floats, lists as tuples."""
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)
+        return tuple(_plain(each, inner[0]) for each in value)
+    return float(value) if kind is float else value
 
 
 def unusual(options: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from stripe.data.augment import mix
 from stripe.data.base import Batches, IntArray, Share, strata
 from stripe.errors import StripeError
 from stripe.tasks import structure
-from stripe.tasks.base import OfRecipe, Task
+from stripe.tasks.base import OfRecipe, Place, Task
 from stripe.tasks.classification import Classification
 from stripe.tasks.options import SearchOptions
 from stripe.tasks.registry import register
@@ -113,6 +113,14 @@ class Search(Task):
     def of_data(cls, data: Data, options: SearchOptions | None = None) -> Self:
         """The search on some data, which has classes."""
         return cls(Classification.of_data(data).classes, options)
+
+    def prepare(self, model: nn.Module, data: Data, compute: Place) -> None:
+        """Look for blocks whose structure can be searched.
+
+        Raises:
+            StripeError: There is none.
+        """
+        mixed(model)
 
     def batches(
         self,

@@ -218,7 +218,7 @@ class RunConfig:
     @property
     def task_name(self) -> str:
         """What the network is trained for: ``task``, or what the network's name says."""
-        return self.task or getattr(models, "task_of", lambda model: "classification")(self.model)
+        return self.task or models.task_of(self.model)
 
     @property
     def task_options(self) -> Any:

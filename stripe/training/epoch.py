@@ -217,7 +217,8 @@ def evaluate(
     if world.size > 1:  # one that had no image does not know how long a row is
         lengths = torch.zeros(world.size)
         lengths[world.rank] = len(own)
-        own = own if rows else torch.zeros(int(world.total(lengths).max()), dtype=torch.float64)
+        longest = int(world.total(lengths).max())  # asked by each of them, with images or not
+        own = own if rows else torch.zeros(longest, dtype=torch.float64)
     loss_sum, *sums, images_seen = world.total(torch.cat((own, torch.tensor([float(seen)])))).tolist()
     return _measured(_score(task, loss_sum / images_seen, sums, int(images_seen)), meter)
 

@@ -1,4 +1,4 @@
-"""The recipes of the Stripe Observation paper, tables 10 and 11, as data.
+"""Recipes as data: those of the Stripe Observation paper, tables 10 and 11, and of detectors and segmenters.
 
 Where the paper is silent or contradicts itself:
 
@@ -10,6 +10,12 @@ Where the paper is silent or contradicts itself:
 - STL10 is trained at its own 96×96 pixels, nine times those of CIFAR: table 1's speeds, 7.6 times lower, fit that.
 - Style transfer (section 6) is trained as PyTorch's example ``fast_neural_style`` does it: Adam at 1e-3.
 - Networks in neither table: a ViT takes ViT-S's recipe, others ResNet50's on ImageNet and ResNet83's on other data.
+
+Detectors and segmenters on backbones of torchvision, timm or the user, which begin with weights of a classifier, are
+trained as in the SPSA paper (appendix A.2.2) and in torchvision's references. The SPSA paper says nothing of a warm-up;
+500 steps are what the toolbox does that it used. The references' polynomial schedule of segmentation is a cosine here,
+which lies close to it. On our own backbones for small images, which begin with random weights, they have a short recipe
+of ours.
 """
 
 import re
@@ -25,7 +31,7 @@ STL10_BATCH = 16
 
 
 class PaperRecipe(NamedTuple):
-    """A column of table 10 or 11.
+    """A column of table 10 or 11, or a recipe of another source.
 
     Attributes:
         models: Regular expression of the names of models that it is for, as ``stripe.models.build`` takes them.
@@ -52,6 +58,26 @@ _VIT = replace(_COSINE, epochs=300, batch_size=256, lr=5e-4, weight_decay=5e-2, 
 _STYLE = replace(_COSINE, epochs=2, batch_size=4, lr=1e-3, weight_decay=0.0, algorithm="adamw", schedule="step")
 _VIT_384 = replace(_VIT, epochs=30, batch_size=64, lr=5e-6, weight_decay=1e-8)
 
+_COCO = Recipe(
+    epochs=12,
+    batch_size=8,
+    lr=0.01,
+    schedule="step",
+    milestones=(8, 11),
+    gamma=0.1,
+    momentum=0.9,
+    weight_decay=1e-4,
+    warmup_steps=500,
+)
+_REFERENCE = replace(_COCO, epochs=26, batch_size=16, lr=0.02, milestones=(16, 22), warmup_steps=1000)
+_PIXELS = replace(_COSINE, epochs=30, batch_size=8, lr=0.01, per_step=True)
+_SMALL = replace(_PIXELS, epochs=12, batch_size=4, lr=1e-3, warmup=1, algorithm="adamw")
+
+# A network of torchvision, timm or the user, whose names have a colon.
+_DETECTORS, _SEGMENTERS = "(maskrcnn|fasterrcnn|retinanet)", "(deeplabv3|fcn)"
+_LARGE_DETECTORS = rf"{_DETECTORS}:.+:.+|torchvision:({_DETECTORS}|fcos|ssd|ssdlite)\d*_.+"
+_LARGE_SEGMENTERS = rf"{_SEGMENTERS}:.+:.+|torchvision:({_SEGMENTERS}|lraspp)_.+"
+
 RECIPES: dict[str, PaperRecipe] = {
     "resnet": PaperRecipe(r"resnet\d+", RESNET, 10, "ResNet83, ResNet164"),
     "vgg19": PaperRecipe(r"vgg19", _FIFTHS, 10, "VGG19"),
@@ -66,9 +92,15 @@ RECIPES: dict[str, PaperRecipe] = {
     "vit-384": PaperRecipe(
         r"timm:vit_base_patch16_384(\..+)?", _VIT_384, 11, "ViT-B↑384, to go on from weights trained at 224"
     ),
+    "coco": PaperRecipe(_LARGE_DETECTORS, _COCO, None, "detectors on COCO, of 800 pixels (SPSA paper, appendix A.2.2)"),
+    "coco-reference": PaperRecipe(r"", _REFERENCE, None, "detectors on COCO (torchvision's references)"),
+    "segmentation": PaperRecipe(_LARGE_SEGMENTERS, _PIXELS, None, "segmenters (torchvision's references)"),
+    "small-maps": PaperRecipe(
+        rf"({_DETECTORS}|{_SEGMENTERS}):[^:]+", _SMALL, None, "detectors and segmenters on our own backbones"
+    ),
     "style": PaperRecipe(r"style", _STYLE, None, "PyTorch's example of style transfer (Adam; of COCO's 83,000 images)"),
 }
-"""Names of recipes, as ``--recipe`` takes them, and the rows."""
+"""Names of recipes, as ``--recipe`` takes them, and the rows. One that is for no model is taken by its name alone."""
 
 
 def row_for(model: str, data: str) -> PaperRecipe:

@@ -13,10 +13,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stripe.asr import cached
 from stripe.capture import CaptureSession, Control
-from stripe.data import Data, choose_images, in_pixels, normalization_of
+from stripe.data import Data, Split, choose_images, in_pixels, normalization_of, parse_normalization
 from stripe.data.augment import mix
 from stripe.errors import StripeError
-from stripe.models import input_channels
+from stripe.models import input_channels, normalizes_itself
 from stripe.names import counted
 from stripe.provenance import provenance
 from stripe.tasks import Classification, Task, named
@@ -107,7 +107,7 @@ def train(
             "backbone_ckpt= is for a detector or segmenter, whose backbone is a classifier without its head; "
             f"{config.model} is a classifier itself."
         )
-    validation = None
+    validation: Split | None = None
     if config.select == "val":
         kept, validation = holdout.hold_out(data.train)
         data = replace(data, train=kept)
@@ -135,10 +135,15 @@ def train(
             built = network.build(spec, pretrained=config.pretrained)
         if config.backbone_ckpt:
             begun = load_backbone(built, config.backbone_ckpt)
+        if normalizes_itself(built):
+            data = data.normalized(parse_normalization("none"))
         if input_channels(built) == 1:
             data = data.normalized(data.normalization.of_channels(1))
         trained = compute.place(built)
         task.prepare(trained, data, compute)
+        if validation is not None:
+            validation = task.needed(replace(data, train=validation)).train
+        data = task.needed(data)
         if (said := task.settings()) is not None:
             described["task"] = said
         settings = {**described, **config.training(), "held_out": held_out}

@@ -3,6 +3,7 @@ import pytest
 import xarray as xr
 
 from stripe.analysis import compare, overview
+from stripe.analysis.side_by_side import comparison_notes
 from stripe.errors import StripeError
 
 IMAGES = 30
@@ -86,3 +87,13 @@ def test_other_images_are_said() -> None:
 def test_one_capture_is_no_comparison() -> None:
     with pytest.raises(StripeError, match="two captures or more"):
         compare([capture({"a": 0.1})])
+
+
+def test_what_is_unknown_is_compared_with_nothing():
+    """A new network whose maps are 0 is no constant of which one could say that training moved away from it."""
+    new = capture({"a": 0.0}, weights="random (seed 0)")
+    new["sites/a/input"] = new["sites/a/attention"] * 0
+    table = compare({"trained": capture({"a": 2.0}), "new": new})
+    assert table["category"].tolist() == ["input-dependent", "unknown"]
+    assert table["against"].tolist() == ["", "unknown"]
+    assert any("new: nothing is known where its map is 0" in note for note in comparison_notes(table))

@@ -330,3 +330,19 @@ def test_damaged_controls_are_refused(damage, said: str, se_net: Net, tmp_path: 
         damage(file)
     with pytest.raises(StripeError, match=said):
         open_capture(path)
+
+
+def test_gains_that_begin_at_zero_are_one_in_the_control(tmp_path: Path) -> None:
+    """Else the map would be 0 behind them, and no gate could be compared with that of a map of zeros."""
+
+    def fresh() -> nn.Module:
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), SqueezeExcite(4))
+        nn.init.zeros_(net[1].weight)
+        return net
+
+    model = fresh()
+    with torch.no_grad():
+        model[1].weight.fill_(2)
+    opened = as_capture(capture(model, loader(), tmp_path / "c.h5", controls=["init"], fresh=fresh, seed=1))
+    assert opened.controls["init"].sites["2"]["attention"].std("image").min() > 0
+    assert bool((model[1].weight == 2).all())

@@ -312,3 +312,13 @@ def test_a_product_that_is_added_to_its_map_is_a_residual_gate(form: str, images
 
     (site,) = discover(Net(Gate(4)).eval(), images)
     assert site.residual is expected
+
+
+def test_products_of_single_numbers_are_no_sites() -> None:
+    """Detectors compute with the sizes of boxes and images, which have no axes at all."""
+
+    class Numbers(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + x.mean() * x.std()
+
+    assert discover(Net(Numbers()), torch.rand(2, 3, 8, 8)) == []

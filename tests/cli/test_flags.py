@@ -32,6 +32,13 @@ COMMAND = click.Command(
         ("(with download=True)", "(with --download)"),
         ("or record_input=False)", "or --no-input)"),
         ("give preprocess=, such as lambda images: images", "give preprocess=, such as lambda images: images"),
+        ("check image_size=, or load what fits with partial=True", "check --image-size"),
+        (
+            "check image_size=, or load what fits with download=True.",
+            "check --image-size, or load what fits with --download.",
+        ),
+        ('give labels, or measure="agreement"', "give labels"),
+        ("give image_size=, or partial=True to skip (a).", "give --image-size, or partial=True to skip (a)."),
         ("a/epoch=12-step=900.ckpt is damaged", "a/epoch=12-step=900.ckpt is damaged"),
         ("epoch=12-step=900.ckpt is damaged", "epoch=12-step=900.ckpt is damaged"),
         ("epoch=3.ckpt and run/epoch=4 are damaged", "epoch=3.ckpt and run/epoch=4 are damaged"),

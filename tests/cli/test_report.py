@@ -46,3 +46,9 @@ def test_a_file_that_is_no_capture(run, tmp_path):
     (tmp_path / "notes.h5").write_text("hello")
     assert "can't be read as a capture" in run("report", "notes.h5", code=1).stderr
     assert "does not exist" in run("report", "nothing.h5", code=2).stderr
+
+
+def test_several_captures_become_one_page(run, capture, tmp_path):
+    (tmp_path / "other.h5").write_bytes(capture.read_bytes())
+    assert run("report", str(capture), "other.h5", "-o", "both.html").stdout == "both.html\n"
+    assert 'id="network-choice"' in (tmp_path / "both.html").read_text(encoding="utf-8")

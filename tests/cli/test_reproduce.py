@@ -21,7 +21,9 @@ def mine(tmp_path):
 def test_list(run):
     output = run("reproduce", "list").output
     assert "fig30" in output
-    assert "Batch noise in style transfer (not yet)" in output
+    assert "asr: Stripe Observation" in output
+    assert "spsa/table1" in output
+    assert output.index("table14") < output.index("search/table1") < output.index("spsa/fig3")
 
 
 def test_a_recipe_of_one_s_own_is_drawn_and_drawn_again(run, mine, tmp_path):
@@ -52,16 +54,18 @@ def test_dry_run_without_the_data(run, tmp_path):
     assert "cifar100 was not found" in output
 
 
-def test_not_yet(run):
-    result = run("reproduce", "fig4")
-    assert "fig4: not yet. There are no detection data sets" in result.stderr
+def test_not_yet(run, tmp_path):
+    (tmp_path / "later.toml").write_text('title = "x"\nsource = "x"\nclaim = "x"\nmissing = "Nobody has it."\n')
+    result = run("reproduce", "later.toml")
+    assert "later: not yet. Nobody has it." in result.stderr
     assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["fig21"], "There is no recipe 'fig21'; did you mean fig"),
+        (["fig31"], "There is no recipe 'fig31'; did you mean fig"),
+        (["spsa/table9"], "There is no recipe 'spsa/table9'; did you mean spsa/table"),
         (["none.toml"], "none.toml cannot be read: No such file or directory"),
         (["bad.toml"], "bad.toml: unknown key 'titel'; did you mean title?"),
         (["fig12", "--data", "folder:nowhere"], "There is no folder"),

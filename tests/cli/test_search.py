@@ -37,6 +37,7 @@ def test_a_search_prints_the_weights_and_what_it_chose(searched: tuple[Path, Res
         assert f"{weights[1]:.4g}" in row
         assert structure.LABELS[structure.choose(weights)] in row
     assert f"stripe train --model resnet11 --attention {out} --out" in result.stdout
+    assert "hardly moved" not in result.stderr
     assert [line.split()[1] for line in result.stderr.splitlines() if line.startswith("epoch")] == ["1/2", "2/2"]
     settings = Run(out).settings
     assert settings["attention"] == "ssmvam,k=3"
@@ -90,6 +91,7 @@ def test_seeds_and_controls(tmp_path: Path) -> None:
         assert f"{count} of 2" in row
     folder = tmp_path / "run" / "seed-0" / "control"
     assert {"found", "random-1", "all-identity"} <= {path.name for path in folder.iterdir()}
+    assert "α has hardly moved: no weight is above 0.3" in result.stderr  # in two steps of .003
     for line, runs in {"found by the search": 2, "at random": 2, "SA→CA in all blocks": 2}.items():
         row = next(row for row in result.stdout.splitlines() if line in row)
         assert row.split("│")[2].strip() == str(runs)

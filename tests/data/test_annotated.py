@@ -245,3 +245,8 @@ def test_a_list_of_images_is_normalised_one_by_one() -> None:
     assert (first.shape, second.shape) == ((3, 4, 5), (3, 2, 2))
     torch.testing.assert_close(first[:, 0, 0], (1 - torch.tensor(data.mean)) / torch.tensor(data.std))
     torch.testing.assert_close(second[:, 0, 0], -torch.tensor(data.mean) / torch.tensor(data.std))
+
+
+def test_annotations_are_no_classes_for_a_classifier() -> None:
+    with pytest.raises(StripeError, match="have boxes and masks and segmentation rather than one class each"):
+        load("scenes:train=4,test=3", image_size=32).require_classes()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stripe.data import Split, load
 from stripe.data.memory import MemorySplit
@@ -170,3 +171,19 @@ class TestWhatIsWrong:
         path = write_images("set", {"a": 3, "b": 3})
         (path / "b" / "001.png").write_bytes(b"\x89PNG\r\n")
         self.refused(path, r"001\.png cannot be read as an image")
+
+
+def test_images_of_their_own_sizes(tmp_path: Path) -> None:
+    """For detectors: lists of images, none scaled or cut, with nothing beside them but a number."""
+    sizes = [(10, 14), (20, 6), (8, 8)]
+    for number, (height, width) in enumerate(sizes):
+        Image.fromarray(np.full((height, width, 3), number, np.uint8)).save(tmp_path / f"{number}.png")
+    data = load(f"folder:{tmp_path}", own_sizes=True)
+    assert (data.image_size, data.attrs["image_size"], data.annotations) == (None, "own", ())
+    assert data.everything is not None
+    (images, targets), *_ = data.everything.loader(3, workers=0)
+    assert [(tuple(image.shape), int(image.max())) for image in images] == [
+        ((3, *size), number) for number, size in enumerate(sizes)
+    ]
+    assert [list(target) for target in targets] == [["image_id"]] * 3
+    assert load(f"folder:{tmp_path}", own_sizes=True, image_size=8).image_size == 8

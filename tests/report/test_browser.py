@@ -234,3 +234,26 @@ def test_the_frontier_of_folding(small, visit):
     page.wait_for_selector("#frontier-chart .main-svg")
     assert page.locator("#frontier-chart .point").count() == 2
     assert page.get_attribute("#frontier-chart", "aria-label") == "Accuracy against speed, with 0 to 1 site folded."
+
+
+def test_two_networks_one_at_a_time(visit, small):
+    values = np.random.default_rng(1).random((2, 30, 4))
+    other = tree({"layer1.0.se": site(values)}, model="resnet29")
+    page = visit(report.page([small, other], made_by=MADE_BY))
+    assert page.inner_text("h1") == "resnet20 + se and resnet29 + se"
+    assert page.locator("#comparison table").count() == 2  # the networks, and the one site that both have
+    assert page.is_visible("#n0-attention-chart")
+    assert not page.is_visible("#n1-network")
+    page.select_option("#network-choice", label="resnet29 + se")
+    assert not page.is_visible("#n0-network")
+    np.testing.assert_allclose(drawn(page, "n1-attention-chart"), values[1], atol=1e-4)
+    page.locator("#n1-network button.site").click()
+    assert page.evaluate("document.activeElement.id") == "n1-site-title"
+    page.locator("#n1-attention-chart").focus()
+    page.keyboard.press("+")
+    page.select_option("#network-choice", label="resnet20 + se")
+    assert page.is_visible("#n0-attention-chart")
+    narrow = visit(report.page([small, other], made_by=MADE_BY), viewport={"width": 400, "height": 800})
+    narrow.select_option("#network-choice", label="resnet29 + se")
+    assert narrow.evaluate("document.documentElement.scrollWidth") == 400
+    assert narrow.locator("#n1-attention-chart .main-svg").first.bounding_box()["width"] <= 400

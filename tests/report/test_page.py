@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from stripe import gradcam, report
 from stripe.capture import open_capture
 from stripe.errors import StripeError
-from stripe.report.budget import plan
+from stripe.report.budget import BUDGET, plan
 from stripe.training import Run
 from tests.report.conftest import HOSTILE, MADE_BY, contents, decode, site, tree
 
@@ -267,3 +267,53 @@ def test_a_capture_on_disk(make_run, tmp_path):
     np.testing.assert_allclose(decode(data["sites"][0]["attention"]), values, atol=1e-5)
     with pytest.raises(StripeError, match="There is no file"):
         report.page(tmp_path / "nowhere.h5")
+
+
+def test_two_captures_side_by_side(small):
+    noise = np.random.default_rng(2).random((1, 30, 5))
+    html = report.page([small, tree({"other": site(noise)}, model="resnet29")], made_by=MADE_BY)
+    said = text(html)
+    assert "resnet20 + se and resnet29 + se" in said
+    assert "No site has the same name in all networks" in said
+    assert "captures are of different images" in said
+    assert "Of 1 site at epoch 1" in said
+    both = contents(html)["networks"]
+    assert [[each["name"] for each in network["sites"]] for network in both] == [
+        ["layer1.0.se", "layer1.1.se", "layer1.1.spatial"],
+        ["other"],
+    ]
+    assert decode(both[1]["sites"][0]["attention"]).shape == (1, 30, 5)
+
+
+def test_networks_share_the_room_of_a_page(monkeypatch):
+    rooms = []
+
+    def spy(*arguments):
+        rooms.append(arguments[2:])
+        return plan(*arguments)
+
+    monkeypatch.setattr("stripe.report.contents.plan", spy)
+    capture = tree({"a": site(np.random.default_rng(0).random((1, 20, 3)))})
+    report.page([capture, capture, capture], made_by=MADE_BY)
+    report.page(capture, made_by=MADE_BY)
+    assert rooms == [(BUDGET // 3,)] * 3 + [()]
+
+
+def test_a_run_without_attention_beside_a_capture(small, make_run):
+    said = text(report.page([Run(make_run()), small], made_by=MADE_BY))
+    assert "run and resnet20 + se" in said
+    assert "Fewer than two of them have attention" in said
+    assert "Settings" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"capture": []}, "two networks or more"),
+        ({"capture": ["one.h5"]}, "this one has 1"),
+        ({"capture": ["a.h5", "b.h5"], "runs": [1]}, "runs= is of one network"),
+    ],
+)
+def test_what_is_not_side_by_side(arguments, message):
+    with pytest.raises(StripeError, match=message):
+        report.page(**arguments)

@@ -112,7 +112,7 @@ def test_layers_that_cannot_be_compared(layers: list[str], message: str) -> None
 
 
 def test_a_network_without_maps_is_refused() -> None:
-    with pytest.raises(StripeError, match="has no layers with maps .* name its layers with style_layers="):
+    with pytest.raises(StripeError, match=r"has no layers with maps .* name its layers with style_layers="):
         trunk(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2)))
 
 
@@ -127,7 +127,7 @@ def test_a_classifier_of_a_checkpoint_has_its_normalisation(tmp_path: Path) -> N
 
 
 def test_a_classifier_without_published_weights_needs_a_checkpoint() -> None:
-    with pytest.raises(StripeError, match="no published weights of resnet20-basic, .* give perceptual_ckpt="):
+    with pytest.raises(StripeError, match=r"no published weights of resnet20-basic, .* give perceptual_ckpt="):
         load_classifier("resnet20-basic", None)
 
 

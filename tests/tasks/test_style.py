@@ -253,7 +253,7 @@ def test_a_run_by_its_settings(tmp_path: Path, data: Data, seen: str) -> None:
 
 
 def test_options_that_make_no_sense_are_refused(data: Data) -> None:
-    with pytest.raises(StripeError, match="the task style has no option 'stile'; .* did you mean style"):
+    with pytest.raises(StripeError, match=r"the task style has no option 'stile'; .* did you mean style"):
         named("style", data, {"stile": "drawn:rings"})
-    with pytest.raises(StripeError, match="style_weight is -1.0"):
+    with pytest.raises(StripeError, match=r"style_weight is -1\.0"):
         named("style", data, {"style_weight": -1.0})

@@ -111,7 +111,7 @@ def test_options_are_made_of_plain_values():
     [
         ({"wieght": 2}, "the task medians has no option 'wieght'; it has layers, masks, weight; did you mean weight?"),
         ({"weight": "2"}, "weight is '2'; it must be a number"),
-        ({"weight": -1}, "weight is -1; it must be a number, at least 0"),
+        ({"weight": -1}, r"weight is -1\.0; it must be a number, at least 0"),
         ({"layers": [1]}, "layers is .1.; it must be a list, each a text"),
     ],
 )

@@ -109,3 +109,17 @@ def test_what_several_processes_cannot_do(tmp_path, tiny_data, tiny_recipe, monk
     monkeypatch.setattr(trainer, "join", lambda device: nullcontext(World(torch.device("cpu"), 0, 2)))
     with pytest.raises(StripeError, match=message):
         train(tmp_path / "run", tiny_data, model="resnet11", recipe=tiny_recipe, **settings)
+
+
+def test_a_process_without_an_image_takes_part_in_the_score(monkeypatch, tiny_data):
+    """Every process asks how long a row is, or the exchanges would not meet."""
+    from stripe.training import Compute, evaluate
+
+    exchanged = []
+    monkeypatch.setattr(World, "total", lambda self, values: exchanged.append(len(values)) or values)
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 10))
+    compute = Compute.on(torch.device("cpu"))
+    evaluate(network, tiny_data.test.loader(4), tiny_data, compute, world=World(compute.device, 0, 2))
+    with pytest.raises(ZeroDivisionError):  # nobody else has an image either, in this test
+        evaluate(network, [], tiny_data, compute, world=World(compute.device, 1, 2))
+    assert exchanged == [2, 4, 2, 1]

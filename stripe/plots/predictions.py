@@ -1,0 +1,114 @@
+"""What detectors and segmenters find in held-out images, beside the truth."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stripe.errors import StripeError
+from stripe.names import data_name
+from stripe.plots.figure import StripeFigure
+from stripe.plots.kinds import kind
+from stripe.plots.runs import RunLike, by_network
+from stripe.plots.select import NothingToDrawError
+from stripe.plots.style import Width, printed_width, styled
+
+__all__ = ["arrays_of", "pictures_of", "predictions"]
+
+FILE = "predictions.npz"
+"""Where a run keeps the pictures, see ``stripe.tasks.drawing``."""
+
+
+@kind("runs", "detection, segmentation: what networks find in test images", place=9)
+def predictions(
+    runs: Sequence[RunLike], *, images: int = 4, style: str = "paper", width: Width | None = None
+) -> StripeFigure:
+    """Draw a row for each test image: the truth, and beside it what each network finds after its last epoch.
+
+    Detections have the name of their class and their score, and are drawn from a score of 0.5 on. Pixels have the
+    colour of their class. Of runs that differ in nothing but the seed the first is drawn.
+
+    Args:
+        runs: ``stripe.training.Run`` of detectors or of segmenters, trained on the same data.
+        images: Number of images.
+        style: Name of a style of the figure, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
+
+    Raises:
+        NothingToDrawError: A run is of another task, or has not finished an epoch.
+        StripeError: A file is damaged, or the runs are of different images.
+
+    Example:
+        >>> from stripe import plots
+        >>> from stripe.training import Run
+        >>> plots.predictions([Run(Path("runs/det"))])  # doctest: +SKIP
+    """
+    if images < 1:
+        raise StripeError(f"images={images}: at least one image is drawn")
+    groups = by_network(runs)
+    if not groups:
+        raise StripeError("predictions needs at least one run")
+    firsts = {name: group[0] for name, group in groups.items()}
+    arrays = [arrays_of(run) for run in firsts.values()]
+    truth = pictures_of(arrays[0], "truth")
+    for run, other in zip(firsts.values(), arrays, strict=True):
+        own = pictures_of(other, "truth")
+        if len(own) != len(truth) or any(a.shape != b.shape or (a != b).any() for a, b in zip(own, truth, strict=True)):
+            raise StripeError(f"{run.path} shows other images or another truth: give runs of one task and one data set")
+    columns = [truth, *(pictures_of(each, "found") for each in arrays)]
+    epochs = [int(each["epoch"]) for each in arrays]
+    titles = ["truth", *(f"{name}, epoch {epoch}" for name, epoch in zip(firsts, epochs, strict=True))]
+    count = min(images, len(truth))
+    with styled(style) as settings:
+        inches = printed_width(width)
+        side = (inches or 2.4 * len(columns)) / len(columns)
+        tall = [side * picture.shape[0] / picture.shape[1] for picture in truth[:count]]
+        drawn = {
+            "kind": "predictions",
+            "runs": {name: str(run.path) for name, run in firsts.items()},
+            "epochs": epochs,
+        }
+        figure = StripeFigure(settings, 2.4 * len(columns), sum(tall) + 0.1 * count + 0.6, drawn, printed=width)
+        figure.set_layout_engine("compressed")
+        grid = figure.subplots(count, len(columns), squeeze=False, height_ratios=tall)
+        for column, title, pictures in zip(grid.T, titles, columns, strict=True):
+            column[0].set_title(title, fontsize="small", loc="center")
+            for axes, picture in zip(column, pictures, strict=False):
+                axes.imshow(picture, interpolation="nearest")
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+        data = dict.fromkeys(data_name(str(run.settings.get("data", ""))) for run in firsts.values())
+        scales = dict.fromkeys(run.scale for run in firsts.values())
+        figure.caption(" · ".join([", ".join(data), "; ".join(scales), "detections from a score of 0.5 on"]))
+        return figure
+
+
+def arrays_of(run: RunLike) -> dict[str, npt.NDArray[Any]]:
+    """The pictures of a run.
+
+    Raises:
+        NothingToDrawError: The run is of another task, or has not finished an epoch.
+        StripeError: The file is damaged.
+    """
+    path = run.path / FILE
+    task = (run.settings.get("task") or {}).get("name", "classification")
+    if task not in ("detection", "segmentation"):
+        raise NothingToDrawError(
+            f"{run.path} was trained for {task}; predictions are drawn of detectors and segmenters."
+        )
+    if not path.exists():
+        raise NothingToDrawError(f"{run.path} has no {FILE}: it has not finished an epoch.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        if "epoch" not in arrays or len(pictures_of(arrays, "found")) != len(pictures_of(arrays, "truth")):
+            raise ValueError("a picture lacks")
+    except Exception as error:  # a damaged file fails in many ways
+        raise StripeError(f"{path} is damaged: {error}.") from error
+    return arrays
+
+
+def pictures_of(arrays: dict[str, npt.NDArray[Any]], name: str) -> list[npt.NDArray[Any]]:
+    """The pictures of a name, ``truth`` or ``found``, in the order of the images, uint8 (H, W, 3)."""
+    return [arrays[f"{name}_{number}"] for number in range(len(arrays)) if f"{name}_{number}" in arrays]

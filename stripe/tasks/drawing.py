@@ -1,0 +1,146 @@
+"""Pictures of what a network finds in held-out images, beside the truth."""
+
+import colorsys
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+
+from stripe.adapter import Batch
+from stripe.data import Data
+from stripe.files import write_whole
+
+__all__ = ["COUNT", "FILE", "draw_classes", "draw_objects", "write_predictions"]
+
+FILE = "predictions.npz"
+"""Where a run keeps the pictures, ``truth_0``, ``found_0`` …, each uint8 (H, W, 3), and the number of the ``epoch``."""
+
+COUNT = 6
+"""How many of the test images are drawn, the first ones."""
+
+SIDE = 320
+"""Pixels of the short side that small images are enlarged to, so that the names of the classes can be read."""
+
+LEAST_SCORE = 0.5
+"""Detections with a lower score are not drawn."""
+
+Drawn = Callable[[Tensor, Mapping[str, Tensor], Any], tuple[Tensor, Tensor]]
+"""Image uint8 (3, H, W), its target, and the output for it → pictures of the truth and of what was found."""
+
+
+def write_predictions(
+    folder: Path,
+    epoch: int,
+    model: nn.Module,
+    data: Data,
+    run: Callable[[Batch, Any], Sequence[Any]],
+    draw: Drawn,
+) -> None:
+    """Write the pictures of a run, in the place of those of the epoch before.
+
+    Args:
+        folder: The run directory.
+        epoch: Which epoch.
+        model: The network, in evaluation mode.
+        data: Its first test images are drawn.
+        run: A batch and its targets → the outputs for its images.
+        draw: Makes the two pictures of an image.
+    """
+    device = next(model.parameters()).device
+    arrays: dict[str, Any] = {"epoch": np.array(epoch)}
+    chosen = np.arange(min(COUNT, len(data.test)))
+    for images, targets in data.test.loader(len(chosen), indices=chosen, workers=0):
+        inputs = [data.normalize(image[None].to(device))[0] for image in images]
+        there = [{name: value.to(device) for name, value in target.items()} for target in targets]
+        with torch.no_grad():
+            outputs = run(Batch(inputs, inputs, torch.full((len(inputs),), -1)), there)
+        for number, (image, target, output) in enumerate(zip(images, targets, outputs, strict=True)):
+            for name, picture in zip(("truth", "found"), draw(image, target, output), strict=True):
+                arrays[f"{name}_{number}"] = picture.permute(1, 2, 0).numpy()
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_whole(folder / FILE, content.getvalue())
+
+
+def draw_objects(image: Tensor, objects: Mapping[str, Tensor], classes: Sequence[str]) -> Tensor:
+    """An image with boxes, masks, names of classes and scores, as far as there are any.
+
+    Args:
+        image: uint8 (3, H, W).
+        objects: ``boxes``, ``labels`` in 0..C−1, and perhaps ``scores``, and ``masks`` (K, H, W) or (K, 1, H, W).
+        classes: Names of the classes.
+
+    Returns:
+        uint8 (3, H', W'), enlarged where the image is small.
+    """
+    found = {name: value.detach().cpu() for name, value in objects.items() if name in _OF_OBJECTS}
+    if "scores" in found:
+        kept = found["scores"] >= LEAST_SCORE
+        found = {name: value[kept] for name, value in found.items()}
+    large, factor = _enlarged(image)
+    if not len(found["boxes"]):
+        return large
+    colors = [_color(int(label), len(classes)) for label in found["labels"]]
+    names = [classes[int(label)] for label in found["labels"]]
+    if "scores" in found:
+        names = [f"{name} {score:.2f}" for name, score in zip(names, found["scores"].tolist(), strict=True)]
+    if "masks" in found:
+        masks = found["masks"].reshape(-1, *image.shape[1:]).float()
+        masks = F.interpolate(masks[None], size=large.shape[1:], mode="nearest")[0] > 0.5
+        large = draw_segmentation_masks(large, masks, alpha=0.45, colors=colors)
+    boxes = found["boxes"] * factor
+    return _with_names(draw_bounding_boxes(large, boxes, colors=colors, width=2), boxes, names)
+
+
+_OF_OBJECTS = ("boxes", "labels", "scores", "masks")
+
+
+def draw_classes(image: Tensor, classes: Tensor, count: int) -> Tensor:
+    """An image with the class of each pixel as a colour.
+
+    Args:
+        image: uint8 (3, H, W).
+        classes: (H, W): 0 the background, k + 1 class k; others are not coloured.
+        count: How many classes there are.
+
+    Returns:
+        uint8 (3, H', W'), enlarged where the image is small.
+    """
+    large, _ = _enlarged(image)
+    there = F.interpolate(classes[None, None].float(), size=large.shape[1:], mode="nearest")[0, 0].long().cpu()
+    present = [label for label in range(count) if (there == label + 1).any()]
+    if not present:
+        return large
+    masks = torch.stack([there == label + 1 for label in present])
+    colored: Tensor = draw_segmentation_masks(
+        large, masks, alpha=0.6, colors=[_color(label, count) for label in present]
+    )
+    return colored
+
+
+def _with_names(image: Tensor, boxes: Tensor, names: Sequence[str]) -> Tensor:
+    """An image with names in the upper left corners of boxes, which can be read on any ground."""
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
+    for (left, top, *_), name in zip(boxes.tolist(), names, strict=True):
+        pen.text((left + 4, top + 2), name, fill="white", stroke_width=1, stroke_fill="black", font=font)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _enlarged(image: Tensor) -> tuple[Tensor, float]:
+    """A small image with a short side of ``SIDE`` or a little less, and the factor."""
+    factor = max(1, SIDE // min(image.shape[1:]))
+    return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2).cpu(), float(factor)
+
+
+def _color(label: int, count: int) -> tuple[int, int, int]:
+    """Of a class: hues far from each other, darker in turns."""
+    red, green, blue = colorsys.hsv_to_rgb(label / max(count, 1), 0.85, 0.95 if label % 2 else 0.75)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,0 +1,116 @@
+"""Commands on detectors and segmenters, on photos of different sizes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import load_file
+
+from stripe import asr, checkpoint
+from stripe.capture import open_capture
+from stripe.cli import main
+from stripe.models import build
+
+SIZES = [(40, 60), (64, 48), (50, 50), (30, 80)]
+
+
+def run(*args: object, code: int = 0) -> str:
+    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, (height, width) in enumerate(SIZES):
+        Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_inspect_a_detector_without_attention() -> None:
+    output = run("inspect", "--model", "torchvision:maskrcnn_resnet50_fpn", code=1)
+    assert "has no attention site" in output
+    assert "ASR would go into 16 layers, from backbone.body.layer1.0.bn3 to backbone.body.layer4.2.bn3." in output
+
+
+def test_inspect_a_detector_with_attention() -> None:
+    output = run("inspect", "--model", "torchvision:fasterrcnn_mobilenet_v3_large_fpn")
+    assert "backbone.body.15.block.2" in output
+    assert "8 attention sites: 8 channel" in output
+
+
+def test_capture_at_their_own_sizes(photos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "capture.h5"
+    options = ("--workers", 0, "--batch-size", 3, "--controls", "none", "-o", path, "--data", f"folder:{photos}")
+    output = run("capture", "--model", "fasterrcnn:resnet11", "--attention", "se", *options)
+    assert "normalised" not in output  # which a detector does itself
+    tree = open_capture(path)
+    assert tree["sites/backbone.body.layer3.0.attention_module/attention"].shape == (1, 4, 256)
+    pictures = tree["thumbnail"].values
+    assert (pictures[3].any((1, 2)).sum(), pictures[3].any((0, 2)).sum()) == (24, 64)  # 30×80 at 64 pixels
+
+
+def test_spatial_sites_need_one_size(photos: Path, tmp_path: Path) -> None:
+    options = ("--workers", 0, "--controls", "none", "--data", f"folder:{photos}", "-o", tmp_path / "capture.h5")
+    output = run(
+        "capture", "--model", "fasterrcnn:resnet11", "--attention", "cbam", *options, "--batch-size", 2, code=1
+    )
+    assert "have no height and width" in output
+    assert "Traceback" not in output
+
+
+def test_a_segmenter_takes_images_of_one_size(photos: Path, tmp_path: Path) -> None:
+    options = ("--workers", 0, "--controls", "none", "--data", f"folder:{photos}", "-o", tmp_path / "capture.h5")
+    run("capture", "--model", "fcn:resnet11", "--attention", "se", *options, "--image-size", 32)
+    assert open_capture(tmp_path / "capture.h5")["image"].size == 4
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = build("maskrcnn:resnet11", num_classes=3)
+    asr.reparameterize(model, start="alive")
+    meta = {"model": "maskrcnn:resnet11", "num_classes": 3, "asr": {"attention": "se"}}
+    checkpoint.save(tmp_path / "trained.safetensors", model, meta)
+    return tmp_path / "trained.safetensors"
+
+
+def test_fuse(trained: Path, photos: Path, tmp_path: Path) -> None:
+    fused = tmp_path / "fused.safetensors"
+    output = run("fuse", "--ckpt", trained, "-o", fused, "--data", f"folder:{photos}", "--format", "csv")
+    assert "float32,0.0,0.0" in output
+    build("maskrcnn:resnet11", num_classes=3).load_state_dict(load_file(fused))
+
+
+def test_an_export_of_a_detector(trained: Path, tmp_path: Path) -> None:
+    output = run("fuse", "--ckpt", trained, "-o", tmp_path / "fused.safetensors", "--export", "onnx", code=1)
+    assert "maskrcnn:resnet11 is a detector" in output
+    assert not (tmp_path / "fused.safetensors").exists()
+
+
+@pytest.mark.parametrize("model", ["maskrcnn:resnet11", "torchvision:fcn_resnet50"])
+def test_gradcam_is_for_classifiers(model: str, photos: Path) -> None:
+    output = run("gradcam", "--model", model, "--data", f"folder:{photos}", code=1)
+    assert f"Grad-CAM shows what speaks for a class of a classifier, and {model} is made for" in output
+
+
+def test_fold(tmp_path: Path) -> None:
+    import stripe
+
+    folded = tmp_path / "folded.safetensors"
+    options = ("--data", "scenes:train=10,test=2", "--image-size", 64, "--images", 2, "--batch-size", 2, "--workers", 0)
+    output = run("fold", "--model", "fcn:resnet11", "--attention", "se", *options, "-o", folded)
+    assert "relative change of its outputs" in output
+    model = stripe.load(folded)
+    assert model.get_submodule("classifier.4").out_channels == 11  # ten shapes, and the background
+
+
+def test_bench() -> None:
+    output = run("bench", "--models", "fasterrcnn:resnet11", "--image-size", 32, "--batch-size", 1, "--repeats", 1)
+    assert "fasterrcnn:resnet11" in output

@@ -1,0 +1,144 @@
+"""Detectors and segmenters from ``train`` to a score: photos of different sizes, resumption, first weights."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stripe import checkpoint, models
+from stripe.capture import open_capture
+from stripe.data import Data, load
+from stripe.errors import StripeError
+from stripe.training import RESNET, Run, train
+
+RECIPE = replace(RESNET, batch_size=4, lr=0.01).scaled(2)
+SETTINGS = {"model": "fasterrcnn:resnet11", "recipe": RECIPE, "device": "cpu", "workers": 0}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> Data:
+    return load("scenes:train=8,test=4", image_size=40)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Twenty photos in COCO's format, portraits and landscapes: a bright square each, and one without anything."""
+    folder = tmp_path_factory.mktemp("coco")
+    draw = np.random.default_rng(0)
+    for half in ("train2017", "val2017"):
+        (folder / half).mkdir()
+        images, annotations = [], []
+        for number in range(1, 21):
+            width, height = int(draw.integers(48, 90)), int(draw.integers(48, 90))
+            pixels = draw.integers(0, 80, (height, width, 3), dtype=np.uint8)
+            left, top, side = int(draw.integers(0, width - 30)), int(draw.integers(0, height - 30)), 24
+            if number != 5:
+                pixels[top : top + side, left : left + side] = 230
+                corners = [left, top, left + side, top, left + side, top + side, left, top + side]
+                annotations.append(
+                    {
+                        "id": number,
+                        "image_id": number,
+                        "category_id": 3 + 4 * (number % 2),
+                        "bbox": [left, top, side, side],
+                        "area": side * side,
+                        "iscrowd": 0,
+                        "segmentation": [corners],
+                    }
+                )
+            name = f"{number:012d}.png"
+            Image.fromarray(pixels).save(folder / half / name)
+            images.append({"id": number, "file_name": name, "width": width, "height": height})
+        content = {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": 3, "name": "odd"}, {"id": 7, "name": "even"}],
+        }
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / "annotations" / f"instances_{half}.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_run_of_a_detector(tmp_path, scenes):
+    run = train(tmp_path / "run", scenes, attention="se", capture=3, **SETTINGS)
+    metrics = run.metrics
+    parts = sum(metrics[f"test_{name}"] for name in ("classifier", "box", "objectness", "rpn_box"))
+    assert parts.to_numpy() == pytest.approx(metrics.test_loss.to_numpy(), rel=1e-5)
+    assert metrics[["test_ap", "test_ap50", "val_ap"]].notna().all(axis=None)
+    assert metrics.train_ap.isna().all()
+    assert run.settings["task"]["name"] == "detection"
+    with np.load(run.path / "predictions.npz") as pictures:
+        assert set(pictures) == {"epoch", *(f"{name}_{number}" for name in ("truth", "found") for number in range(4))}
+    assert run.settings["num_classes"] == 11
+    with open_capture(run.capture_file) as capture:
+        assert "backbone.body.layer1.0.attention_module" in capture.sites
+    found = checkpoint.read(run.best_file)
+    assert found.meta["mean"] == [0, 0, 0]
+    assert found.meta["task"]["best"] == "ap"
+
+
+def test_it_goes_on_exactly(tmp_path, scenes):
+    def stop(metrics) -> None:
+        raise KeyboardInterrupt
+
+    settings = SETTINGS | {"mode": "asr", "attention": "se"}
+    whole = train(tmp_path / "whole", scenes, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", scenes, on_epoch=stop, **settings)
+    assert len(Run(tmp_path / "run").metrics) == 1
+    resumed = train(tmp_path / "run", scenes, **settings)
+    columns = [name for name in whole.metrics if name not in ("seconds", "images_per_second")]
+    assert resumed.metrics[columns].equals(whole.metrics[columns])
+
+
+def test_a_run_of_a_segmenter(tmp_path, scenes):
+    run = train(tmp_path / "run", scenes, **SETTINGS | {"model": "fcn:resnet11"})
+    assert run.metrics[["train_miou", "test_miou", "val_pixel_accuracy"]].notna().all(axis=None)
+    assert run.scoring.best == "miou"
+
+
+def test_the_backbone_begins_with_the_weights_of_a_classifier(tmp_path, scenes, caplog):
+    classifier = models.build("resnet11", num_classes=7, attention="se")
+    path = tmp_path / "classifier.safetensors"
+    checkpoint.save(path, classifier, {"model": "resnet11", "num_classes": 7, "attention": "se"})
+    settings = SETTINGS | {"recipe": replace(RECIPE, lr=1e-12).scaled(1), "attention": "se"}
+    run = train(tmp_path / "run", scenes, backbone_ckpt=str(path), **settings)
+    state = checkpoint.read(run.best_file).state_dict
+    assert state["backbone.body.conv1.weight"].allclose(classifier.conv1.weight)
+    assert state["backbone.body.layer3.0.conv2.weight"].allclose(classifier.layer3[0].conv2.weight)
+    assert "tensors of the backbone are from it" in caplog.text
+    assert set(run.settings["backbone_ckpt"]) == {"name", "sha256"}
+    with pytest.raises(StripeError, match="resnet11 is a classifier itself"):
+        train(tmp_path / "other", load("shapes:train=20,test=10"), backbone_ckpt=str(path), model="resnet11")
+
+
+def test_a_backbone_with_asr_takes_plain_weights(tmp_path, scenes):
+    classifier = models.build("resnet11", num_classes=7)
+    path = tmp_path / "classifier.safetensors"
+    checkpoint.save(path, classifier, {"model": "resnet11", "num_classes": 7})
+    settings = SETTINGS | {"recipe": replace(RECIPE, lr=1e-12).scaled(1), "attention": "se", "mode": "asr"}
+    run = train(tmp_path / "run", scenes, backbone_ckpt=str(path), **settings)
+    state = checkpoint.read(run.best_file).state_dict
+    weight = next(value for name, value in state.items() if "layer1.0.bn3.parametrizations.weight.original" in name)
+    assert weight.allclose(classifier.layer1[0].bn3.weight)
+
+
+def test_photos_of_different_sizes(tmp_path, photos):
+    data = load(f"coco:{photos}")
+    assert data.image_size is None
+    assert (len(data.train), len(data.test)) == (20, 20)
+    run = train(tmp_path / "run", data, attention="se", capture=12, **SETTINGS | {"recipe": RECIPE.scaled(1)})
+    assert run.metrics[["test_ap", "test_aps"]].notna().all(axis=None)
+    with open_capture(run.capture_file) as capture:
+        assert capture["/"].sizes["image"] == 12
+
+
+def test_what_does_not_fit_together(tmp_path, scenes):
+    with pytest.raises(StripeError, match="have boxes, masks, segmentation, not one class each"):
+        train(tmp_path / "a", scenes, **SETTINGS | {"model": "resnet11"})
+    with pytest.raises(StripeError, match="have no boxes"):
+        train(tmp_path / "b", load("shapes:train=20,test=10"), **SETTINGS)
+    assert not (tmp_path / "a").exists()
