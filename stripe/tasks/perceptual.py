@@ -219,7 +219,11 @@ def load_classifier(spec: str | None, weights: str | None) -> tuple[nn.Module, N
             raise StripeError(
                 f"there are no published weights of {spec}, which is to compare pictures; give perceptual_ckpt="
             )
-        network = models.build(spec, pretrained=True)
+        try:
+            network = models.build(spec, pretrained=True)
+        except StripeError as error:
+            reason = str(error).partition(";")[0]  # the rest is advice for who wants to train it
+            raise StripeError(f"{reason}; give perceptual_ckpt=, a classifier that is at hand") from error
         return network, Normalization(*models.native_normalization(spec)), {"model": spec, "weights": "published"}
     read = checkpoint.translate(checkpoint.read(Path(weights)))
     if spec is None and read.spec.model is None:
