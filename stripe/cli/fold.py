@@ -146,7 +146,6 @@ def command(
     from stripe.devices import pick_device
     from stripe.errors import StripeError
     from stripe.fold.loaders import AugmentedLoader, NormalizedLoader
-    from stripe.models import task_of
     from stripe.models.from_user import find
     from stripe.training import Compute
 
@@ -167,13 +166,6 @@ def command(
         raise StripeError(f"{checkpoint} is folded already; fold the checkpoint that it was made from")
     if read and names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
-    named = names["model_spec"] or (read.spec.model if read else None)
-    if named and (task := task_of(named)) != "classification":
-        raise StripeError(
-            f"{named} is made for {task}, whose outputs cannot be compared image by image, so that the cost of a "
-            "constant is not known here: train it with `stripe train --mode asr` and fuse it, which is exact; or fold "
-            "it from Python by stripe.fold.fold, with a measure of your own."
-        )
     resolved = resolve(checkpoint=read, seed=seed, **names)
     of_file = resolved.attrs["model"].startswith("onnx:")
     if epochs:
