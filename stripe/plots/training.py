@@ -74,8 +74,10 @@ def training(
         for quantity, axes in panels.items():
             _panel(axes, tables, quantity, scoring)
         parts = _losses_by_name(panels["loss"], *tables.values(), names=scoring.losses) if len(groups) == 1 else []
-        panels["loss"].legend(handles=[*_split_lines(), *parts])
-        panels["loss"].set_ylim(0, _top_loss(tables))
+        # Many lines leave no corner free: the legend then gets the upper third for itself.
+        several: dict[str, Any] = {"ncols": 2, "loc": "upper right", "fontsize": "x-small"} if parts else {}
+        panels["loss"].legend(handles=[*_split_lines(), *parts], **several)
+        panels["loss"].set_ylim(0, _top_loss(tables) * (1.5 if parts else 1))
         networks = _network_lines(groups, tables, scoring)
         title = f"test {scoring.label(scoring.best)} after the last and the best epoch"
         heading: dict[str, Any] = {"title": title, "alignment": "left"}
