@@ -59,7 +59,7 @@ class AveragePrecision:
         except ImportError as error:
             raise StripeError(
                 "Average precision is computed by torchmetrics and pycocotools, which are not installed: "
-                "pip install 'stripe-observation[detection]'."
+                "pip install torchmetrics pycocotools."
             ) from error
         self._metric = made
         self._metric.warn_on_many_detections = False
