@@ -18,7 +18,6 @@ from stripe.reproduce.cache import Cache, Planned
 from stripe.reproduce.drawn import Drawn, add_note, only_run, require, scale_note, scales_of
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.findings import findings_of
-from stripe.reproduce.maps import draw_maps
 from stripe.reproduce.plan import Plan
 from stripe.reproduce.searches import draw_search
 from stripe.reproduce.styles import draw_styles
@@ -47,8 +46,6 @@ def draw(
         return _gradcam(plan, served, cache, failures, device)
     if kind == "search":
         return draw_search(plan, served, failures)
-    if kind == "maps":
-        return draw_maps(plan, served, failures, cache, device)
     if kind == "transfer":
         return draw_styles(plan, served, failures, cache, device)
     if not plan.recipe.is_table:
@@ -69,12 +66,13 @@ def _capture(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures
         capture.tree.encoding["source"] = f"{planned.path.name}/capture.h5"
         captures.append(capture)
         found.append(findings_of(plan.recipe.draw.kind, capture))
-    options = plan.recipe.draw.options
+    kind, options = plan.recipe.draw.kind, plan.recipe.draw.options
     if len(captures) == 1:
-        figure = plots.draw(plan.recipe.draw.kind, captures[0], **options)
+        figure = plots.draw(kind, captures[0], **options)
         table, findings = found[0]
     else:
-        figure = plots.beside(plan.recipe.draw.kind, captures, **options)
+        together = plots.beside if kind in plots.BESIDE else plots.draw
+        figure = together(kind, captures, **options)
         names = [f"{cell.row.group} {cell.row.name}".strip() for cell in plan.cells]
         parts = [table.assign(run=name) for name, (table, _) in zip(names, found, strict=True)]
         table = pd.concat(parts, ignore_index=True)

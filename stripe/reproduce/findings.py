@@ -29,7 +29,14 @@ def findings_of(kind: str, capture: CaptureLike) -> tuple[pd.DataFrame, str]:
     Raises:
         StripeError: The capture has no site that this kind of figure shows.
     """
-    known = {"stripe": _stripes, "std": _spread, "diff": _changes, "spatial": _maps, "index": _stripes}
+    known = {
+        "stripe": _stripes,
+        "std": _spread,
+        "diff": _changes,
+        "spatial": _likeness,
+        "maps": _focus,
+        "index": _stripes,
+    }
     return known.get(kind, _judged)(as_capture(capture))
 
 
@@ -113,7 +120,7 @@ def _changes(capture: Capture) -> tuple[pd.DataFrame, str]:
     )
 
 
-def _maps(capture: Capture) -> tuple[pd.DataFrame, str]:
+def _likeness(capture: Capture) -> tuple[pd.DataFrame, str]:
     """Measure how alike the maps of different images are."""
     rows = []
     for name, site in choose_sites(capture, None, ["spatial"]).items():
@@ -125,6 +132,27 @@ def _maps(capture: Capture) -> tuple[pd.DataFrame, str]:
     return table, (
         f"The maps of two images correlate by {table['correlation'].median():.2f} (median over {len(table)} sites, "
         f"{low:.2f} to {high:.2f}): 1 were one map for all images, 0 a map of its own for each."
+    )
+
+
+def _focus(capture: Capture) -> tuple[pd.DataFrame, str]:
+    """Measure whether spatial attention weighs large values of the map more than small ones."""
+    rows = []
+    for name, site in choose_sites(capture, None, ["spatial"]).items():
+        last = site.isel(epoch=-1)
+        weights, sizes = (
+            xr.DataArray(as_maps(last[each], name), dims=("image", "height", "width")).astype("float64")
+            for each in ("attention", "input_rms")
+        )
+        alike = xr.corr(weights, sizes, dim=("height", "width"))  # NaN where a map is flat
+        rows.append(
+            {"site": name, "mean_weight": float(weights.mean()), "correlation_with_size": float(alike.mean("image"))}
+        )
+    table = pd.DataFrame(rows)
+    each = table["correlation_with_size"]
+    return table, (
+        f"Over the positions of an image, the weights correlate with the size of the map by {each.median():+.2f} "
+        f"(median over {len(table)} sites, {each.min():+.2f} to {each.max():+.2f})."
     )
 
 

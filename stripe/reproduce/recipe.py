@@ -24,15 +24,17 @@ Every other column shows a measure of the task that the runs are trained for, or
 
 # What can be drawn, with the options of each kind of picture.
 CAPTURE_KINDS = {
-    name: tuple(option for option in kind.options if option != "style") for name, kind in kinds("capture").items()
+    name: tuple(option for option in kind.options if option != "style")
+    for name, kind in kinds("capture", "captures").items()
+    if name != "gradcam"  # runs capture attention, and no Grad-CAM maps
 }
+SEVERAL = (*BESIDE, *(name for name in kinds("captures") if name in CAPTURE_KINDS))  # captures in one picture
 TABLE_KINDS: dict[str, tuple[str, ...]] = {"table": ("lines",), **dict.fromkeys(kinds("speeds"), ())}
 OPTIONS: dict[str, tuple[str, ...]] = {
     **CAPTURE_KINDS,
     **TABLE_KINDS,
     "gradcam": (),
     "search": (),
-    "maps": ("site", "images"),
     "transfer": ("images",),
 }
 
@@ -165,7 +167,7 @@ def read(path: Path) -> Recipe:
     none, of_paper = at_scale(content.get("paper", {}), path, "[paper]")
     if none:
         raise StripeError(f"{path}: [paper]: {next(iter(none))!r} belongs into [run]; here are settings of the scale.")
-    if draw and draw.kind in CAPTURE_KINDS and (columns or (rows and draw.kind not in BESIDE)):
+    if draw and draw.kind in CAPTURE_KINDS and (columns or (rows and draw.kind not in SEVERAL)):
         raise StripeError(
             f"{path}: a picture of kind {draw.kind!r} shows one run; leave [[rows]] and [[columns]] away."
         )

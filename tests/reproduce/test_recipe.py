@@ -61,7 +61,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_what_the_plots_take_is_what_a_recipe_may_say():
     for kind, options in CAPTURE_KINDS.items():
-        assert set(options) == set(inspect.signature(plots.KINDS[kind]).parameters) - {"capture", "style"}
+        assert set(options) == set(inspect.signature(plots.KINDS[kind]).parameters) - {"capture", "captures", "style"}
     assert set(OPTIONS["table"]) < set(inspect.signature(comparison).parameters)
 
 

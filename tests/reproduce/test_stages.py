@@ -4,16 +4,20 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from stripe.errors import StripeError
 from stripe.reproduce import Changes, Plan, find, read
 from stripe.reproduce.execution import Machine, compute
+from stripe.reproduce.figures import draw
+from stripe.reproduce.findings import findings_of
 from stripe.reproduce.job import located
 from stripe.reproduce.output import picture
 from stripe.reproduce.stages import after
 from stripe.tasks import structure
+from tests.plots.conftest import site, tree
 from tests.reproduce.conftest import DATA, FIGURE, RECIPE, TINY
 
 SEARCHED = f"""
@@ -120,13 +124,31 @@ def test_the_picture_of_a_search(write, cache, tmp_path):
 
 
 def test_maps_of_spatial_attention(write, cache, tmp_path):
-    text = RECIPE.replace('kind = "table"', 'kind = "maps"\nsite = "layer1*"\nimages = 2').replace("columns = ", "# ")
+    text = RECIPE.replace('kind = "table"', 'kind = "maps"\nsites = "layer1*"\nimages = 2').replace("columns = ", "# ")
     text = text.replace('"se", paper = [75.5, nan]', '"spsa"').replace('"ie", paper = [74, 73.5]', '"spsa,reverse=no"')
     text = text.replace('mode = "asr"\n', "")
     plan = Plan.make(read(write("looks", text)), "quick", Changes(epochs=1, images_per_epoch=8))
+    assert {request.capture for request in plan.requests} == {100}  # that of the scale
     served, failures = compute(cache.plan(plan.requests), cache, Machine(device="cpu"))
-    (path,) = picture(plan, served, cache, failures, tmp_path / "out", device="cpu")
-    numbers = pd.read_csv(path.parent / "numbers.csv")
-    assert numbers.network.tolist() == ["SE", "IE"]
-    assert set(numbers.site) == {"layer1.0.attention_module"}
+    drawn = draw(plan, served, cache, failures, device="cpu")
+    assert drawn.figures["looks"].drawn["kind"] == "maps"
+    assert drawn.figures["looks"].drawn["sites"] == ["layer1.0.attention_module"] * 2
+    titles = [axes.get_title() for axes in drawn.figures["looks"].axes]
+    assert titles.count("input") == titles.count("output") == 2
+    assert "resnet11 + spsa,reverse=no\nweight" in titles
+    picture(plan, served, cache, failures, tmp_path / "out", device="cpu")
+    numbers = pd.read_csv(tmp_path / "out" / "looks" / "numbers.csv")
+    assert numbers.run.tolist() == ["SE"] * 3 + ["IE"] * 3
+    assert numbers.site.tolist()[:3] == [f"layer{stage}.0.attention_module" for stage in (1, 2, 3)]
     assert numbers.mean_weight.between(0, 1).all()  # (1 − σ(C))² and σ(C)²
+
+
+def test_weights_are_compared_with_the_size_of_the_map():
+    dims = ("epoch", "image", "height", "width")
+    sizes = np.array([[1.0, 2, 3, 6], [5, 1, 1, 1], [4, 3, 2, 1], [1, 1, 1, 1]]).reshape(1, 4, 2, 2)
+    weights = np.array([[0.1, 0.2, 0.3, 0.6], [0.1, 0.5, 0.5, 0.5], [0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
+    variables = {"attention": (dims, weights.reshape(1, 4, 2, 2)), "input_rms": (dims, sizes)}
+    table, sentence = findings_of("maps", tree({"a": site(variables, "spatial", "SPSA", [8, 2, 2], 0)}, [0], 4))
+    assert table.correlation_with_size.tolist() == pytest.approx([(1 - 1 + 1) / 3])  # a flat map has none
+    assert table.mean_weight.tolist() == pytest.approx([4.8 / 16])
+    assert "correlate with the size of the map by +0.33" in sentence
