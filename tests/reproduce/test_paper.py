@@ -3,8 +3,10 @@
 import math
 
 import pytest
+import torch
 
-from stripe.reproduce import find
+from stripe.models import build
+from stripe.reproduce import Plan, find
 
 
 def paper(name, group, row, column):
@@ -67,3 +69,17 @@ def test_no_number_is_missing_from_a_table():
         (recipe,) = find([name])
         assert all(math.isfinite(value) for row in recipe.rows for value in row.paper), name
         assert all(len(row.paper) == len(recipe.columns) for row in recipe.rows), name
+
+
+def test_attention_has_the_papers_number_of_parameters():
+    cells = [
+        cell
+        for cell in Plan.make(find(["spsa/table1"])[0], "paper").cells
+        if cell.row.group == "ResNet-50" and cell.column.metric == "added_parameters" and cell.original
+    ]
+    with torch.device("meta"):
+        networks = [build(cell.original.model, attention=cell.original.attention) for cell in cells]
+    counts = [sum(each.numel() for each in network.parameters()) for network in networks]
+    for cell, count in zip(cells, counts, strict=True):  # the first has none
+        assert (count - counts[0]) / 1000 == pytest.approx(cell.paper, abs=10 if cell.paper > 1 else 0.005)
+    assert len(cells) == 9
