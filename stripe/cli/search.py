@@ -185,6 +185,7 @@ def _print_found(out: Path, runs: "Sequence[Run]") -> None:
         for row, (choice, count) in zip(rows, structure.agreement(searches).values(), strict=True):
             row |= {"most often": structure.LABELS[choice], "how often": f"{count} of {len(runs)}"}
     print_records(rows, "table", title=f"{runs[0].settings['model']}: {runs[0].scale}")
+    click.echo("CA, SA: both in parallel, a half each; chosen where their weights together exceed each of the others.")
     if max(float(search["weight"].isel(epoch=-1).max()) for search in searches) < _MOVED:
         click.secho(
             f"α has hardly moved: no weight is above {_MOVED:g}, and all begin at 0.2, of which the choice is "

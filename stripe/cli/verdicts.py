@@ -67,8 +67,8 @@ def print_verdicts(
     )
     if not has_output and not table["input_std_mean"].isna().all():
         click.echo(
-            "No output error: the capture does not hold the size of the maps (input_rms), or they are 0. A capture by "
-            "an earlier release does not hold it: capture again to know what the next layer sees."
+            "No output error: the maps are 0 in every image, or the capture is by an earlier release, which did not "
+            "hold their size (input_rms); then capture again to know what the next layer sees."
         )
     if controls:
         click.echo("controls: the same of a control, and whether the site is nearer to a constant (init: untrained)")

@@ -1,6 +1,5 @@
 """Heatmaps: matrices as images, which are drawn fast and average values instead of colours."""
 
-from functools import partial
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +16,7 @@ __all__ = ["bar_below", "colorbar", "heatmap", "readable_limits", "robust_limits
 
 
 _LONG = 4  # sides of a cell, the long one relative to the short one, up to which it is drawn as one
+_BETWEEN = 9  # letters of a colour bar's name and two ends, of which more do not fit beside each other
 _FINE = 64  # cells, of which more may be smaller than some pixels
 
 
@@ -140,15 +140,18 @@ def bar_below(image: AxesImage, axes: Axes | None, label: str, **kwargs: Any) ->
         **kwargs: Further arguments of ``colorbar``.
     """
     low, high = image.get_clim()
-    ends = FuncFormatter(partial(_end, high - low))
+    digits = next((n for n in range(2, 6) if _end(high - low, n, low) != _end(high - low, n, high)), 6)
+    ends = FuncFormatter(lambda value, _position: _end(high - low, digits, value))
     bar = colorbar(image, axes, "", ticks=(low, high), format=ends, **kwargs)
     first, last = bar.ax.get_xticklabels()
     first.set_horizontalalignment("left")  # not into the next panel
     last.set_horizontalalignment("right")
-    bar.ax.set_xlabel(label, fontsize="x-small", labelpad=-0.9 * float(first.get_fontsize()))  # between the two
+    # Between the two, unless they are long.
+    between = len(label) + sum(len(_end(high - low, digits, value)) for value in (low, high)) <= _BETWEEN
+    bar.ax.set_xlabel(label, fontsize="x-small", labelpad=-0.9 * float(first.get_fontsize()) if between else 1)
     return bar
 
 
-def _end(span: float, value: float, _position: int | None) -> str:
+def _end(span: float, digits: int, value: float) -> str:
     """Format the end of a colour bar; 7e-08 beside 1 becomes 0."""
-    return f"{value if abs(value) > span / 1000 else 0:.2g}"
+    return f"{value if abs(value) > span / 1000 else 0:.{digits}g}"
