@@ -224,7 +224,7 @@ def load_classifier(spec: str | None, weights: str | None) -> tuple[nn.Module, N
         except StripeError as error:
             reason = str(error).partition(";")[0]  # the rest is advice for who wants to train it
             raise StripeError(
-                f"{reason}; give perceptual_ckpt=, a checkpoint of a classifier that is at hand, and its name as perceptual="
+                f"{reason}; give perceptual_ckpt=, a checkpoint of a classifier, and its name as perceptual="
             ) from error
         return network, Normalization(*models.native_normalization(spec)), {"model": spec, "weights": "published"}
     read = checkpoint.translate(checkpoint.read(Path(weights)))
