@@ -13,7 +13,16 @@ from stripe.analysis.networks import network_names
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.errors import StripeError
 from stripe.names import data_name
-from stripe.plots.common import columns, control_of, describe, ending_note, label_epochs, short_names, sides_of
+from stripe.plots.common import (
+    columns,
+    control_of,
+    describe,
+    ending_note,
+    label_epochs,
+    short_names,
+    sides_of,
+    still_note,
+)
 from stripe.plots.figure import StripeFigure, wrapped
 from stripe.plots.heatmap import colorbar, heatmap, readable_limits
 from stripe.plots.index import write_numbers
@@ -79,10 +88,10 @@ def beside(
             "seed": seed,
         }
         narrow = is_narrow(width)
+        kinds = [*CHANNEL_KINDS, "spatial"] if kind == "index" else CHANNEL_KINDS
         if kind == "stripe":
             figure, notes = _stripes(opened, sites, images, channels, epoch, seed, settings, drawn, width)
         else:
-            kinds = [*CHANNEL_KINDS, "spatial"] if kind == "index" else CHANNEL_KINDS
             chosen_sites = [choose_sites(capture, sites, kinds) for capture in opened]
             rows = [0.26 * max(len(part), 3) for part in chosen_sites]
             shape = (len(opened), 1) if narrow else (1, len(opened))
@@ -104,6 +113,9 @@ def beside(
         data = dict.fromkeys(data_name(capture.data) for capture in opened)
         random = [capture.has_random_weights for capture in opened]
         weights = "random weights" if all(random) else ""
+        for name, capture in zip(network_names(opened), opened, strict=True):
+            if still := still_note(choose_sites(capture, sites, kinds)):
+                notes.append(f"{name}: {still}")
         figure.caption(" · ".join(part for part in [", ".join(data), weights, *notes] if part))
         return figure
 

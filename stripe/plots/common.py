@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea
 
+from stripe.analysis.metrics import FROZEN
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.names import data_name, without_folders
 
@@ -25,6 +26,7 @@ __all__ = [
     "label_epochs",
     "short_names",
     "sides_of",
+    "still_note",
 ]
 
 
@@ -52,6 +54,32 @@ def column_name(site: xr.Dataset) -> str:
 def sides_of(sites: Mapping[str, xr.Dataset]) -> tuple[str, ...]:
     """Names of the variables to draw: ``input`` (before attention), if it was recorded, and ``attention`` (after)."""
     return ("input", "attention") if all("input" in data for data in sites.values()) else ("attention",)
+
+
+def still_note(sites: Mapping[str, xr.Dataset]) -> str:
+    """What a caption says of sites at which nothing varies, as behind a normalisation whose gain begins at 0.
+
+    Their attention is the same for every image because their input is, so that a picture of stripes tells nothing.
+
+    Args:
+        sites: Name → site, as ``choose_sites`` gives them.
+
+    Returns:
+        Text with the number of these sites at the last epoch; empty where there is none.
+    """
+    still = [name for name, site in sites.items() if "input" in site and all(map(_is_still, _last(site)))]
+    return f"{len(still)} of {len(sites)} sites: their input does not vary, which tells nothing" if still else ""
+
+
+def _last(site: xr.Dataset) -> list[xr.DataArray]:
+    """What was recorded of a site at the last epoch."""
+    return [site[name].isel(epoch=-1) for name in ("attention", "input", "input_rms") if name in site]
+
+
+def _is_still(values: xr.DataArray) -> bool:
+    """Whether no value changes from image to image."""
+    found = np.asarray(values.values, dtype=np.float64)
+    return bool((found.std(axis=0) <= FROZEN * np.sqrt((found**2).mean())).all())
 
 
 def control_of(capture: Capture) -> tuple[str, Capture] | None:

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from stripe.analysis import control_evidence, evidence, stripe_index
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.names import counted, renamed
-from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names
+from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names, still_note
 from stripe.plots.figure import Drawn, StripeFigure, size_of
 from stripe.plots.heatmap import colorbar, heatmap
 from stripe.plots.kinds import kind
@@ -99,7 +99,8 @@ def index(
         if handles:
             figure.legend(handles=handles, loc="outside upper right")
         note = f"right: what a constant is off at epoch {epochs[-1]}, with its 95 % interval"
-        figure.caption(caption(opened, counted(len(opened.images), "image"), note, ending_note(ending)))
+        notes = (note, still_note(chosen_sites), ending_note(ending))
+        figure.caption(caption(opened, counted(len(opened.images), "image"), *notes))
         return figure
 
 

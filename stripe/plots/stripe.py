@@ -9,7 +9,7 @@ from matplotlib.axis import Axis
 from stripe.analysis import stripe_index
 from stripe.capture import CaptureLike, as_capture
 from stripe.names import renamed
-from stripe.plots.common import caption, column_name, columns, control_of, describe, sides_of
+from stripe.plots.common import caption, column_name, columns, control_of, describe, sides_of, still_note
 from stripe.plots.figure import Drawn, StripeFigure, check_single
 from stripe.plots.heatmap import bar_below, colorbar, heatmap, readable_limits
 from stripe.plots.kinds import kind
@@ -128,6 +128,8 @@ def stripe(
                     axes.set_xlabel(_axis(column_name(data), len(chosen), held))
         notes = ["GAP: mean of the map", "v: attention value"] if len(sides) > 1 else ["v: attention value"]
         notes.append("colours: 1–99 % quantiles of the drawn values")
+        if still := still_note(chosen_sites):
+            notes.append(still)
         if flat:
             notes.append(f"nearly one value (a range of {max(flat):.0e} or less), drawn with wider colours")
         figure.caption(caption(opened, f"epoch {epoch}", *notes, f"sampled with seed {seed}"))

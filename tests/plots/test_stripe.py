@@ -146,3 +146,16 @@ def test_a_column_has_its_colour_bars_below_the_panels(striped):
 
 def test_a_column_of_three_sites_is_no_page_tall(capture):
     assert plots.stripe(capture, width="column").get_figheight() < 7
+
+
+def test_a_site_whose_input_does_not_vary_is_said_to_tell_nothing(make_tree, make_site):
+    stripes = np.tile([0.1, 0.5, 0.9], (1, 4, 1))
+    sites = {
+        "still": make_site(stripes, before=np.tile([1.0, 2.0, 3.0], (1, 4, 1))),
+        "learned": make_site(stripes, before=np.arange(12.0).reshape(1, 4, 3)),
+    }
+    tree = make_tree(sites, [0], 4)
+    text = "1 of 2 sites: their input does not vary, which tells nothing"
+    for figure in (plots.stripe(tree), plots.index(tree), plots.beside("index", [tree, tree])):
+        assert text in figure.get_supxlabel().replace("\n", " ")
+    assert "tells nothing" not in plots.index(tree, sites="learned").get_supxlabel()
