@@ -22,7 +22,7 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     monkeypatch.setenv("STRIPE_EPOCHS", "3")
-    monkeypatch.setenv("STRIPE_IMAGES_PER_EPOCH", "96")
+    monkeypatch.setenv("STRIPE_IMAGES_PER_EPOCH", "160")
     monkeypatch.setenv("STRIPE_SEEDS", "1")
     monkeypatch.setenv("STRIPE_LINES", "8")
     monkeypatch.setenv("PYTHONPATH", str(ANALYSES), prepend=os.pathsep)  # what lies beside a notebook can be imported
