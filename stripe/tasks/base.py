@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, call, explained
-from stripe.data import Data, Split, train_batches
+from stripe.data import Augmentation, Data, Split, train_batches
 from stripe.data.base import Batches, Share
 from stripe.tasks.scoring import Scoring
 
@@ -75,10 +75,11 @@ class Task(ABC):
     and all processes (``score``).
 
     A subclass gives ``name``, ``scoring``, ``losses``, ``sums`` and ``score``, and ``outputs`` where a network has not
-    one output per class; everything else may stay as it is: what the batches of an epoch are (``batches``), which
-    optimiser moves what (``optimizers``), scores that are no sums (``meter``), what is made once (``prepare``) and
-    after each epoch (``after_epoch``). Images are a tensor (N, C, H, W) or a list of N tensors (C, H, W). Targets are
-    a tensor or a list with an entry for each image, or a dictionary or tuple of such.
+    one output per class; everything else may stay as it is: how annotated images are varied (``augmentation``), what
+    the batches of an epoch are (``batches``), which optimiser moves what (``optimizers``), scores that are no sums
+    (``meter``), what is made once (``prepare``) and after each epoch (``after_epoch``). Images are a tensor
+    (N, C, H, W) or a list of N tensors (C, H, W). Targets are a tensor or a list with an entry for each image, or a
+    dictionary or tuple of such.
 
     Args:
         options: An object of the class's ``options``; None: all as by default.
@@ -163,6 +164,14 @@ class Task(ABC):
         """The data with those annotations alone that the task has a use for; called after ``prepare``."""
         return data
 
+    def augmentation(self, split: Split) -> Augmentation | None:
+        """How images with annotations are varied in training; None, the default: as ``Augmentation()`` says.
+
+        Args:
+            split: What is trained on.
+        """
+        return None
+
     def batches(
         self,
         split: Split,
@@ -188,6 +197,7 @@ class Task(ABC):
             device=device,
             workers=workers,
             share=share,
+            augmentation=self.augmentation(split),
         )
 
     def collate(self, images: Any, labels: Any) -> tuple[Any, Any]:

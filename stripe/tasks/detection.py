@@ -8,16 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from stripe.adapter import Batch, explained
-from stripe.data import Data, Split, train_batches
-from stripe.data.augmentation import Augmentation
-from stripe.data.base import Batches, Share
+from stripe.data import Augmentation, Data, Split
 from stripe.errors import StripeError
 from stripe.tasks.average_precision import BOX, MASK, AveragePrecision
 from stripe.tasks.base import Meter, Place, Scored, Task
@@ -136,30 +133,9 @@ class Detection(Task):
         """The data with the boxes and, where the network has masks, with those."""
         return data.with_annotations(["boxes", *(["masks"] if MASK in self._iou_types else [])])
 
-    def batches(
-        self,
-        split: Split,
-        batch_size: int,
-        *,
-        seed: int,
-        epoch: int,
-        images_per_epoch: int | None = None,
-        device: torch.device | str = "cpu",
-        workers: int | None = None,
-        share: Share = np.arange,
-    ) -> Batches:
+    def augmentation(self, split: Split) -> Augmentation:
         """Flipped, and scaled and recoloured as the options say, at random."""
-        return train_batches(
-            split,
-            batch_size,
-            seed=seed,
-            epoch=epoch,
-            images_per_epoch=images_per_epoch,
-            device=device,
-            workers=workers,
-            share=share,
-            augmentation=Augmentation(scale=self.chosen.scale, photometric=self.chosen.photometric),
-        )
+        return Augmentation(scale=self.chosen.scale, photometric=self.chosen.photometric)
 
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Found:
         """The losses; and the detections, in evaluation mode."""

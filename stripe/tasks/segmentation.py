@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stripe.adapter import Batch, logits_of
-from stripe.data import Data, Split, train_batches
-from stripe.data.augmentation import Augmentation
-from stripe.data.base import Batches, Share
+from stripe.data import Augmentation, Data, Split
 from stripe.errors import StripeError
 from stripe.tasks.base import Place, Task
 from stripe.tasks.drawing import draw_classes, write_predictions
@@ -110,31 +108,10 @@ class Segmentation(Task):
         """One for each class, and one for the background."""
         return len(data.classes) + 1
 
-    def batches(
-        self,
-        split: Split,
-        batch_size: int,
-        *,
-        seed: int,
-        epoch: int,
-        images_per_epoch: int | None = None,
-        device: torch.device | str = "cpu",
-        workers: int | None = None,
-        share: Share = np.arange,
-    ) -> Batches:
+    def augmentation(self, split: Split) -> Augmentation:
         """Scaled, cropped and flipped at random, as the options say."""
         size = split.image_size or self.chosen.crop
-        return train_batches(
-            split,
-            batch_size,
-            seed=seed,
-            epoch=epoch,
-            images_per_epoch=images_per_epoch,
-            device=device,
-            workers=workers,
-            share=share,
-            augmentation=Augmentation(scale=self.chosen.scale, crop=size, photometric=self.chosen.photometric),
-        )
+        return Augmentation(scale=self.chosen.scale, crop=size, photometric=self.chosen.photometric)
 
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Maps:
         """The logits of each image, in float32.
