@@ -3,9 +3,9 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,15 @@ from torch.utils.data import Dataset
 
 from stripe.data.augment import mix
 from stripe.data.augmentation import Augmentation, Target, augment, fit
-from stripe.data.base import Batches, IntArray, Share, Split
+from stripe.data.base import Batches, Data, IntArray, Share, Split
 from stripe.data.classfolders import HELD_OUT
-from stripe.data.size import ImageSize
+from stripe.data.files import digest_of
+from stripe.data.normalization import IMAGENET
+from stripe.data.size import ImageSize, write_size
 from stripe.data.streamed import loader_of
 from stripe.errors import StripeError
 
-__all__ = ["KINDS", "AnnotatedImages", "AnnotatedSplit", "Chosen", "halves"]
+__all__ = ["KINDS", "AnnotatedImages", "AnnotatedSplit", "Chosen", "annotated_data", "halves"]
 
 KINDS = ("boxes", "masks", "segmentation")
 """What images can be annotated with."""
@@ -142,6 +144,53 @@ class AnnotatedSplit(Split):
         change = partial(augment, augmentation=augmentation or Augmentation(), size=self.image_size)
         fetch = _Fetch(self._images, self.kinds, indices, change, seed)
         return _Annotated(fetch, batch_size, workers, device, share)
+
+
+def annotated_data(
+    sets: Sequence[AnnotatedImages],
+    *,
+    spec: str,
+    name: str,
+    classes: Sequence[str],
+    kinds: Sequence[str],
+    files: Sequence[Sequence[str]],
+    seed: int,
+    image_size: ImageSize | None,
+    attrs: Mapping[str, Any] | None = None,
+) -> Data:
+    """The data set of one's own images with annotations, normalised as photos are.
+
+    Args:
+        sets: The images to train on and those to test on; or one set, of which some are held out, see ``halves``.
+        spec: What loads it again.
+        name: The same without what depends on where the folder lies, as the images are the same wherever that is.
+        classes: Names of the classes.
+        kinds: The annotations that there are, of ``KINDS``.
+        files: Names of the files and what else tells them apart, see ``stripe.data.files.digest_of``.
+        seed: Decides which images are held out.
+        image_size: As of ``AnnotatedSplit``.
+        attrs: What determines the images beside ``name``, ``files`` and ``image_size``.
+
+    Raises:
+        StripeError: There is one set, of a single image.
+    """
+    everything = None
+    if len(sets) == 1:
+        everything = AnnotatedSplit(sets[0], kinds, image_size)
+        sets = [Chosen(sets[0], half) for half in halves(sets[0].paths, seed)]
+    train, test = (AnnotatedSplit(each, kinds, image_size) for each in sets)
+    return Data(
+        spec=spec,
+        classes=tuple(classes),
+        image_size=image_size,
+        mean=IMAGENET.mean,
+        std=IMAGENET.std,
+        train=train,
+        test=test,
+        everything=everything,
+        attrs={"spec": name, "image_size": write_size(image_size), "files": digest_of(*files), **(attrs or {})},
+        annotations=tuple(kinds),
+    )
 
 
 class _Annotated(Batches):

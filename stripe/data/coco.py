@@ -1,21 +1,18 @@
 """``coco:PATH``: images with objects that are described in COCO's format."""
 
-import hashlib
 import logging
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from stripe.data.annotated import AnnotatedSplit, Chosen, halves
+from stripe.data.annotated import annotated_data
 from stripe.data.base import Data
 from stripe.data.classfolders import TRAINING
 from stripe.data.coco_file import CocoFile
 from stripe.data.coco_images import CocoImages
-from stripe.data.normalization import IMAGENET
 from stripe.data.registry import register
-from stripe.data.size import ImageSize, write_size
+from stripe.data.size import ImageSize
 from stripe.errors import StripeError
 
 __all__ = ["load_coco"]
@@ -75,30 +72,17 @@ def load_coco(*, rest: str, seed: int | None = None, image_size: ImageSize | Non
     ]
     # Both halves have what both can have.
     kinds = tuple(kind for kind in sets[0].kinds if kind in sets[-1].kinds)
-    everything = None
-    if len(sets) == 1:
-        everything = AnnotatedSplit(sets[0], kinds, image_size)
-        train, test = (AnnotatedSplit(Chosen(sets[0], half), kinds, image_size) for half in halves(sets[0].paths, seed))
-    else:
-        train, test = (AnnotatedSplit(each, kinds, image_size) for each in sets)
-    said = f",seed={seed}" if seed and everything else ""
-    return Data(
-        spec=f"coco:{where}{said}",
+    one = len(sets) == 1
+    return annotated_data(
+        sets,
+        spec=f"coco:{where}{f',seed={seed}' if seed and one else ''}",
+        name=f"coco:{base.name}",
         classes=classes,
+        kinds=kinds,
+        files=[[file.digest, *images.paths] for file, images in zip(files, sets, strict=True)],
+        seed=seed,
         image_size=image_size,
-        mean=IMAGENET.mean,
-        std=IMAGENET.std,
-        train=train,
-        test=test,
-        everything=everything,
-        # Not the whole path: the images are the same wherever the folder lies.
-        attrs={
-            "spec": f"coco:{base.name}",
-            "image_size": write_size(image_size),
-            "files": _digest(files, sets),
-            **({"seed": seed} if everything else {}),
-        },
-        annotations=kinds,
+        attrs={"seed": seed} if one else {},
     )
 
 
@@ -178,11 +162,6 @@ def _folder(file: CocoFile, part: _Part) -> Path:
     entries = [entry for said in file.images if (entry := file.entry(said))]
     some = entries[:: max(1, len(entries) // SAMPLE)]
     return max(part.folders, key=lambda folder: sum((folder / entry.name).is_file() for entry in some))
-
-
-def _digest(files: Sequence[CocoFile], sets: Sequence[CocoImages]) -> str:
-    text = "\n\n".join("\n".join([file.digest, *images.paths]) for file, images in zip(files, sets, strict=True))
-    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
 def _classes(files: Sequence[CocoFile]) -> tuple[tuple[str, ...], list[dict[str, int]]]:

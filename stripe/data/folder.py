@@ -1,7 +1,5 @@
 """``folder:PATH``: the user's own images, one folder for each class."""
 
-import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from stripe.data.annotated import AnnotatedImages, AnnotatedSplit
 from stripe.data.augmentation import Target
 from stripe.data.base import Data, Split
 from stripe.data.classfolders import Files, find_images
-from stripe.data.files import FileImages, common_size
+from stripe.data.files import FileImages, common_size, digest_of
 from stripe.data.images import Images
 from stripe.data.normalization import IMAGENET
 from stripe.data.registry import register
@@ -110,7 +108,7 @@ def load_folder(
         attrs={
             "spec": f"folder:{path.name}",
             "image_size": write_size(None if own else image_size),
-            "files": _digest(found.train, found.test),
+            "files": digest_of(*([name for names in files for name in names] for files in (found.train, found.test))),
         },
     )
 
@@ -130,8 +128,3 @@ class Photos(AnnotatedImages):
     def read(self, index: int, kinds: Sequence[str]) -> tuple[Tensor, Target]:
         """See ``AnnotatedImages.read``."""
         return self._images.original(index), {"image_id": torch.tensor(index)}
-
-
-def _digest(train: Files, test: Files) -> str:
-    text = "\n\n".join("\n".join(name for names in files for name in names) for files in (train, test))
-    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]

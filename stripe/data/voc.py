@@ -1,18 +1,15 @@
 """``voc:PATH``: images with the class of every pixel and boxes, in the format of PASCAL VOC."""
 
-import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from stripe.data.annotated import AnnotatedSplit, Chosen, halves
+from stripe.data.annotated import annotated_data
 from stripe.data.base import Data
 from stripe.data.files import is_image_name
 from stripe.data.flaws import Flaws
-from stripe.data.normalization import IMAGENET
 from stripe.data.registry import register
-from stripe.data.size import ImageSize, write_size
+from stripe.data.size import ImageSize
 from stripe.data.voc_images import Described, VocImages, described
 from stripe.errors import StripeError
 
@@ -94,33 +91,19 @@ def load_voc(*, rest: str, seed: int | None = None, image_size: ImageSize | None
     def images_of(names: Sequence[str]) -> VocImages:
         return VocImages(names, images, said or None, masks or None, classes, root, flaws)
 
-    everything = None
-    if wanted:
-        sets = [images_of(names) for names in wanted]
-        train, test = (AnnotatedSplit(each, kinds, image_size) for each in sets)
-    else:
-        sets = [images_of([*images])]
-        everything = AnnotatedSplit(sets[0], kinds, image_size)
-        train, test = (AnnotatedSplit(Chosen(sets[0], half), kinds, image_size) for half in halves(sets[0].paths, seed))
+    sets = [images_of(names) for names in wanted or [[*images]]]
     flaws.tell(root)
     options = f",set={chosen}" if chosen else ""
-    options += f",seed={seed}" if seed and everything else ""
-    return Data(
+    options += f",seed={seed}" if seed and not wanted else ""
+    return annotated_data(
+        sets,
         spec=f"voc:{where}{options}",
-        classes=tuple(classes),
+        name=f"voc:{root.name}{options}",
+        classes=classes,
+        kinds=kinds,
+        files=[*(images.paths for images in sets), [repr(sorted(said.items()))]],
+        seed=seed,
         image_size=image_size,
-        mean=IMAGENET.mean,
-        std=IMAGENET.std,
-        train=train,
-        test=test,
-        everything=everything,
-        # Not the whole path: the images are the same wherever the folder lies.
-        attrs={
-            "spec": f"voc:{root.name}{options}",
-            "image_size": write_size(image_size),
-            "files": _digest(sets, said),
-        },
-        annotations=kinds,
     )
 
 
@@ -190,8 +173,3 @@ def _classes(root: Path, said: Mapping[str, Described]) -> list[str]:
         return [line.partition(":")[0].strip() for line in lines if line][1:]  # the first is the background
     named = {label for each in said.values() for label, _, _ in each.objects if label}
     return CLASSES if named <= set(CLASSES) else []
-
-
-def _digest(sets: Sequence[VocImages], said: Mapping[str, Described]) -> str:
-    text = "\n\n".join(["\n".join(images.paths) for images in sets] + [repr(sorted(said.items()))])
-    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
