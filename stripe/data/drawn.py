@@ -1,11 +1,16 @@
-"""Settings of the data sets that are drawn, ``shapes`` and ``scenes``: how a specification says them."""
+"""What ``shapes`` and ``scenes``, the data sets that are drawn, have in common: their settings and their form."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from stripe.data.base import Data, Split
+from stripe.data.normalization import NORMALIZATIONS
+from stripe.data.silhouettes import SILHOUETTES
+from stripe.data.size import ImageSize, sides, write_size
 from stripe.errors import StripeError
 
-__all__ = ["Drawn", "parse_drawn"]
+__all__ = ["Drawn", "drawn_data", "parse_drawn"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,51 @@ def parse_drawn(
         if getattr(settings, key) < lowest:
             raise StripeError(f"{name}:{key}={getattr(settings, key)} must be at least {lowest}.")
     return settings
+
+
+def drawn_data(
+    settings: Drawn,
+    defaults: Drawn,
+    image_size: ImageSize,
+    split: Callable[[str, int], Split],
+    *,
+    smallest: int,
+    generator: int,
+    annotations: tuple[str, ...] = (),
+) -> Data:
+    """The data set of some settings.
+
+    Args:
+        settings: What was asked for.
+        defaults: What need not be said to load it again.
+        image_size: Height and width in pixels.
+        split: Makes a half of its name, ``train`` or ``test``, and its number of images.
+        smallest: Pixels that a side must have.
+        generator: Version of what draws the images.
+        annotations: See ``Data.annotations``.
+
+    Raises:
+        StripeError: The images would be too small.
+    """
+    name = settings.name
+    if min(sides(image_size)) < smallest:
+        raise StripeError(f"{name} needs an image size of at least {smallest} pixels, not {write_size(image_size)}.")
+    return Data(
+        spec=settings.spec(defaults),
+        classes=tuple(SILHOUETTES),
+        image_size=image_size,
+        mean=NORMALIZATIONS[name].mean,
+        std=NORMALIZATIONS[name].std,
+        train=split("train", settings.train),
+        test=split("test", settings.test),
+        attrs={
+            "spec": name,
+            "generator": generator,
+            "image_size": write_size(image_size),
+            **settings.values(),
+        },
+        annotations=annotations,
+    )
 
 
 def _pairs(name: str, text: str) -> dict[str, str]:

@@ -12,14 +12,12 @@ from stripe.data.annotated import KINDS, AnnotatedImages, AnnotatedSplit
 from stripe.data.augmentation import Target
 from stripe.data.base import Data
 from stripe.data.composition import draw_scenes
-from stripe.data.drawn import Drawn, parse_drawn
-from stripe.data.normalization import NORMALIZATIONS
+from stripe.data.drawn import Drawn, drawn_data, parse_drawn
 from stripe.data.registry import register
 from stripe.data.render import Frame, ground, texture_of
 from stripe.data.scene_objects import draw_objects
 from stripe.data.silhouettes import SILHOUETTES
-from stripe.data.size import ImageSize, sides, write_size
-from stripe.errors import StripeError
+from stripe.data.size import ImageSize, sides
 
 __all__ = ["AnnotatedScenes", "load_scenes"]
 
@@ -76,31 +74,14 @@ def load_scenes(
     """
     settings = parse_drawn(DEFAULTS, rest, least=1, seed=seed, center_bias=center_bias)
     image_size = image_size or IMAGE_SIZE
-    if min(sides(image_size)) < SMALLEST:
-        raise StripeError(f"scenes needs an image size of at least {SMALLEST} pixels, not {write_size(image_size)}.")
 
-    def split(name: str, count: int, half: int) -> AnnotatedSplit:
-        images = AnnotatedScenes(
-            count, image_size, seed=(settings.seed, half), center_bias=settings.center_bias, name=name
-        )
+    def split(name: str, count: int) -> AnnotatedSplit:
+        seed = settings.seed, 3 if name == "train" else 2
+        images = AnnotatedScenes(count, image_size, seed=seed, center_bias=settings.center_bias, name=name)
         return AnnotatedSplit(images, KINDS, image_size)
 
-    return Data(
-        spec=settings.spec(DEFAULTS),
-        classes=tuple(SILHOUETTES),
-        image_size=image_size,
-        mean=NORMALIZATIONS["scenes"].mean,
-        std=NORMALIZATIONS["scenes"].std,
-        train=split("train", settings.train, 3),
-        test=split("test", settings.test, 2),
-        attrs={
-            "spec": "scenes",
-            "generator": AnnotatedScenes.VERSION,
-            "image_size": write_size(image_size),
-            **settings.values(),
-        },
-        annotations=KINDS,
-    )
+    version = AnnotatedScenes.VERSION
+    return drawn_data(settings, DEFAULTS, image_size, split, smallest=SMALLEST, generator=version, annotations=KINDS)
 
 
 class AnnotatedScenes(AnnotatedImages):

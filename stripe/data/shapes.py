@@ -3,14 +3,12 @@
 import numpy as np
 
 from stripe.data.base import Data, Split
-from stripe.data.drawn import Drawn, parse_drawn
-from stripe.data.normalization import NORMALIZATIONS
+from stripe.data.drawn import Drawn, drawn_data, parse_drawn
 from stripe.data.registry import register
 from stripe.data.render import SceneImages
 from stripe.data.silhouettes import SILHOUETTES
-from stripe.data.size import ImageSize, sides, write_size
+from stripe.data.size import ImageSize
 from stripe.data.splits import MEMORY_LIMIT, make_split
-from stripe.errors import StripeError
 
 __all__ = ["load_shapes"]
 
@@ -50,8 +48,6 @@ def load_shapes(
     """
     settings = parse_drawn(DEFAULTS, rest, least=len(SILHOUETTES), seed=seed, center_bias=center_bias)
     image_size = image_size or IMAGE_SIZE
-    if min(sides(image_size)) < SMALLEST:
-        raise StripeError(f"shapes needs an image size of at least {SMALLEST} pixels, not {write_size(image_size)}.")
 
     def split(name: str, count: int) -> Split:
         training = name == "train"
@@ -60,18 +56,4 @@ def load_shapes(
         paths = [f"{name}/{index:05d}" for index in range(count)]
         return make_split(images, labels, paths, image_size, training=training, memory_limit=memory_limit)
 
-    return Data(
-        spec=settings.spec(DEFAULTS),
-        classes=tuple(SILHOUETTES),
-        image_size=image_size,
-        mean=NORMALIZATIONS["shapes"].mean,
-        std=NORMALIZATIONS["shapes"].std,
-        train=split("train", settings.train),
-        test=split("test", settings.test),
-        attrs={
-            "spec": "shapes",
-            "generator": SceneImages.VERSION,
-            "image_size": write_size(image_size),
-            **settings.values(),
-        },
-    )
+    return drawn_data(settings, DEFAULTS, image_size, split, smallest=SMALLEST, generator=SceneImages.VERSION)
