@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stripe.adapter import Batch, logits_of
 from stripe.data import Augmentation, Data, Split
+from stripe.data.objects import UNKNOWN
 from stripe.errors import StripeError
 from stripe.tasks.base import Place, Task
 from stripe.tasks.drawing import draw_classes, write_predictions
@@ -19,10 +20,7 @@ from stripe.tasks.options import SegmentationOptions
 from stripe.tasks.registry import register
 from stripe.tasks.scoring import Scoring
 
-__all__ = ["IGNORED", "Maps", "Segmentation", "SegmentationScore"]
-
-IGNORED = 255
-"""The class of pixels that nobody knows, which are neither trained on nor scored."""
+__all__ = ["Maps", "Segmentation", "SegmentationScore"]
 
 
 class SegmentationScore(NamedTuple):
@@ -160,13 +158,14 @@ class Segmentation(Task):
     def sums(self, output: Maps, targets: Any, *, training: bool) -> Tensor:
         """The confusion matrix: how many pixels of each class (rows) were taken for which; a column more for others."""
         kinds = self.classes + 1
-        counts = torch.zeros(kinds * (kinds + 1), device=output.out[0].device)
+        # Whole numbers: float32 counts no further than 2²⁴, which a batch of large images has in pixels.
+        counts = torch.zeros(kinds * (kinds + 1), dtype=torch.int64, device=output.out[0].device)
         for logits, target in zip(output.out, targets, strict=True):
             truth = target["segmentation"].long()
             known = truth < kinds
             found = logits.detach().argmax(0).clamp_max(kinds)
             place = torch.where(known, truth, 0) * (kinds + 1) + found
-            counts.scatter_add_(0, place.flatten(), known.flatten().float())
+            counts.scatter_add_(0, place.flatten(), known.flatten().long())
         return counts
 
     def score(self, loss: float, sums: Sequence[float], images: int) -> SegmentationScore:
@@ -205,6 +204,6 @@ def _cross_entropy(logits: Sequence[Tensor], targets: Sequence[Mapping[str, Tens
     each = []
     for own, target in zip(logits, targets, strict=True):
         truth = target["segmentation"].long()
-        known = (truth != IGNORED).sum().clamp_min(1)
-        each.append(F.cross_entropy(own[None], truth[None], ignore_index=IGNORED, reduction="sum") / known)
+        known = (truth != UNKNOWN).sum().clamp_min(1)
+        each.append(F.cross_entropy(own[None], truth[None], ignore_index=UNKNOWN, reduction="sum") / known)
     return torch.stack(each).mean()

@@ -8,7 +8,7 @@ from torch import nn
 
 from stripe import models
 from stripe.adapter import Batch
-from stripe.data import load
+from stripe.data import Augmentation, load
 from stripe.errors import StripeError
 from stripe.tasks import named
 from stripe.training import Compute
@@ -167,6 +167,14 @@ def test_what_it_takes_of_the_data(data):
     images, targets = next(iter(without.batches(without.needed(data).train, 4, seed=0, epoch=1, workers=0)))
     assert len(images) == len(targets) == 4
     assert "masks" not in targets[0]
+
+
+def test_images_are_varied_as_the_options_say(data):
+    task = named("detection", data, {"scale": [0.25, 0.25], "photometric": True})
+    assert task.augmentation(data.train) == Augmentation(scale=(0.25, 0.25), photometric=True)
+    _, targets = next(iter(task.batches(data.train, 6, seed=0, epoch=1, workers=0)))
+    for target in targets:  # 64 pixels are scaled to 16, around which the crop is of unknown class
+        assert (target["segmentation"] != 255).sum() == 16 * 16
 
 
 def test_what_is_refused(data):

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from stripe.adapter import Batch
-from stripe.data import load
+from stripe.data import Augmentation, load
 from stripe.errors import StripeError
 from stripe.tasks import Segmentation, named
 from stripe.tasks.options import SegmentationOptions
+from stripe.tasks.segmentation import Maps
 
 
 class PerPixel(nn.Module):
@@ -73,12 +74,18 @@ def test_the_scores_by_hand():
     truth = torch.tensor([[0, 0, 0, 0, 1, 1, 2, 255]], dtype=torch.uint8)
     found = torch.tensor([[0, 0, 0, 1, 1, 0, 4, 2]])
     logits = nn.functional.one_hot(found, 5).permute(2, 0, 1).float()
-    from stripe.tasks.segmentation import Maps
-
     task = Segmentation(3)
     sums = task.sums(Maps([logits], None), [{"segmentation": truth}], training=False)
     score = task.score(1.5, sums.tolist(), 1)
     assert score == pytest.approx((1.5, 100 * (3 / 5 + 1 / 3 + 0) / 3, 100 * 4 / 7))
+
+
+def test_more_pixels_than_float32_counts():
+    """4,100² is above 2²⁴, up to which float32 holds every whole number."""
+    logits = torch.tensor([1.0, 0.0])[:, None, None].expand(2, 4100, 4100)
+    truth = torch.zeros((), dtype=torch.uint8).expand(4100, 4100)
+    sums = Segmentation(1).sums(Maps([logits], None), [{"segmentation": truth}], training=False)
+    assert sums.tolist() == [4100**2, 0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -107,6 +114,18 @@ def test_what_it_takes_of_the_data():
     images, targets = next(iter(task.batches(task.needed(data).train, 2, seed=0, epoch=1, workers=0)))
     assert [image.shape for image in images] == [(3, 32, 32)] * 2
     assert set(targets[0]) == {"segmentation", "image_id"}
+
+
+def test_images_are_varied_as_the_options_say():
+    split = load("scenes:train=4,test=2", image_size=32).train
+    task = Segmentation(10, SegmentationOptions(scale=(0.25, 0.25), crop=48, photometric=True))
+    assert task.augmentation(split) == Augmentation(scale=(0.25, 0.25), crop=32, photometric=True)
+    split.image_size = None  # of images that have sizes of their own
+    assert task.augmentation(split).crop == 48
+    _, targets = next(iter(task.batches(split, 4, seed=0, epoch=1, workers=0)))
+    for target in targets:  # 32 pixels are scaled to 8, around which the crop is of unknown class
+        assert target["segmentation"].shape == (48, 48)
+        assert (target["segmentation"] != 255).sum() == 8 * 8
 
 
 def test_what_is_refused():
