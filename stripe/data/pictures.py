@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from stripe.data.files import FileImages
+from stripe.data.files import decode
 from stripe.errors import StripeError
 from stripe.files import replacing
 
@@ -34,7 +34,7 @@ def read_picture(path: Path) -> Tensor:
     """
     if not path.is_file():
         raise StripeError(f"there is no picture {path}")
-    rgb = FileImages(path.parent, [path.name], 1, varied=True).original(0)
+    rgb = torch.from_numpy(np.array(decode(path))).permute(2, 0, 1)
     with Image.open(path) as image:
         if not image.has_transparency_data:
             return rgb

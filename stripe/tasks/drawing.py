@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-from stripe.adapter import Batch
+from stripe.adapter import Batch, batch_of
 from stripe.data import Data
 from stripe.files import write_whole
 
@@ -57,10 +57,10 @@ def write_predictions(
     arrays: dict[str, Any] = {"epoch": np.array(epoch)}
     chosen = np.arange(min(COUNT, len(data.test)))
     for images, targets in data.test.loader(len(chosen), indices=chosen, workers=0):
-        inputs = [data.normalize(image[None].to(device))[0] for image in images]
+        inputs = data.normalize([image.to(device) for image in images])
         there = [{name: value.to(device) for name, value in target.items()} for target in targets]
         with torch.no_grad():
-            outputs = run(Batch(inputs, inputs, torch.full((len(inputs),), -1)), there)
+            outputs = run(batch_of((inputs, there)), there)
         for number, (image, target, output) in enumerate(zip(images, targets, outputs, strict=True)):
             for name, picture in zip(("truth", "found"), draw(image, target, output), strict=True):
                 arrays[f"{name}_{number}"] = picture.permute(1, 2, 0).numpy()
