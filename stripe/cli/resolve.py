@@ -186,7 +186,8 @@ def fed_as(
         StripeError: Image files cannot have this number of channels.
     """
     from stripe import models
-    from stripe.data import Normalization, normalization_of
+    from stripe.data import Normalization, normalization_of, parse_normalization
+    from stripe.data.normalization import OWN_IMAGES
     from stripe.errors import StripeError
     from stripe.models.spec import ModelSpec
 
@@ -197,7 +198,7 @@ def fed_as(
         )
     said = True
     if given is None and models.normalizes_itself(model):
-        found, why = Normalization((0.0,) * 3, (1.0,) * 3), ""
+        found, why = parse_normalization("none"), ""
     elif given:
         found, why, said = given, "--normalize", False
     elif stated := ModelSpec.from_meta(meta).normalization:
@@ -209,11 +210,8 @@ def fed_as(
         found, why, said = published, f"as for the published weights of {spec}", False
     else:
         found, said = data.normalization, False
-        why = (
-            "ImageNet's, as is the custom"
-            if data.spec.startswith(("folder:", "coco:", "voc:"))
-            else f"{data.spec.partition(':')[0]}'s"
-        )
+        name = data.spec.partition(":")[0]
+        why = "ImageNet's, as is the custom" if name in OWN_IMAGES else f"{name}'s"
     found = found.of_channels(channels or models.input_channels(model) or 3)
     if not said:
         hint = "" if given else "; --normalize says otherwise"

@@ -5,7 +5,16 @@ from typing import NamedTuple
 
 from stripe.errors import StripeError
 
-__all__ = ["CIFAR10", "LUMA", "NORMALIZATIONS", "Normalization", "normalization_of", "parse_normalization"]
+__all__ = [
+    "CIFAR10",
+    "IMAGENET",
+    "LUMA",
+    "NORMALIZATIONS",
+    "OWN_IMAGES",
+    "Normalization",
+    "normalization_of",
+    "parse_normalization",
+]
 
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in a grey value (ITU-R BT.601), as Pillow's mode L has them."""
@@ -57,10 +66,14 @@ NORMALIZATIONS = {
 """The published data sets' and ours; ``half`` takes 0..1 to -1..1, ``none`` leaves it."""
 
 
+OWN_IMAGES = ("folder", "coco", "voc")
+"""Names of data sets of the user's own images, which are normalised as ImageNet's, as is the custom."""
+
+
 def normalization_of(spec: str) -> Normalization | None:
     """That of a data set by its name (``cifar10``, ``folder:photos``), which is ImageNet's for one's own images."""
     name = spec.partition(":")[0]
-    return NORMALIZATIONS.get("imagenet" if name in ("folder", "coco", "voc") else name)
+    return NORMALIZATIONS.get("imagenet" if name in OWN_IMAGES else name)
 
 
 def parse_normalization(text: str) -> Normalization:
