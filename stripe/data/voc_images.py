@@ -118,10 +118,9 @@ class VocImages(AnnotatedImages):
         self._photos, self._num_classes = [*photos.values()], len(classes)
         self.paths = [os.path.relpath(photo.path, base) for photo in self._photos]
         self._masks = None if masks is None else [masks[name] for name in photos]
-        found = []
-        for row, name in enumerate(photos if said is not None else ()):
-            assert said is not None
-            for label, box, difficult in said[name].objects:
+        found, listed = [], said or {}
+        for row, name in enumerate(photos if listed else ()):
+            for label, box, difficult in listed[name].objects:
                 if box is None or not label:
                     flaws.add("{} object(s) without a name or a box", f"in {name}.xml")
                 elif label not in classes:

@@ -98,9 +98,8 @@ class Run:
     def owns(self, path: Path) -> bool:
         """Whether a file is one that the training writes, by its name."""
         own = {self.metrics_file, self.capture_file, self.state_file, self.best_file}
-        return (
-            path in own | {self.path / "run.json", self.path / "search.nc"} or path.parent == self.path / "checkpoints"
-        )
+        own |= {self.path / "run.json", self.path / "search.nc"}
+        return path in own or path.parent == self.path / "checkpoints"
 
     @property
     def settings(self) -> dict[str, Any]:
