@@ -6,6 +6,7 @@ order, with the penalty of "Attention Module", section 2, on what is not wanted:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -76,8 +77,15 @@ def penalty_of(weights: Tensor, options: SearchOptions) -> Tensor:
     Returns:
         A number.
     """
-    ratios = weights.new_tensor(options.penalty_ratios)
+    ratios = _ratios(options.penalty_ratios, weights.dtype, weights.device)
     return options.penalty * (weights**options.penalty_power * ratios).sum()
+
+
+@lru_cache(maxsize=8)
+def _ratios(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Kept: a new tensor for every batch would make a GPU wait for a copy from the host.
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 @register
