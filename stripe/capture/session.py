@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -349,7 +349,8 @@ def capture(
 
     def planned(session: CaptureSession) -> Sequence[Control]:
         if "init" in plan.names:  # the statistics of the last epoch decide how it is made
-            take(wanted[-1])
+            with suppress(Exception):  # what cannot be loaded is refused when its turn comes
+                take(wanted[-1])
         return plan.controls(session.model, session.sample, session.attention, wanted[-1])
 
     with CaptureSession(model, loader, path, epochs=wanted, controls=planned, **settings) as session:
