@@ -3,9 +3,8 @@
 The functions on one array (``channel_std``, ``stripe_index``, ``variance_shares``, ``output_error``, ``epoch_diff``,
 ``settling_epoch`` …) are definitions in a few lines of xarray; they stay lazy on dask-backed arrays. They take torch
 tensors and NumPy arrays, too, whose first axis is the images (of ``epoch_diff`` and its kin the epochs, then the
-images). ``metrics``
-measures every epoch of a capture in one pass over the file, ``evidence`` one epoch with bootstrap intervals, and
-``verdicts`` says in a sentence for each site what the numbers mean.
+images). ``metrics`` measures every epoch of a capture in one pass over the file, ``evidence`` one epoch with bootstrap
+intervals, and ``verdicts`` says in a sentence for each site what the numbers mean.
 """
 
 from stripe.analysis.center_bias import CenterBias, center_bias

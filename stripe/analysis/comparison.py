@@ -7,16 +7,17 @@ from typing import Any
 import pandas as pd
 
 from stripe.analysis.evidence import evidence
+from stripe.analysis.metrics import FROZEN
 from stripe.capture import CaptureLike, as_capture
 
-__all__ = ["CONTROLS", "compare", "control_evidence"]
+__all__ = ["CONTROLS", "compare_sites", "control_evidence"]
 
 CONTROLS = {"init": "at initialisation", "permuted": "with the gate's parameters permuted"}
 """Name of a control → where its site is, in words."""
 
 
-def compare(site: Mapping[str, Any], control: Mapping[str, Any]) -> str:
-    """Whether a site is nearer to a constant than its control.
+def compare_sites(site: Mapping[str, Any], control: Mapping[str, Any]) -> str:
+    """Whether a site is nearer to a constant than its control, or than the same site of another network.
 
     Compared are the intervals of the output errors, or of the constant errors where one of the two has no other. They
     are equal where their intervals overlap, which is the cautious way: two that differ may be called equal.
@@ -26,8 +27,11 @@ def compare(site: Mapping[str, Any], control: Mapping[str, Any]) -> str:
         control: The row of the same site in the control.
 
     Returns:
-        ``equal``, ``nearer`` (to a constant), ``further`` (from one), or ``unknown`` where one has no interval.
+        ``equal``, ``nearer`` (to a constant), ``further`` (from one), or ``unknown`` where one has no interval, or
+        neither its attention nor the input of that varies.
     """
+    if not (_varies(site) and _varies(control)):
+        return "unknown"
     for name in ("output_error", "constant_error"):
         ends = [float(row.get(f"{name}_{end}", math.nan)) for row in (site, control) for end in ("low", "high")]
         if all(map(math.isfinite, ends)):
@@ -36,6 +40,12 @@ def compare(site: Mapping[str, Any], control: Mapping[str, Any]) -> str:
                 return "nearer"
             return "further" if low > control_high else "equal"
     return "unknown"
+
+
+def _varies(row: Mapping[str, Any]) -> bool:
+    """Whether anything differs between the images at a site: attention or, as far as it is known, its input."""
+    input_varies = row.get("input_varies")
+    return bool(pd.isna(input_varies) or input_varies or row["constant_error"] > FROZEN)
 
 
 def control_evidence(

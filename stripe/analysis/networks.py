@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stripe.analysis.comparison import compare as compare_sites
-from stripe.analysis.comparison import control_evidence
+from stripe.analysis.comparison import compare_sites, control_evidence
 from stripe.analysis.evidence import evidence
 from stripe.analysis.metrics import metrics
 from stripe.analysis.verdict import CATEGORIES, verdicts
@@ -37,12 +37,11 @@ def compare(
 
     Returns:
         One row for each network and site: ``network``, then the columns of ``verdicts`` with ``evidence`` and the
-        controls that a capture has, and
-        ``against``, which says how the site compares with the one of the same name in the first network: ``equal``,
-        ``nearer`` or ``further`` (to or from a constant), ``unknown`` where an interval is missing or nothing is known
-        of one of the two, and ``""`` in the first network and where it has no such site. ``attrs["networks"]`` lists
-        the networks, ``attrs["random"]`` those that were never trained, and ``attrs["same_images"]`` says whether all
-        captures are of the same images. ``overview`` sums the table up.
+        controls that a capture has, and ``against``, which says how the site compares with the one of the same name in
+        the first network: ``equal``, ``nearer`` or ``further`` (to or from a constant), ``unknown`` where an interval
+        is missing or nothing is known of one of the two, and ``""`` in the first network and where it has no such site.
+        ``attrs["networks"]`` lists the networks, ``attrs["random"]`` those that were never trained, and
+        ``attrs["same_images"]`` says whether all captures are of the same images. ``overview`` sums the table up.
 
     Raises:
         StripeError: There are fewer than two captures, or one has no site that matches.
@@ -59,17 +58,16 @@ def compare(
     if len(opened) < 2:
         raise StripeError(f"A comparison needs two captures or more, and here is {len(opened)}.")
     tables: list[pd.DataFrame] = []
+    first: dict[str, dict[str, Any]] = {}
     for name, capture in opened.items():
         numbers = evidence(capture, sites, resamples=resamples)
         controls = control_evidence(capture, sites, resamples=resamples)
         found = verdicts(metrics(capture, sites), numbers, controls)
         found.insert(0, "network", name)
+        rows: dict[str, dict[str, Any]] = {row["site"]: row for row in numbers.to_dict("records")}  # type: ignore[misc]
+        found["against"] = [compare_sites(rows[site], first[site]) if site in first else "" for site in found["site"]]
+        first = first or rows
         tables.append(found)
-    first = {row["site"]: row for row in tables[0].to_dict("records")}
-    for number, found in enumerate(tables):
-        rows = found.to_dict("records") if number else []
-        against = [_against(row, first[row["site"]]) if row["site"] in first else "" for row in rows]  # type: ignore[arg-type]
-        found["against"] = against or ""
     table = pd.concat(tables, ignore_index=True)
     for column in (str(column) for column in table.columns):
         if column.startswith("against_"):
@@ -82,13 +80,6 @@ def compare(
         "same_images": _same_images(list(opened.values())),
     }
     return table
-
-
-def _against(site: Mapping[str, object], first: Mapping[str, object]) -> str:
-    """How a site compares with the same one of the first network."""
-    if "unknown" in (site["category"], first["category"]):
-        return "unknown"
-    return compare_sites(site, first)
 
 
 def overview(table: pd.DataFrame) -> pd.DataFrame:

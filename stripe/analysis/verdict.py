@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from stripe.analysis.bootstrap import NUMBERS
-from stripe.analysis.comparison import CONTROLS, compare
+from stripe.analysis.comparison import CONTROLS, compare_sites
 from stripe.analysis.wording import percent, percent_interval
 from stripe.errors import StripeError
 
@@ -105,7 +105,7 @@ def _judge(
 ) -> dict[str, object]:
     category = _category(last)
     settled_by = _settled_by(site)
-    against = {control: compare(last, row) for control, row in beside.items()}
+    against = {control: compare_sites(last, row) for control, row in beside.items()}
     sentences = [
         _constancy(last, category, level, _control_note(against)),
         _carried(last, category),

@@ -69,9 +69,9 @@ def known_places(model: nn.Module, images: Tensor | None = None) -> Places:
 
     The same places are found if such networks, or blocks of a ResNet, are parts of another network (a detector, a
     wrapper). In any other network the paper's rule is applied to the data flow, in detectors and segmenters to that of
-    the backbone alone: the last layer of each residual branch
-    before the addition, which may be a normalisation; without residual branches, each normalisation before an
-    activation. In a transformer the initial state is that of ViT. ``Places.note`` tells of the rule.
+    the backbone alone: the last layer of each residual branch before the addition, which may be a normalisation;
+    without residual branches, each normalisation before an activation. In a transformer the initial state is that of
+    ViT. ``Places.note`` tells of the rule.
 
     Args:
         model: Any network.

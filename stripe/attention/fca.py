@@ -67,50 +67,49 @@ class FCA(Attention):
         hidden = hidden_width(channels, reduction)
         self.fc1 = nn.Linear(channels, hidden, bias=False)
         self.fc2 = nn.Linear(hidden, channels, bias=False)
-        self.frequencies = frequencies
-        groups = len(FREQUENCIES[frequencies])
-        self.register_buffer("group", torch.arange(channels) * groups // channels, persistent=False)
+        chosen = torch.tensor(FREQUENCIES[frequencies])
+        self.frequencies: Tensor
+        self.register_buffer("frequencies", chosen, persistent=False)  # on the device, where filters are made of them
+        self.group: Tensor
+        self.register_buffer("group", torch.arange(channels) * len(chosen) // channels, persistent=False)
 
     def squeeze(self, x: Tensor) -> Tensor:
         """The coefficients s of maps (N, C, H, W), (N, C)."""
         height, width = x.shape[2:]
-        weights = filters(height, width, self.frequencies, x)
-        group = self.group
-        assert isinstance(group, Tensor)
-        return (x * weights[group]).sum((2, 3))
+        weights = filters(height, width, self.frequencies, x.dtype)
+        return (x * weights[self.group]).sum((2, 3))
 
     def gate(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) → v (N, C, 1, 1)."""
         return self.activation(self.fc2(F.relu(self.fc1(self.squeeze(x)))))[:, :, None, None]
 
 
-def filters(height: int, width: int, frequencies: str, like: Tensor) -> Tensor:
+def filters(height: int, width: int, frequencies: Tensor, dtype: torch.dtype) -> Tensor:
     """What a map is multiplied by, and then summed over positions, for the coefficient of each frequency.
 
     Args:
         height: H of the map.
         width: W of the map.
-        frequencies: A key of ``FREQUENCIES``.
-        like: A tensor of the device and data type of the filters.
+        frequencies: Half periods along height and width, (16, 2), as in ``FREQUENCIES``.
+        dtype: Data type of the filters.
 
     Returns:
-        The filters (16, H, W): products of cosines and, where the size is no multiple of 7, adaptive pooling.
+        The filters (16, H, W), on the device of the frequencies: products of cosines and, where the size is no multiple
+        of 7, adaptive pooling.
     """
-    rows, columns = zip(*FREQUENCIES[frequencies], strict=True)
-    of_rows, of_columns = _cosines(height, rows, like), _cosines(width, columns, like)
-    return (of_rows.T[:, :, None] * of_columns.T[:, None, :]).to(like.dtype)
+    counted = frequencies.to(torch.promote_types(dtype, torch.float32))
+    of_rows, of_columns = _cosines(height, counted[:, 0]), _cosines(width, counted[:, 1])
+    return (of_rows.T[:, :, None] * of_columns.T[:, None, :]).to(dtype)
 
 
-def _cosines(size: int, frequencies: tuple[int, ...], like: Tensor) -> Tensor:
-    """One axis of the filters, (size, 16)."""
-    dtype = torch.promote_types(like.dtype, torch.float32)
+def _cosines(size: int, counted: Tensor) -> Tensor:
+    """One axis of the filters, (size, 16), of frequencies (16,)."""
     scale = max(1, size // GRID)
     grid = GRID * scale
-    counted = torch.tensor(frequencies, dtype=dtype, device=like.device)
-    positions = torch.arange(grid, dtype=dtype, device=like.device) + 0.5
+    positions = torch.arange(grid, dtype=counted.dtype, device=counted.device) + 0.5
     cosines = torch.cos(math.pi * scale / grid * positions[:, None] * counted) / math.sqrt(grid)
     cosines = torch.where(counted == 0, cosines, cosines * math.sqrt(2))
     if size == grid:
         return cosines
-    one_by_one = torch.eye(size, dtype=dtype, device=like.device)
+    one_by_one = torch.eye(size, dtype=counted.dtype, device=counted.device)
     return F.adaptive_avg_pool1d(one_by_one[None], grid)[0] @ cosines

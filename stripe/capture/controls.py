@@ -54,7 +54,7 @@ class ControlPlan:
         """Describe the controls that a model can have.
 
         Args:
-            model: The model.
+            model: The model, with the weights of the last epoch.
             batch: An image or two, as the model takes them.
             sites: All attention sites of the model.
             last: The last epoch of the capture, whose gates are permuted.
@@ -83,12 +83,13 @@ class ControlPlan:
 
     def _init(self, model: nn.Module) -> tuple[str, str]:
         """Why the control ``init`` is not possible (empty where it is), and how it is made."""
+        statistics = ", with the batch statistics of these images" if has_statistics(model) else ""
         if self.fresh is not None:
-            return "", f"at initialisation, built anew with seed {self.seed}"
+            return "", f"at initialisation, built anew with seed {self.seed}{statistics}"
         lacking = not_resettable(model)
         some = ", ".join(lacking[:3]) + (" …" if len(lacking) > 3 else "")
         reason = f"{len(lacking)} of its parameters belong to modules without reset_parameters ({some})."
-        return reason if lacking else "", f"at initialisation, each module reset with seed {self.seed}"
+        return reason if lacking else "", f"at initialisation, each module reset with seed {self.seed}{statistics}"
 
     def _permuted(self, parameters: Mapping[str, Tensor]) -> tuple[str, str]:
         """The same of the control ``permuted``."""

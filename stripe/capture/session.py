@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -339,7 +339,18 @@ def capture(
     wanted = sorted(wanted, key=lambda epoch: epoch.number)
     plan = ControlPlan((controls,) if isinstance(controls, str) else tuple(controls), fresh, seed, optional_controls)
 
+    held: dict[int, float] = {}  # the epoch whose weights the model has: its learning rate
+
+    def take(epoch: Epoch) -> float:
+        if epoch.number not in held:
+            held.clear()
+            held[epoch.number] = load(epoch) if load else float("nan")
+        return held[epoch.number]
+
     def planned(session: CaptureSession) -> Sequence[Control]:
+        if "init" in plan.names:  # the statistics of the last epoch decide how it is made
+            with suppress(Exception):  # what cannot be loaded is refused when its turn comes
+                take(wanted[-1])
         return plan.controls(session.model, session.sample, session.attention, wanted[-1])
 
     with CaptureSession(model, loader, path, epochs=wanted, controls=planned, **settings) as session:
@@ -355,10 +366,9 @@ def capture(
 
             for epoch in todo:
                 progress.update(task, note=f"epoch {epoch.number}")
-                learning_rate = load(epoch) if load else float("nan")
-                session.record(epoch.number, learning_rate=learning_rate, advance=advance)
-            if beside and load and wanted[-1] not in todo:
-                load(wanted[-1])
+                session.record(epoch.number, learning_rate=take(epoch), advance=advance)
+            if beside:
+                take(wanted[-1])
             statistics = has_statistics(session.model)
             for name in beside:
                 progress.update(task, note=f"control {name}")

@@ -16,7 +16,7 @@ _ALTERNATIVE = re.compile(
     r"""[,;]?\s+or\s[^,.;:()]*?(?<![\w/.=+-])(?P<name>[a-z][a-z_]*)=("[^"]*"|'[^']*'|\d+|True|False)(?=[.;]?$)"""
 )
 # Arguments whose flag has another name or says the opposite.
-_RENAMED = {"root": "--data-root", "compiled": "--compile"}
+_RENAMED = {"root": "--data-root", "compiled": "--compile", "start": "--asr-start"}
 _NEGATED = {"record_input": "--no-input"}
 
 

@@ -16,7 +16,7 @@ __all__ = ["AugmentedLoader", "NormalizedLoader"]
 
 @dataclass(frozen=True)
 class NormalizedLoader:
-    """The images of a split as the network takes them, the same each time; annotated ones as lists.
+    """The images of a split as the network takes them, the same each time; images with annotations as lists.
 
     Attributes:
         batches: The batches of the split's loader.
@@ -33,7 +33,7 @@ class NormalizedLoader:
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Images (N, 3, H, W), normalised, and labels (N,)."""
         for images, labels in self.batches:
-            yield _input(self, images), _renumbered(labels, self.positions)
+            yield self.compute.input(self.data, images), _renumbered(labels, self.positions)
 
     def __len__(self) -> int:
         """The number of batches."""
@@ -69,7 +69,7 @@ class AugmentedLoader:
         """Images (N, 3, H, W), normalised, and labels (N,)."""
         self.epoch += 1
         for images, labels in self._batches(self.epoch):
-            yield _input(self, images), _renumbered(labels, self.positions)
+            yield self.compute.input(self.data, images), _renumbered(labels, self.positions)
 
     def __len__(self) -> int:
         """The number of batches."""
@@ -85,14 +85,6 @@ class AugmentedLoader:
             device=self.compute.device,
             workers=self.workers,
         )
-
-
-def _input(loader: NormalizedLoader | AugmentedLoader, images: Any) -> Any:
-    """The images as the network takes them; a list of images stays one."""
-    compute, data = loader.compute, loader.data
-    if isinstance(images, list):
-        return [compute.input(data, image[None])[0] for image in images]
-    return compute.input(data, images)
 
 
 def _renumbered(labels: Any, positions: npt.NDArray[np.int64] | None) -> Any:

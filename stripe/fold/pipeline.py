@@ -16,7 +16,7 @@ from stripe.fold.calibration import calibrate, calibrate_in_turn
 from stripe.fold.evaluation import Evaluation, evaluate
 from stripe.fold.finetuning import Finetune, finetune
 from stripe.fold.recovery import correct_biases, reestimate, refit
-from stripe.fold.result import FoldResult, Steps, counted, describe_site
+from stripe.fold.result import FoldResult, Steps, describe_site
 from stripe.fold.sample import Measure, Metric, Sample
 from stripe.fold.selection import curve, effect_of_each, fast_enough, in_order, keeps, matching, within
 from stripe.fold.sites import Foldable, find_foldable, gated, outline_places, put_gates
@@ -24,6 +24,7 @@ from stripe.fold.speed import relative_speed, relative_speeds, seconds_of
 from stripe.fold.variants import Variants
 from stripe.fold.weights import fold_gates
 from stripe.models.surgery import ConstantGate, Outline
+from stripe.names import counted
 
 __all__ = ["WIN_BACK", "fold"]
 

@@ -20,7 +20,7 @@ from stripe.fold.selection import Effect
 from stripe.fold.sites import Foldable
 from stripe.fold.weights import Landing
 
-__all__ = ["FoldResult", "Steps", "counted", "describe_site"]
+__all__ = ["FoldResult", "Steps", "describe_site"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,12 +56,8 @@ class FoldResult:
     def __repr__(self) -> str:
         constant = int((~self.sites["folded"].isin(["kept", "not foldable"])).sum())
         first, last = self.steps.iloc[0], self.steps[self.steps["kept"]].iloc[-1]
-        measure = next((name for name in ("accuracy", "agreement") if name in self.steps), None)
-        scored = (
-            ""
-            if measure is None or last[measure] != last[measure]
-            else (f", {measure} {first[measure]:.2f} to {last[measure]:.2f} %")
-        )
+        measures = [name for name in ("accuracy", "agreement") if pd.notna(last.get(name))]
+        scored = "".join(f", {name} {first[name]:.2f} to {last[name]:.2f} %" for name in measures)
         return f"FoldResult({constant} of {len(self.sites)} sites folded{scored}, speed × {self.speed:.2f})"
 
     def save(self, path: str | Path, meta: Mapping[str, Any] | None = None) -> None:
@@ -178,8 +174,3 @@ class Steps:
             "error": found.error(self.original),
             "kept": True,
         }
-
-
-def counted(number: int, thing: str) -> str:
-    """``1 layer``, ``2 layers``."""
-    return f"{number} {thing}{'s' * (number != 1)}"

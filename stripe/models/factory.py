@@ -1,10 +1,10 @@
 """Names → models.
 
 A plain name is a network for small images (``resnet83``, ``vgg19`` …, see ``stripe.models.small``), or ``style``, which
-transforms images (``stripe.models.style``);
-``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` and ``python:package.module:factory`` are networks as others made
-them. Any of these may be the BACKBONE of ``maskrcnn:BACKBONE``, ``fasterrcnn:BACKBONE`` and ``retinanet:BACKBONE``,
-which find objects, and of ``deeplabv3:BACKBONE`` and ``fcn:BACKBONE``, which label pixels.
+transforms images (``stripe.models.style``); ``torchvision:NAME``, ``timm:NAME``, ``onnx:FILE`` and
+``python:package.module:factory`` are networks as others made them. Any classifier among these may be the BACKBONE of
+``maskrcnn:BACKBONE``, ``fasterrcnn:BACKBONE`` and ``retinanet:BACKBONE``, which find objects, and of
+``deeplabv3:BACKBONE`` and ``fcn:BACKBONE``, which label pixels.
 """
 
 from collections.abc import Mapping
@@ -47,11 +47,10 @@ def build(
             list such as ``se/none/eca`` with one entry for each block; in networks of torchvision and timm at the
             places that ``stripe.models.insertion`` names.
         pretrained: Download published weights (``torchvision:``, ``timm:``), of ``HEAD:BACKBONE`` the backbone's.
-        args: Further keyword arguments of the constructor; of plain names only ``style`` has
-            some. Of ``HEAD:BACKBONE`` they are those
-            of ``stripe.models.detection`` or ``stripe.models.segmentation``; besides, ``frozen_norm`` freezes the
-            backbone's batch normalisations (those of torchvision's detectors and segmenters, too), and
-            ``backbone_args`` are the arguments of the backbone.
+        args: Further keyword arguments of the constructor; of plain names only ``style`` and ``resnet18-cifar`` have
+            some. Of ``HEAD:BACKBONE`` they are those of ``stripe.models.detection`` or ``stripe.models.segmentation``;
+            besides, ``frozen_norm`` freezes the backbone's batch normalisations (those of torchvision's detectors and
+            segmenters, too), and ``backbone_args`` are the arguments of the backbone.
         fused: Have one convolution instead of branches that are added up (RepVGG, ACNet), as after
             ``stripe.models.fuse_branches``. No change for other networks.
         image_size: Height and width of the images in pixels, for ``onnx:`` files that leave them open: what the network

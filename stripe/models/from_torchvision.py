@@ -141,8 +141,9 @@ def _replace_classifier(model: nn.Module, published: int, num_classes: int) -> N
 
 def _take_outputs(model: nn.Module, other: nn.Module) -> None:
     """Give a network the layers of another of the same class with another number of classes, where they differ."""
+    others = dict(other.named_modules())
     for path, module in list(model.named_modules()):
-        counterpart = dict(other.named_modules()).get(path)
+        counterpart = others.get(path)
         if counterpart is None:  # an auxiliary classifier, which only the training of the published weights needed
             continue
         own = [parameter.shape for parameter in module.parameters(recurse=False)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stripe.adapter import batch_of
 from stripe.asr import cached
@@ -140,9 +140,7 @@ def _sampled(run: Planned, batch: int, sources: Sources, compute: Compute) -> tu
     task.prepare(network, data, compute)
     images, labels = next(iter(data.train.loader(batch, indices=range(min(batch, len(data.train))), workers=0)))
     images, targets = task.collate(images, labels)
-    if isinstance(images, Tensor):
-        return network, task, compute.input(data, images.to(compute.device)), targets
-    return network, task, [compute.input(data, image[None].to(compute.device))[0] for image in images], targets
+    return network, task, compute.input(data, images), targets
 
 
 def _time(step: Any, compute: Compute) -> float:

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from stripe.devices import pick_device
 from stripe.training.recipe import Precision
 
 __all__ = ["Compute", "Precision", "default_precision"]
+
+Images = TypeVar("Images", Tensor, list[Tensor])
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,18 @@ class Compute:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def input(self, data: Data, images: Tensor) -> Tensor:
+    def input(self, data: Data, images: Images) -> Images:
         """What the network is fed, from a batch of the data set.
 
         Args:
             data: Knows how its images are normalised.
-            images: uint8 (N, 3, H, W), on any device.
+            images: uint8 (N, 3, H, W), on any device, or a list of images (3, H, W).
 
         Returns:
-            float32 (N, 3, H, W), channels-last, on the device.
+            float32 (N, 3, H, W), channels-last, on the device; of a list a list.
         """
+        if isinstance(images, list):
+            return [self.input(data, image[None])[0] for image in images]
         images = images.to(self.device, non_blocking=True)
         # Rearranged while it is a byte a value.
         return data.normalize(images.contiguous(memory_format=torch.channels_last))

@@ -247,7 +247,7 @@ def _forward(model: nn.Module, images: Any, labels: Any, data: Data, compute: Co
     if isinstance(images, Tensor):
         batch = batch_of(compute.input(data, images), model)
     else:
-        inputs = [compute.input(data, image[None])[0] for image in images]
+        inputs = compute.input(data, list(images))
         batch = Batch(inputs, inputs, torch.full((len(inputs),), -1))
     with compute.autocast():
         return task.forward(model, batch, targets), targets  # the batch is the network's own, which may change it

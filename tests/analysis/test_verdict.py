@@ -234,6 +234,16 @@ def test_a_control_of_one_image_says_nothing(judge_all, make_site, make_capture,
     assert "with the gate's parameters permuted is not known" in found["verdict"]
 
 
+@pytest.mark.parametrize("dead", ["site", "control"])
+def test_where_nothing_is_known_no_control_is_nearer(judge_all, rng, dead):
+    """A gate of a map of zeros never varies, at the site or in the control, and says nothing of a constant."""
+    live, zeros = (noisy(rng, [0.2, 0.8], 0.02),), (np.full((1, 50, 2), 0.5), np.zeros((1, 50, 2)))
+    found = judge_all(*(zeros if dead == "site" else live), controls={"init": live if dead == "site" else zeros})
+    assert (found["category"] == "unknown") == (dead == "site")
+    assert found["against_init"] == "unknown"
+    assert "How it compares with the same site at initialisation is not known." in found["verdict"]
+
+
 def test_errors_of_different_kinds_are_not_compared(judge_all, rng):
     gate = noisy(rng, [0.2, 0.8], 0.02)
     size = np.ones(gate.shape) * [1.0, 10.0]  # the output error is smaller than the gate's own

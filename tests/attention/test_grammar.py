@@ -133,6 +133,16 @@ def test_asr_of_a_chain_with_others_between() -> None:
     torch.testing.assert_close(*values)
 
 
+def test_asr_of_a_list_of_one_module_is_that_of_the_module() -> None:
+    """The LSTM of each stage is a part of the network, and the numbers that are drawn are the same."""
+    alone, listed = (build("resnet8-basic") for _ in range(2))
+    for model, text in ((alone, "dia"), (listed, "dia/dia/dia")):
+        torch.manual_seed(1)
+        asr.reparameterize(model, attention=text)
+    assert sum(p.numel() for p in listed.parameters()) == sum(p.numel() for p in alone.parameters())
+    torch.testing.assert_close(asr.values(listed), asr.values(alone), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("text", ["cbam:ca", "mvam:ca", "se,bias=no", "eca,k=5", "mvam:ca+se", "eca/se/ie"])
 def test_asr_is_fused_exactly(text: str) -> None:
     torch.manual_seed(0)

@@ -54,6 +54,7 @@ def test_every_form(text: str, tmp_path: Path) -> None:
         assert ((values > 0) & (values < 1)).all()
 
 
+@pytest.mark.slow  # the ONNX exporter takes five seconds for a network of any size, and twice that for its first
 @pytest.mark.parametrize("text", ["mvam:ca|sa", "spsa,reverse=no", "spsa,heads=4", "fca", "spsa+se"])
 def test_export(text: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

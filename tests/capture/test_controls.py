@@ -173,7 +173,7 @@ def test_initialisation_with_the_statistics_of_the_images(tmp_path: Path) -> Non
         gate = expected[2].gate(normal).flatten(1)
     control = opened.controls["init"]
     np.testing.assert_allclose(control.sites["2"]["attention"][0], gate, rtol=1e-4)
-    assert control.weights == "at initialisation, built anew with seed 5"
+    assert control.weights == "at initialisation, built anew with seed 5, with the batch statistics of these images"
     assert control.facts == opened.facts
 
 
@@ -188,6 +188,26 @@ def test_an_untrained_network_is_its_own_control(tmp_path: Path) -> None:
     assert not has_statistics(model)
     opened = as_capture(capture(model, loader(), tmp_path / "c.h5", controls=["init"], fresh=fresh))
     np.testing.assert_array_equal(opened.controls["init"].sites["2"]["attention"], opened.sites["2"]["attention"])
+    assert opened.controls["init"].weights == "at initialisation, built anew with seed 0"
+
+
+def test_statistics_of_the_last_epoch_decide(tmp_path: Path) -> None:
+    """They come with its weights, which the model has not yet when the capture begins."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), SqueezeExcite(4))
+    loads: list[int] = []
+
+    def load(epoch: Epoch) -> float:
+        loads.append(epoch.number)
+        nn.init.constant_(model[1].running_mean, epoch.number)
+        return 0.1 * epoch.number
+
+    opened = as_capture(capture(model, loader(), tmp_path / "c.h5", epochs=[0, 1], load=load, controls=["init"]))
+    assert opened.controls["init"].weights.endswith("seed 0, with the batch statistics of these images")
+    assert opened.learning_rate.tolist() == [0, 0.1]
+    capture(model, loader(), tmp_path / "one.h5", epochs=[1], load=load, controls=["init"])
+    assert loads == [1, 0, 1, 1]  # and no epoch twice in a row
+    held = as_capture(capture(model, loader(), tmp_path / "none.h5", epochs=[0], load=load, controls=["init"]))
+    assert held.controls["init"].weights.endswith("seed 0")
 
 
 def test_modules_that_can_be_reset(se_net: Net, tmp_path: Path) -> None:

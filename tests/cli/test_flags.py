@@ -16,6 +16,7 @@ COMMAND = click.Command(
         click.Option(["--download"], is_flag=True),
         click.Option(["--no-input"], is_flag=True),
         click.Option(["--epoch"]),
+        click.Option(["--asr-start"]),
     ],
 )
 
@@ -30,6 +31,7 @@ COMMAND = click.Command(
         ('record dtype="float32", or', "record --dtype float32, or"),
         ("choose weights='the teacher'.", "choose --weights 'the teacher'."),
         ("(with download=True)", "(with --download)"),
+        ("ψ gets no gradient; start='alive' helps", "ψ gets no gradient; --asr-start alive helps"),
         ("or record_input=False)", "or --no-input)"),
         ("give preprocess=, such as lambda images: images", "give preprocess=, such as lambda images: images"),
         ("check image_size=, or load what fits with partial=True", "check --image-size"),
