@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stripe.cli.options import channels_option, format_option, image_size_option, model_options, weights_option
-from stripe.cli.runs import capture_of
+from stripe.cli.runs import capture_of, is_checkpoint
 from stripe.cli.tables import print_records
 from stripe.errors import StripeError
 
@@ -52,7 +52,7 @@ def command(
     stripe inspect --model timm:seresnet50
     stripe inspect --ckpt run/best.safetensors
     """
-    if source is not None and ckpt is None and _is_checkpoint(source):
+    if source is not None and ckpt is None and is_checkpoint(source):
         source, ckpt = None, source
     if (source is None) == (model_spec is None and ckpt is None):
         raise click.UsageError("Give either a capture file or --model, or a checkpoint with --ckpt.")
@@ -119,15 +119,6 @@ def _print_controls(path: Path) -> None:
         click.echo(f"control {name}: {control.weights} (epoch {control.epochs[0]})")
     if not controls:
         click.echo("no control: `stripe capture --controls init,permuted` with the same arguments adds them")
-
-
-def _is_checkpoint(path: Path) -> bool:
-    """Whether a file is named like a checkpoint. Captures mostly end in ``.h5``, and are listed without torch."""
-    if path.suffix == ".h5" or not path.is_file():
-        return False
-    from stripe.checkpoint.reader import SUFFIXES
-
-    return path.name.endswith(SUFFIXES)
 
 
 def _of_capture(path: Path) -> list[dict[str, Any]]:

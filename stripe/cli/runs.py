@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stripe.training import Run
 
-__all__ = ["capture_of", "captures_of", "open_runs"]
+__all__ = ["capture_of", "captures_of", "is_checkpoint", "open_runs"]
 
 
 def open_runs(paths: Sequence[Path]) -> "list[Run]":
@@ -62,7 +62,7 @@ def captures_of(paths: Sequence[Path]) -> list[Path]:
     from stripe.errors import StripeError
 
     for path in paths:
-        if path.suffix in (".safetensors", ".pth", ".pt", ".ckpt", ".tar"):
+        if is_checkpoint(path):
             raise StripeError(
                 f"{path} is a checkpoint, which holds no attention values; record them with "
                 f"stripe capture --ckpt {path}"
@@ -72,6 +72,15 @@ def captures_of(paths: Sequence[Path]) -> list[Path]:
         for path in paths
         for each in ([run.path for run in open_runs([path])] if path.is_dir() else [path])
     ]
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is named like a checkpoint. Captures mostly end in ``.h5``, and are read without torch."""
+    if path.suffix == ".h5" or not path.is_file():
+        return False
+    from stripe.checkpoint.reader import SUFFIXES
+
+    return path.name.endswith(SUFFIXES)
 
 
 def _seed(folder: Path) -> int:

@@ -136,6 +136,9 @@ def command(
             if world.leads:
                 click.echo(text, err=True)
 
+        def begin(number: int) -> None:
+            tell(f"seed {number}")
+
         def report(metrics: "EpochMetrics") -> None:
             tell(_epoch(metrics, epochs))
 
@@ -143,7 +146,6 @@ def command(
             runs = [train(out, data, config, on_epoch=report, **of_machine)]
         else:
             chosen = range(seed, seed + seeds)
-            begin = lambda number: tell(f"seed {number}")  # noqa: E731
             runs = train_seeds(out, data, chosen, on_seed=begin, config=config, on_epoch=report, **of_machine)
         if world.leads:
             _print_found(out, runs)

@@ -89,10 +89,12 @@ def beside(
         }
         narrow = is_narrow(width)
         kinds = [*CHANNEL_KINDS, "spatial"] if kind == "index" else CHANNEL_KINDS
+        titles = network_names(opened)
+        chosen_sites = [choose_sites(capture, sites, kinds) for capture in opened]
         if kind == "stripe":
-            figure, notes = _stripes(opened, sites, images, channels, epoch, seed, settings, drawn, width)
+            few = sites is None
+            figure, notes = _stripes(opened, chosen_sites, few, images, channels, epoch, seed, settings, drawn, width)
         else:
-            chosen_sites = [choose_sites(capture, sites, kinds) for capture in opened]
             rows = [0.26 * max(len(part), 3) for part in chosen_sites]
             shape = (len(opened), 1) if narrow else (1, len(opened))
             height = (sum(rows) + 0.75 * len(rows) if narrow else max(rows) + 0.9) + 0.7
@@ -107,14 +109,14 @@ def beside(
             draw = _indices if kind == "index" else _spreads
             notes = draw(figure, list(grid.flat), opened, chosen_sites, epoch)
             notes += [ending_note(endings[0])] if len(set(endings)) == 1 else []
-            for axes, name in zip(grid.flat, network_names(opened), strict=True):
+            for axes, name in zip(grid.flat, titles, strict=True):
                 room = 72 * figure.get_figwidth() / (1.3 * shape[1])
                 axes.set_title(wrapped(name, room, axes.title.get_fontsize()))
         data = dict.fromkeys(data_name(capture.data) for capture in opened)
         random = [capture.has_random_weights for capture in opened]
         weights = "random weights" if all(random) else ""
-        for name, capture in zip(network_names(opened), opened, strict=True):
-            if still := still_note(choose_sites(capture, sites, kinds)):
+        for name, part in zip(titles, chosen_sites, strict=True):
+            if still := still_note(part):
                 notes.append(f"{name}: {still}")
         figure.caption(" · ".join(part for part in [", ".join(data), weights, *notes] if part))
         return figure
@@ -187,7 +189,8 @@ def _spreads(
 
 def _stripes(
     captures: list[Capture],
-    sites: Patterns,
+    all_sites: list[Sites],
+    few: bool,
     images: Choice,
     channels: Choice,
     epoch: int | None,
@@ -197,10 +200,9 @@ def _stripes(
     width: Width | None,
 ) -> tuple[StripeFigure, list[str]]:
     """Draw attention, images × channels: one row of panels for each site, one column for each capture."""
-    all_sites = [choose_sites(capture, sites, CHANNEL_KINDS) for capture in captures]
     common = [name for name in all_sites[0] if all(name in part for part in all_sites)]
     if common:
-        some = common if sites is not None else [common[i] for i in sorted({0, len(common) // 2, len(common) - 1})]
+        some = [common[i] for i in sorted({0, len(common) // 2, len(common) - 1})] if few else common
         chosen = [some for _ in captures]
     else:
         chosen = [list(choose_sites(capture, None, CHANNEL_KINDS, 3)) for capture in captures]

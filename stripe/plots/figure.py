@@ -105,6 +105,28 @@ class StripeFigure(Figure):
             wrapped(text, 0.93 * 72 * self.get_figwidth(), size), x=0.01, ha="left", fontsize=size, color="0.5"
         )
 
+    def fit_height(self) -> None:
+        """Make the figure as high as its panels need, which keep their shape, if they are as wide as their columns.
+
+        It is called last, as the caption takes part of the height. The panels form one grid.
+        """
+        self.set_figheight(2 * self.get_figheight())  # so that the width alone decides how large the panels are
+        self.draw_without_rendering()
+        wanted = self._heights()
+        self.set_figheight(self.get_figheight() - self._heights(original=True) + wanted)
+        self.draw_without_rendering()  # now without the room that titles and labels had beside panels of this shape
+        self.set_figheight(self.get_figheight() - self._heights() + wanted)
+
+    def _heights(self, *, original: bool = False) -> float:
+        """The sum of the heights of the rows of panels, or (original) of the room for them, in inches."""
+        rows: dict[int, float] = {}
+        for axes in self.axes:
+            spec = axes.get_subplotspec()
+            assert spec is not None
+            height = axes.get_position(original=original).height
+            rows[spec.rowspan.start] = max(height, rows.get(spec.rowspan.start, 0.0))
+        return sum(rows.values()) * self.get_figheight()
+
     def draw(self, renderer: RendererBase) -> None:
         """Draw the figure as matplotlib does, in its own style."""
         with applied(self._settings):

@@ -61,16 +61,14 @@ def predictions(
     titles = ["truth", *(f"{name}, epoch {epoch}" for name, epoch in zip(firsts, epochs, strict=True))]
     count = min(images, len(truth))
     with styled(style) as settings:
-        inches = printed_width(width)
-        side = (inches or 2.4 * len(columns)) / len(columns)
-        tall = [side * picture.shape[0] / picture.shape[1] for picture in truth[:count]]
+        tall = [picture.shape[0] / picture.shape[1] for picture in truth[:count]]
         drawn = {
             "kind": "predictions",
             "runs": {name: str(run.path) for name, run in firsts.items()},
             "epochs": epochs,
         }
-        figure = StripeFigure(settings, 2.4 * len(columns), sum(tall) + 0.1 * count + 0.6, drawn, printed=width)
-        figure.set_layout_engine("compressed")
+        side = (printed_width(width) or 2.4 * len(columns)) / len(columns)
+        figure = StripeFigure(settings, 2.4 * len(columns), side * sum(tall) + 0.1 * count + 0.6, drawn, printed=width)
         grid = figure.subplots(count, len(columns), squeeze=False, height_ratios=tall)
         for column, title, pictures in zip(grid.T, titles, columns, strict=True):
             column[0].set_title(title, fontsize="small", loc="center")
@@ -81,6 +79,7 @@ def predictions(
         data = dict.fromkeys(data_name(str(run.settings.get("data", ""))) for run in firsts.values())
         scales = dict.fromkeys(run.scale for run in firsts.values())
         figure.caption(" · ".join([", ".join(data), "; ".join(scales), "detections from a score of 0.5 on"]))
+        figure.fit_height()
         return figure
 
 

@@ -12,11 +12,11 @@ from stripe.errors import StripeError
 from stripe.names import run_name
 from stripe.tasks.scoring import Scoring
 
-__all__ = ["RunLike", "by_network", "common_scoring", "scoring_of", "selected_by"]
+__all__ = ["RunLike", "by_network", "common_scoring", "folder_name", "scoring_of", "selected_by"]
 
 
 class RunLike(Protocol):
-    """A training; `stripe.training.Run` is one."""
+    """A training; ``stripe.training.Run`` is one."""
 
     @property
     def path(self) -> Path:
@@ -54,7 +54,7 @@ def by_network(runs: Sequence[Kind]) -> dict[str, list[Kind]]:
         groups.setdefault(json.dumps(rest, sort_keys=True), []).append(run)
     names = [run_name(group[0].settings) for group in groups.values()]
     return {
-        name if names.count(name) == 1 else f"{name} ({_folder(group[0].path)})": group
+        name if names.count(name) == 1 else f"{name} ({folder_name(group[0].path)})": group
         for name, group in zip(names, groups.values(), strict=True)
     }
 
@@ -92,7 +92,7 @@ def common_scoring(runs: Sequence[RunLike]) -> Scoring:
     return each[0]
 
 
-def _folder(path: Path) -> str:
-    """The name that somebody gave it: ``seed-0`` is ours."""
+def folder_name(path: Path) -> str:
+    """The name that somebody gave the folder of a run: ``seed-0`` is ours, and stands in one with a name."""
     path = path.absolute()
     return path.parent.name if re.fullmatch(r"seed-\d+", path.name) else path.name

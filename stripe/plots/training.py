@@ -39,7 +39,7 @@ def training(
     runs of another task say what theirs is, and its losses by name are drawn where there is one network.
 
     Args:
-        runs: `stripe.training.Run`, finished or not.
+        runs: ``stripe.training.Run``, finished or not.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
         ax: Axes of your own to draw the score into.
@@ -97,6 +97,8 @@ def _panel(axes: Axes, tables: Mapping[str, Sequence[pd.DataFrame]], quantity: s
     title = "loss" if quantity == "loss" else scoring.label(quantity)
     axes.set(xlabel="epoch", ylabel=scoring.axis(quantity), title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if axes.dataLim.y0 >= 0:  # then no margin below 0, which would suggest such values
+        axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -125,7 +127,7 @@ def _metrics(run: RunLike) -> pd.DataFrame:
 def _curve(axes: Axes, values: pd.DataFrame, color: str, line: Mapping[str, Any]) -> None:
     """The mean over the columns, one a seed, and their range."""
     point = "." if len(values) == 1 else ""  # one epoch makes no line
-    axes.plot(values.index, values.mean(axis=1), color=color, marker=point, **line)
+    axes.plot(values.index, values.mean(axis=1), color=color, marker=point, zorder=3, **line)  # and above the axis
     if values.shape[1] > 1:
         axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), color=color, alpha=0.2, linewidth=0)
 

@@ -1,7 +1,6 @@
 """Style transfer: held-out images, and what the networks of several runs make of them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from stripe.names import data_name, without_folders
 from stripe.plots.common import add_thumbnail_title
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
-from stripe.plots.runs import RunLike, by_network
+from stripe.plots.runs import RunLike, by_network, folder_name
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import Width, printed_width, styled
 
@@ -70,8 +69,7 @@ def transfer(
     titles = _titles(firsts)
     with styled(style) as settings:
         across = 1 + len(firsts)
-        inches = printed_width(width)
-        side = (inches or 1.5 * across) / across
+        side = (printed_width(width) or 1.5 * across) / across
         drawn = {
             "kind": "transfer",
             "runs": {title: str(run.path) for title, run in zip(titles, firsts, strict=True)},
@@ -81,7 +79,6 @@ def transfer(
         }
         tall = side * shown.shape[1] / shown.shape[2]
         figure = StripeFigure(settings, 1.5 * across, (tall + 0.24) * count + 0.75, drawn, printed=width)
-        figure.set_layout_engine("compressed")
         grid = figure.subplots(count, across, squeeze=False)
         for row in range(count):
             for column, axes in enumerate(grid[row]):
@@ -96,6 +93,7 @@ def transfer(
         for axes, title in zip(grid[0, 1:], titles, strict=True):
             axes.set_title(title, fontsize="small", loc="center")
         figure.caption(_caption(firsts, arrays))
+        figure.fit_height()
         return figure
 
 
@@ -119,7 +117,8 @@ def _titles(runs: Sequence[RunLike]) -> list[str]:
     titles = [_title(run.settings) for run in runs]
     alike = {title for title in titles if titles.count(title) > 1}
     return [
-        f"{title}\n({_folder(run.path)})" if title in alike else title for title, run in zip(titles, runs, strict=True)
+        f"{title}\n({folder_name(run.path)})" if title in alike else title
+        for title, run in zip(titles, runs, strict=True)
     ]
 
 
@@ -130,10 +129,6 @@ def _title(settings: dict[str, Any]) -> str:
     title += f" + ASR ({asr['attention'].upper()})" if asr else ""
     frozen = settings["task"].get("options", {}).get("freeze_norm")
     return title + (f",\nfrozen after {frozen}" if frozen else "")
-
-
-def _folder(path: Path) -> str:
-    return path.absolute().parent.name if path.name.startswith("seed-") else path.absolute().name
 
 
 def _caption(runs: Sequence[RunLike], arrays: Sequence[Arrays]) -> str:

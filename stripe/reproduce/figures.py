@@ -6,21 +6,20 @@ from typing import Any
 import pandas as pd
 
 from stripe import plots
-from stripe.analysis import center_bias
 from stripe.capture import as_capture
 from stripe.data import ImageSize, write_size
 from stripe.errors import StripeError
 from stripe.plots.comparison import comparison
 from stripe.plots.figure import StripeFigure
 from stripe.reproduce import networks, tables
-from stripe.reproduce.averages import averages
 from stripe.reproduce.cache import Cache, Planned
 from stripe.reproduce.drawn import Drawn, add_note, only_run, require, scale_note, scales_of
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.findings import findings_of
+from stripe.reproduce.gradcam import draw_gradcam
 from stripe.reproduce.plan import Plan
-from stripe.reproduce.searches import draw_search
-from stripe.reproduce.styles import draw_styles
+from stripe.reproduce.search import draw_search
+from stripe.reproduce.transfer import draw_transfer
 from stripe.training.config import RunConfig
 
 __all__ = ["draw"]
@@ -43,11 +42,11 @@ def draw(
     """
     kind = plan.recipe.draw.kind if plan.recipe.draw else ""
     if kind == "gradcam":
-        return _gradcam(plan, served, cache, failures, device)
+        return draw_gradcam(plan, served, failures, cache, device)
     if kind == "search":
         return draw_search(plan, served, failures)
     if kind == "transfer":
-        return draw_styles(plan, served, failures, cache, device)
+        return draw_transfer(plan, served, failures, cache, device)
     if not plan.recipe.is_table:
         return _capture(plan, served, failures)
     if kind == "table":
@@ -80,25 +79,6 @@ def _capture(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures
         findings = " ".join(f"{name}: {text}" for name, (_, text) in zip(names, found, strict=True))
     scales = tuple(dict.fromkeys(capture.scale for capture in captures))
     return Drawn({plan.recipe.stem: add_note(figure, plan, served)}, table, findings, scales)
-
-
-def _gradcam(
-    plan: Plan, served: Mapping[RunConfig, Planned], cache: Cache, failures: Failures, device: str | None
-) -> Drawn:
-    """Draw where the networks of several runs look; the numbers are their centre biases."""
-    captures, rows = [], []
-    for cell in plan.cells:
-        planned = served[only_run(cell)]
-        require(planned, failures)
-        capture = as_capture(averages(planned, cache.sources, plan.scale.gradcam, device=device))
-        captures.append(capture)
-        (layer,) = capture.gradcam.values()
-        bias = center_bias(layer)
-        rows.append({"network": cell.row.name, "center_bias": bias.value, "low": bias.low, "high": bias.high})
-    figure = add_note(plots.gradcam(captures), plan, served)
-    values = ", ".join(f"{row['center_bias']:.2f}" for row in rows)
-    findings = f"The centre bias is {values} (1: looks everywhere alike; below 1: towards the centre)."
-    return Drawn({plan.recipe.stem: figure}, pd.DataFrame(rows), findings, scales_of(plan, served, failures))
 
 
 def _table(

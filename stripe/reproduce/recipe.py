@@ -14,6 +14,7 @@ from stripe.reproduce.papers import FIRST, paper_of
 from stripe.reproduce.settings import at_scale, read_settings
 from stripe.reproduce.toml import check, read_toml
 from stripe.tasks import tasks
+from stripe.tasks.average_precision import BOX, MASK, AveragePrecision
 
 __all__ = ["OF_NETWORKS", "Column", "Draw", "Recipe", "Row", "read"]
 
@@ -209,8 +210,8 @@ def _column(entry: dict[str, Any], path: Path, number: int) -> Column:
 def _metrics() -> list[str]:
     """Return what a column can measure: of networks, and of every task that is known."""
     measures = [name for task in tasks().values() for name in task.scoring.measures]
-    measures += [f"{of}ap{part}" for of in ("", "mask_") for part in ("", "50", "75", "s", "m", "l")]  # of detection
-    return list(dict.fromkeys(["accuracy", "top5", *OF_NETWORKS, *measures]))
+    precisions = AveragePrecision.names((BOX, MASK))  # those of detection depend on the network
+    return list(dict.fromkeys(["accuracy", "top5", *OF_NETWORKS, *measures, *precisions]))
 
 
 def _row(entry: dict[str, Any], columns: int, path: Path, number: int) -> Row:

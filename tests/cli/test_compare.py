@@ -47,6 +47,7 @@ def test_tables(captures, tmp_path):
 
 def test_what_cannot_be_compared(captures, tmp_path):
     assert "name two or more" in run(captures[0]).output
-    checkpoint = tmp_path / "best.safetensors"
-    checkpoint.touch()
-    assert "stripe capture --ckpt" in run(captures[0], checkpoint).output
+    for name in ("best.safetensors", "model_best.pth.tar", "pytorch_model.bin"):
+        checkpoint = tmp_path / name
+        checkpoint.touch()
+        assert "stripe capture --ckpt" in run(captures[0], checkpoint).output

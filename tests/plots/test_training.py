@@ -83,3 +83,12 @@ def test_what_cannot_be_drawn() -> None:
         plots.training([])
     with pytest.raises(StripeError, match="7 networks"):
         plots.training([make_run([10], f"net{number}") for number in range(7)])
+
+
+@pytest.mark.parametrize(("score", "bottom"), [([0.0, 0.0], 0), ([0.0, 30.0], 0), ([90.0, 91.0], None)])
+def test_the_axis_of_a_score_does_not_go_below_zero(score: list[float], bottom: float | None) -> None:
+    run = make_run(score)
+    run.metrics["train_accuracy"] = score
+    low, high = plots.training([run]).axes[1].get_ylim()
+    assert high > max(score)
+    assert low == bottom if bottom is not None else 0 < low < min(score)

@@ -23,14 +23,14 @@ from stripe.tasks import Task, named
 from stripe.training import Compute
 from stripe.training.config import RunConfig
 
-__all__ = ["draw_styles"]
+__all__ = ["draw_transfer"]
 
 LOSSES = ("content", "style")
 
 Losses = dict[str, list[float]]
 
 
-def draw_styles(
+def draw_transfer(
     plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures, cache: Cache, device: str | None = None
 ) -> Drawn:
     """Draw what the networks of a plan make of images, and measure the losses over all held-out images.
