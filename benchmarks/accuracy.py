@@ -45,7 +45,7 @@ from stripe import models
 from stripe.asr import fuse
 from stripe.capture import discover
 from stripe.data import Data, choose_images, load
-from stripe.data.augment import mix
+from stripe.data.crops import mix
 from stripe.fold import Finetune, FoldResult, fold
 from stripe.fold.calibration import calibrate
 from stripe.fold.finetuning import finetune

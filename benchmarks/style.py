@@ -44,7 +44,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from stripe.adapter import batch_of
 from stripe.asr import fuse, reparameterize
 from stripe.data import Data, choose_images, load
-from stripe.data.augment import mix
+from stripe.data.crops import mix
 from stripe.models import build
 from stripe.models.style import stylize
 from stripe.provenance import provenance

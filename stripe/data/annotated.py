@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from stripe.data.augment import mix
 from stripe.data.augmentation import Augmentation, Target, augment, fit
 from stripe.data.base import Batches, Data, IntArray, Share, Split
 from stripe.data.classfolders import HELD_OUT
+from stripe.data.crops import mix
 from stripe.data.files import digest_of
 from stripe.data.normalization import IMAGENET
 from stripe.data.size import ImageSize, write_size

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stripe.data.augment import mix
 from stripe.data.augmentation import Augmentation
 from stripe.data.base import Batches, Share, Split
+from stripe.data.crops import mix
 from stripe.errors import StripeError
 
 __all__ = ["train_batches"]

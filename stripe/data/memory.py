@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stripe.data.augment import crop_and_flip, draw_crops
 from stripe.data.base import Batches, IntArray, Share, Split
+from stripe.data.crops import crop_and_flip, draw_crops
 from stripe.data.images import Images, read_all, resize
 from stripe.data.size import ImageSize
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from stripe.data.augment import PADDING, mix
 from stripe.data.base import Batches, IntArray, Share, Split
+from stripe.data.crops import PADDING, mix
 from stripe.data.images import Images, cpu_count, resize
 from stripe.data.size import ImageSize, sides
 from stripe.errors import StripeError

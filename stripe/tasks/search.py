@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from stripe.adapter import Batch
 from stripe.attention.search import MixedAttention
 from stripe.data import Data, Split
-from stripe.data.augment import mix
 from stripe.data.base import Batches, IntArray, Share, strata
+from stripe.data.crops import mix
 from stripe.errors import StripeError
 from stripe.tasks import structure
 from stripe.tasks.base import OfRecipe, Place, Task

@@ -23,8 +23,8 @@ from torchvision.transforms.v2.functional import resize
 
 from stripe.adapter import Batch, batch_of
 from stripe.data import Data, Split, choose_images
-from stripe.data.augment import mix
 from stripe.data.base import Batches, Share
+from stripe.data.crops import mix
 from stripe.data.paintings import draw_painting
 from stripe.data.pictures import read_picture, write_picture
 from stripe.errors import StripeError

@@ -16,7 +16,7 @@ from stripe import checkpoint
 from stripe.asr import cached
 from stripe.capture import CaptureSession
 from stripe.data import Data, Split
-from stripe.data.augment import mix
+from stripe.data.crops import mix
 from stripe.errors import StripeError
 from stripe.progress import progress_bar
 from stripe.tasks import Classification, Scored, Scoring, Task

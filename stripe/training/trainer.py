@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from stripe.asr import cached
 from stripe.capture import CaptureSession, Control
 from stripe.data import Data, Split, choose_images, in_pixels, normalization_of, parse_normalization
-from stripe.data.augment import mix
+from stripe.data.crops import mix
 from stripe.errors import StripeError
 from stripe.models import input_channels, normalizes_itself
 from stripe.names import counted

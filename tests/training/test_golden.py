@@ -11,7 +11,7 @@ from torch import nn
 from stripe import checkpoint
 from stripe.asr import cached
 from stripe.data import load, train_batches
-from stripe.data.augment import mix
+from stripe.data.crops import mix
 from stripe.training import Recipe, Run, train
 from stripe.training.network import build, describe
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from stripe.data.augment import crop_and_flip, draw_crops, mix
+from stripe.data.crops import crop_and_flip, draw_crops, mix
 
 
 def _slowly(images: np.ndarray, offsets: np.ndarray, flips: np.ndarray) -> np.ndarray:
