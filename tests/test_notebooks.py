@@ -25,6 +25,7 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("STRIPE_IMAGES_PER_EPOCH", "160")
     monkeypatch.setenv("STRIPE_SEEDS", "1")
     monkeypatch.setenv("STRIPE_LINES", "8")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # tests share the cores; threads that wait for each other are slower
     monkeypatch.setenv("PYTHONPATH", str(ANALYSES), prepend=os.pathsep)  # what lies beside a notebook can be imported
     monkeypatch.delenv("STRIPE_CAPTURE", raising=False)
     notebook = nbformat.read(path, as_version=4)
