@@ -1,10 +1,12 @@
 """Commands on detectors and segmenters, on photos of different sizes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchmetrics.detection  # noqa: F401  (which takes seconds, outside of the first test)
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
@@ -31,6 +33,51 @@ def photos(tmp_path: Path) -> Path:
     for number, (height, width) in enumerate(SIZES):
         Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8)).save(folder / f"{number}.png")
     return folder
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Twenty photos in COCO's format, portraits and landscapes: a bright square each, and one without anything."""
+    folder = tmp_path / "coco"
+    draw = np.random.default_rng(0)
+    for half in ("train2017", "val2017"):
+        (folder / half).mkdir(parents=True)
+        images, annotations = [], []
+        for number in range(1, 21):
+            width, height = (int(side) for side in draw.integers(24, 48, 2))
+            pixels = draw.integers(0, 80, (height, width, 3), dtype=np.uint8)
+            side = 16
+            left, top = int(draw.integers(0, width - side)), int(draw.integers(0, height - side))
+            if number != 5:
+                pixels[top : top + side, left : left + side] = 230
+                category = 3 + 4 * (number % 2)
+                box = {"bbox": [left, top, side, side], "area": side * side, "iscrowd": 0, "category_id": category}
+                annotations.append({"id": number, "image_id": number, **box})
+            name = f"{number:012d}.png"
+            Image.fromarray(pixels).save(folder / half / name)
+            images.append({"id": number, "file_name": name, "width": width, "height": height})
+        categories = [{"id": 3, "name": "odd"}, {"id": 7, "name": "even"}]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / "annotations" / f"instances_{half}.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_from_photos_to_a_report(coco: Path, tmp_path: Path) -> None:
+    """Photos of different sizes are trained on, captured, scored and shown, each at its own size."""
+    folder = tmp_path / "run"
+    small = ("--model-arg", "width=16", "--model-arg", "box_width=16", "--attention", "se", "--workers", 0)
+    run("train", "--model", "fasterrcnn:resnet11", *small, "--data", f"coco:{coco}", "--epochs", 1, "--out", folder)
+    capture = tmp_path / "capture.h5"
+    best, options = folder / "best.safetensors", ("--workers", 0)
+    run("capture", "--ckpt", best, "--images", 12, "--controls", "none", *options, "-o", capture)
+    assert open_capture(capture)["image"].size == 12
+    found = json.loads(run("evaluate", "--ckpt", best, *options, "--format", "json"))
+    assert (found["images"], found["data"]) == (20, f"coco:{coco}")
+    assert 0 <= found["ap"] <= found["ap50"] <= 100
+    assert found["apl"] is None  # there are no large objects
+    run("report", folder, "-o", tmp_path / "report.html")
+    assert "Test image 1: truth, and what is found after epoch 1" in (tmp_path / "report.html").read_text()
 
 
 def test_inspect_a_detector_without_attention() -> None:

@@ -1,12 +1,9 @@
-"""Detectors and segmenters from ``train`` to a score: photos of different sizes, resumption, first weights."""
+"""Detectors and segmenters from ``train`` to a score: runs, resumption, first weights."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from stripe import checkpoint, models
 from stripe.capture import open_capture
@@ -21,45 +18,6 @@ SETTINGS = {"model": "fasterrcnn:resnet11", "recipe": RECIPE, "device": "cpu", "
 @pytest.fixture(scope="module")
 def scenes() -> Data:
     return load("scenes:train=8,test=4", image_size=40)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """Twenty photos in COCO's format, portraits and landscapes: a bright square each, and one without anything."""
-    folder = tmp_path_factory.mktemp("coco")
-    draw = np.random.default_rng(0)
-    for half in ("train2017", "val2017"):
-        (folder / half).mkdir()
-        images, annotations = [], []
-        for number in range(1, 21):
-            width, height = int(draw.integers(48, 90)), int(draw.integers(48, 90))
-            pixels = draw.integers(0, 80, (height, width, 3), dtype=np.uint8)
-            left, top, side = int(draw.integers(0, width - 30)), int(draw.integers(0, height - 30)), 24
-            if number != 5:
-                pixels[top : top + side, left : left + side] = 230
-                corners = [left, top, left + side, top, left + side, top + side, left, top + side]
-                annotations.append(
-                    {
-                        "id": number,
-                        "image_id": number,
-                        "category_id": 3 + 4 * (number % 2),
-                        "bbox": [left, top, side, side],
-                        "area": side * side,
-                        "iscrowd": 0,
-                        "segmentation": [corners],
-                    }
-                )
-            name = f"{number:012d}.png"
-            Image.fromarray(pixels).save(folder / half / name)
-            images.append({"id": number, "file_name": name, "width": width, "height": height})
-        content = {
-            "images": images,
-            "annotations": annotations,
-            "categories": [{"id": 3, "name": "odd"}, {"id": 7, "name": "even"}],
-        }
-        (folder / "annotations").mkdir(exist_ok=True)
-        (folder / "annotations" / f"instances_{half}.json").write_text(json.dumps(content))
-    return folder
 
 
 def test_a_run_of_a_detector(tmp_path, scenes):
@@ -124,16 +82,6 @@ def test_a_backbone_with_asr_takes_plain_weights(tmp_path, scenes):
     state = checkpoint.read(run.best_file).state_dict
     weight = next(value for name, value in state.items() if "layer1.0.bn3.parametrizations.weight.original" in name)
     assert weight.allclose(classifier.layer1[0].bn3.weight)
-
-
-def test_photos_of_different_sizes(tmp_path, photos):
-    data = load(f"coco:{photos}")
-    assert data.image_size is None
-    assert (len(data.train), len(data.test)) == (20, 20)
-    run = train(tmp_path / "run", data, attention="se", capture=12, **SETTINGS | {"recipe": RECIPE.scaled(1)})
-    assert run.metrics[["test_ap", "test_aps"]].notna().all(axis=None)
-    with open_capture(run.capture_file) as capture:
-        assert capture["/"].sizes["image"] == 12
 
 
 def test_what_does_not_fit_together(tmp_path, scenes):
