@@ -1,17 +1,15 @@
 """Held-out images in another style, by several networks, and how much of content and style each has lost."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import nn
 
 from stripe import checkpoint, plots
 from stripe.adapter import batch_of
+from stripe.analysis import mean_interval
 from stripe.data import Data
 from stripe.devices import pick_device
 from stripe.reproduce.cache import Cache, Planned
@@ -83,10 +81,8 @@ def _means(losses: Losses) -> dict[str, float]:
     """Return the mean of each loss over the images, with its 95 % interval by Student's t."""
     means: dict[str, float] = {}
     for name, values in losses.items():
-        mean, half = float(np.mean(values)), math.nan
-        if len(values) > 1:
-            half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-        means |= {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+        found = mean_interval(values)
+        means |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
     return means
 
 
