@@ -287,8 +287,8 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 def mean_of(values: Iterable[float]) -> dict[str, Any]:
     """The mean and its 95 % interval."""
     found = mean_interval(values)
-    interval = [round(found.low, 3), round(found.high, 3)] if found.count > 1 else None
-    return {"mean": round(found.mean, 3), "interval": interval, "seeds": found.count}
+    interval = [round(found.low, 3), round(found.high, 3)] if found.number > 1 else None
+    return {"mean": round(found.mean, 3), "interval": interval, "seeds": found.number}
 
 
 def summary(results: list[dict[str, Any]]) -> dict[str, Any]:

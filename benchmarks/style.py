@@ -157,7 +157,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def spread(values: list[float]) -> dict[str, float | None]:
     """Mean and half the width of its 95 % interval; None for a single value."""
     found = mean_interval(values)
-    return {"mean": found.mean, "half": found.half if found.count > 1 else None}
+    return {"mean": found.mean, "half": found.half if found.number > 1 else None}
 
 
 def main() -> None:

@@ -18,12 +18,12 @@ class MeanInterval(NamedTuple):
     Attributes:
         mean: The mean; NaN of no values.
         half: Half the width of the interval; NaN of fewer than two values, which say nothing of their spread.
-        count: The number of values.
+        number: The number of values.
     """
 
     mean: float
     half: float
-    count: int
+    number: int
 
     @property
     def low(self) -> float:
@@ -59,8 +59,8 @@ def mean_interval(values: Iterable[float], *, level: float = 0.95) -> MeanInterv
     if not 0 < level < 1:
         raise StripeError(f"level= must lie between 0 and 1, not {level}.")
     numbers = np.fromiter(values, np.float64)
-    count = len(numbers)
-    mean, half = float(numbers.mean()) if count else math.nan, math.nan
-    if count > 1:
-        half = float(special.stdtrit(count - 1, (1 + level) / 2) * numbers.std(ddof=1) / math.sqrt(count))
-    return MeanInterval(mean, half, count)
+    number = len(numbers)
+    mean, half = float(numbers.mean()) if number else math.nan, math.nan
+    if number > 1:
+        half = float(special.stdtrit(number - 1, (1 + level) / 2) * numbers.std(ddof=1) / math.sqrt(number))
+    return MeanInterval(mean, half, number)

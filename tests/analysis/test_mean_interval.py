@@ -9,7 +9,7 @@ from stripe.errors import StripeError
 
 def test_three_values_by_hand() -> None:
     found = mean_interval([74.0, 75.0, 76.0])
-    assert (found.mean, found.count) == (75.0, 3)
+    assert (found.mean, found.number) == (75.0, 3)
     assert found.half == pytest.approx(4.302653 / math.sqrt(3))  # t of two degrees of freedom; s = 1
     assert (found.low, found.high) == (75.0 - found.half, 75.0 + found.half)
 
@@ -24,7 +24,7 @@ def test_as_scipy_says(values: list[float], level: float) -> None:
 
 def test_few_values_have_no_interval() -> None:
     one, none = mean_interval([3.0]), mean_interval([])
-    assert (one.mean, one.count) == (3.0, 1)
+    assert (one.mean, one.number) == (3.0, 1)
     assert (math.isnan(one.low), math.isnan(one.high)) == (True, True)
     assert (math.isnan(none.mean), math.isnan(none.half)) == (True, True)
 
