@@ -58,9 +58,9 @@ def mean_interval(values: Iterable[float], *, level: float = 0.95) -> MeanInterv
     """
     if not 0 < level < 1:
         raise StripeError(f"level= must lie between 0 and 1, not {level}.")
-    numbers = np.fromiter(values, np.float64)
-    number = len(numbers)
-    mean, half = float(numbers.mean()) if number else math.nan, math.nan
+    found = np.fromiter(values, np.float64)
+    number = len(found)
+    mean, half = float(found.mean()) if number else math.nan, math.nan
     if number > 1:
-        half = float(special.stdtrit(number - 1, (1 + level) / 2) * numbers.std(ddof=1) / math.sqrt(number))
+        half = float(special.stdtrit(number - 1, (1 + level) / 2) * found.std(ddof=1) / math.sqrt(number))
     return MeanInterval(mean, half, number)

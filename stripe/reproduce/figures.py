@@ -15,7 +15,7 @@ from stripe.reproduce import networks, tables
 from stripe.reproduce.cache import Cache, Planned
 from stripe.reproduce.drawn import Drawn, add_note, only_run, require, scale_note, scales_of
 from stripe.reproduce.execution import Failures
-from stripe.reproduce.findings import findings_of
+from stripe.reproduce.findings import differences, findings_of
 from stripe.reproduce.gradcam import draw_gradcam
 from stripe.reproduce.plan import Plan
 from stripe.reproduce.search import draw_search
@@ -106,7 +106,7 @@ def _table(
     counted = table["metric"].isin(("parameters", "added_parameters", "flops")).any()
     scales += (_where(timed),) if timed else ()
     scales += ("parameters and FLOPs: of the paper's own networks",) if counted else ()
-    return Drawn(figures, table, "", scales)
+    return Drawn(figures, table, differences(table) if "control" in table else "", scales)
 
 
 def _axis(metric: str, plan: Plan, served: Mapping[RunConfig, Planned]) -> str:
