@@ -14,11 +14,11 @@ from stripe.analysis import save_table
 from stripe.files import write_whole
 from stripe.provenance import provenance
 from stripe.reproduce.cache import Cache, Planned
-from stripe.reproduce.drawn import Drawn, scale_note
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.figures import draw
 from stripe.reproduce.findings import difference_text, signed
 from stripe.reproduce.plan import Plan
+from stripe.reproduce.result import Result, scale_note
 from stripe.training.config import RunConfig
 
 __all__ = ["picture"]
@@ -49,15 +49,15 @@ def picture(
     Raises:
         StripeError: A run that a figure shows is not finished, or the folder cannot be written.
     """
-    drawn = draw(plan, served, cache, failures, device=device)
-    return _write(drawn, plan, served, out / plan.recipe.name)
+    result = draw(plan, served, cache, failures, device=device)
+    return _write(result, plan, served, out / plan.recipe.name)
 
 
-def _write(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], folder: Path) -> list[Path]:
-    pictures = [plots.save(figure, folder / f"{name}.png") for name, figure in drawn.figures.items()]
-    table, _ = save_table(drawn.table, folder / "numbers.csv")
+def _write(result: Result, plan: Plan, served: Mapping[RunConfig, Planned], folder: Path) -> list[Path]:
+    pictures = [plots.save(figure, folder / f"{name}.png") for name, figure in result.figures.items()]
+    table, _ = save_table(result.table, folder / "numbers.csv")
     page = folder / "README.md"
-    write_whole(page, _page(drawn, plan, served, pictures).encode())
+    write_whole(page, _page(result, plan, served, pictures).encode())
     runs = {served[request].path.name: served[request] for request in (*plan.before, *plan.requests)}
     record = {
         "recipe": plan.recipe.name,
@@ -80,23 +80,23 @@ def _run(name: str, planned: Planned) -> dict[str, object]:
             **{key: record[key] for key in ("settings", "sessions") if key in record}}  # fmt: skip
 
 
-def _page(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], pictures: Iterable[Path]) -> str:
+def _page(result: Result, plan: Plan, served: Mapping[RunConfig, Planned], pictures: Iterable[Path]) -> str:
     recipe = plan.recipe
     parts = [
         f"# {recipe.name}: {recipe.title}",
         *(f"![{recipe.title}]({path.name})" for path in pictures),
         f"**The paper** ({recipe.source}): {recipe.claim}",
-        f"**Here** ({scale_note(plan, served)}): {'; '.join(drawn.scales)}.",
+        f"**Here** ({scale_note(plan, served)}): {'; '.join(result.scales)}.",
     ]
-    parts += [f"**What it shows:** {drawn.findings}"] if drawn.findings else []
+    parts += [f"**What it shows:** {result.findings}"] if result.findings else []
     parts += [recipe.note] if recipe.note else []
     order = [column.name for column in recipe.columns]
-    if "paper" in drawn.table:
-        parts += [_wide(drawn.table, order, _beside), *_legend(drawn.table)]
-        parts += _differences(drawn.table, order) if "control" in drawn.table else []
+    if "paper" in result.table:
+        parts += [_wide(result.table, order, _beside), *_legend(result.table)]
+        parts += _differences(result.table, order) if "control" in result.table else []
     else:
-        parts.append(_markdown(drawn.table))
-    if problems := _problems(drawn.table):
+        parts.append(_markdown(result.table))
+    if problems := _problems(result.table):
         parts += ["Not here:\n" + "\n".join(f"- {line}" for line in problems)]
     parts.append(f"Made by `{provenance()['command']}`; [provenance.json](provenance.json) says the rest.")
     return "\n\n".join(parts) + "\n"

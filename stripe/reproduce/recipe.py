@@ -11,7 +11,7 @@ from stripe.names import did_you_mean
 from stripe.plots.beside import BESIDE
 from stripe.plots.kinds import kinds
 from stripe.reproduce.papers import FIRST, paper_of
-from stripe.reproduce.settings import at_scale, read_settings
+from stripe.reproduce.run_settings import at_scale, read_settings
 from stripe.reproduce.toml import check, read_toml
 from stripe.tasks import tasks
 from stripe.tasks.average_precision import BOX, MASK, AveragePrecision
