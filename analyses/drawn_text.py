@@ -49,7 +49,7 @@ SHRUNK = 0.4
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnText:
     """Images, and what is in them.
 
     Attributes:
@@ -70,7 +70,7 @@ class Drawn:
 
 def draw_lines(
     number: int, *, height: int, width: int, seed: int, upside_down: float = 0.0, wear: float = 1.0
-) -> Drawn:
+) -> DrawnText:
     """Single lines of text that begin at the left, blurred, noisy and a little turned.
 
     Args:
@@ -95,10 +95,10 @@ def draw_lines(
         images.append(np.rot90(_worn(random, picture, wear), turn))
         texts.append(text)
         turns.append(turn)
-    return Drawn(np.stack(images), tuple(texts), np.array(turns))
+    return DrawnText(np.stack(images), tuple(texts), np.array(turns))
 
 
-def draw_pages(number: int, *, side: int, seed: int, turned: bool = False) -> Drawn:
+def draw_pages(number: int, *, side: int, seed: int, turned: bool = False) -> DrawnText:
     """Square pages of some lines of text at random places, and the masks of these lines.
 
     Args:
@@ -130,10 +130,10 @@ def draw_pages(number: int, *, side: int, seed: int, turned: bool = False) -> Dr
         masks.append(np.rot90(np.asarray(mask.rotate(angle)) > 0, turn))
         texts.append("\n".join(lines))
         turns.append(turn)
-    return Drawn(np.stack(images), tuple(texts), np.array(turns), np.stack(masks))
+    return DrawnText(np.stack(images), tuple(texts), np.array(turns), np.stack(masks))
 
 
-def save_images(drawn: Drawn, folder: Path) -> None:
+def save_images(drawn: DrawnText, folder: Path) -> None:
     """Write every image as a PNG file into a folder, as ``stripe --data folder:PATH`` takes them."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(drawn.images):

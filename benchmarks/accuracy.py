@@ -24,7 +24,6 @@ import argparse
 import json
 import multiprocessing
 import shlex
-import statistics
 import sys
 import time
 import traceback
@@ -36,12 +35,12 @@ from typing import Any
 
 import torch
 from machine import describe
-from scipy import stats
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import stripe
 from stripe import models
+from stripe.analysis import mean_interval
 from stripe.asr import fuse
 from stripe.capture import discover
 from stripe.data import Data, choose_images, load
@@ -287,12 +286,9 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 
 def mean_of(values: Iterable[float]) -> dict[str, Any]:
     """The mean and its 95 % interval."""
-    numbers = list(values)
-    mean, interval = statistics.fmean(numbers), None
-    if len(numbers) > 1:
-        half = stats.t.ppf(0.975, len(numbers) - 1) * statistics.stdev(numbers) / len(numbers) ** 0.5
-        interval = [round(mean - half, 3), round(mean + half, 3)]
-    return {"mean": round(mean, 3), "interval": interval, "seeds": len(numbers)}
+    found = mean_interval(values)
+    interval = [round(found.low, 3), round(found.high, 3)] if found.number > 1 else None
+    return {"mean": round(found.mean, 3), "interval": interval, "seeds": found.number}
 
 
 def summary(results: list[dict[str, Any]]) -> dict[str, Any]:

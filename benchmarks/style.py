@@ -37,11 +37,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from machine import describe
-from scipy import stats
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stripe.adapter import batch_of
+from stripe.analysis import mean_interval
 from stripe.asr import fuse, reparameterize
 from stripe.data import Data, choose_images, load
 from stripe.data.crops import mix
@@ -156,11 +156,8 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def spread(values: list[float]) -> dict[str, float | None]:
     """Mean and half the width of its 95 % interval; None for a single value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return {"mean": mean, "half": None}
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    return {"mean": mean, "half": half}
+    found = mean_interval(values)
+    return {"mean": found.mean, "half": found.half if found.number > 1 else None}
 
 
 def main() -> None:

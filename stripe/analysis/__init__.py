@@ -13,6 +13,7 @@ from stripe.analysis.comparison import control_evidence
 from stripe.analysis.constant_error import constant_error, output_error, stripes_carry
 from stripe.analysis.epoch_diff import epoch_diff, settled_fraction, settling_epoch
 from stripe.analysis.evidence import evidence
+from stripe.analysis.mean_interval import MeanInterval, mean_interval
 from stripe.analysis.metrics import metrics
 from stripe.analysis.networks import compare, overview
 from stripe.analysis.spatial import map_correlation, spatial_std
@@ -23,6 +24,7 @@ from stripe.analysis.verdict import verdicts
 
 __all__ = [
     "CenterBias",
+    "MeanInterval",
     "center_bias",
     "channel_std",
     "class_share",
@@ -32,6 +34,7 @@ __all__ = [
     "epoch_diff",
     "evidence",
     "map_correlation",
+    "mean_interval",
     "metrics",
     "output_error",
     "overview",

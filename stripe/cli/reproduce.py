@@ -85,8 +85,8 @@ def command(
         return
     from stripe import reproduce
     from stripe.reproduce.cache import Sources
+    from stripe.reproduce.dependencies import resolve
     from stripe.reproduce.execution import Machine, compute
-    from stripe.reproduce.stages import after
 
     if data and data.startswith("folder:"):
         data = f"folder:{Path(data.removeprefix('folder:')).expanduser().absolute()}"
@@ -101,14 +101,14 @@ def command(
     captures = {plan.scale.capture for plan in ready}
     first = cache.plan([request for plan in ready for request in plan.before])
     if dry_run:
-        ready = [after(plan, first) for plan in ready]
+        ready = [resolve(plan, first) for plan in ready]
         served = cache.plan([request for plan in ready for request in plan.requests], captures)
         print_plan(ready, {**first, **served}, jobs, device, sources)
         return
     machine = Machine(jobs, scheduler, device, workers)
     with interruptible():
         first, failures = compute(first, cache, machine, _watch(first))
-        ready = [after(plan, first, failures) for plan in ready]
+        ready = [resolve(plan, first, failures) for plan in ready]
         served = cache.plan([request for plan in ready for request in plan.requests], captures)
         served, more = compute(served, cache, machine, _watch(served))
         failed = _draw(ready, {**first, **served}, cache, failures | more, out, device)

@@ -10,11 +10,11 @@ from stripe.data.silhouettes import SILHOUETTES
 from stripe.data.size import ImageSize, sides, write_size
 from stripe.errors import StripeError
 
-__all__ = ["Drawn", "drawn_data", "parse_drawn"]
+__all__ = ["DrawnSettings", "drawn_data", "parse_drawn"]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnSettings:
     """What a specification can say of a drawn data set.
 
     Attributes:
@@ -35,7 +35,7 @@ class Drawn:
         """The settings by name."""
         return {key: value for key, value in asdict(self).items() if key != "name"}
 
-    def spec(self, defaults: "Drawn") -> str:
+    def spec(self, defaults: "DrawnSettings") -> str:
         """The specification that loads the data set again, as ``shapes:train=100,seed=3``."""
         usual = defaults.values()
         chosen = [f"{key}={value}" for key, value in self.values().items() if value != usual[key]]
@@ -43,8 +43,8 @@ class Drawn:
 
 
 def parse_drawn(
-    defaults: Drawn, rest: str, *, least: int, seed: int | None = None, center_bias: float | None = None
-) -> Drawn:
+    defaults: DrawnSettings, rest: str, *, least: int, seed: int | None = None, center_bias: float | None = None
+) -> DrawnSettings:
     """Read settings from what follows the colon of a specification.
 
     Args:
@@ -58,8 +58,8 @@ def parse_drawn(
         StripeError: A setting does not exist, or a value is out of its range.
 
     Example:
-        >>> parse_drawn(Drawn("shapes", 5000, 1000, 0.7), "train=100,seed=3", least=10)
-        Drawn(name='shapes', train=100, test=1000, center_bias=0.7, seed=3)
+        >>> parse_drawn(DrawnSettings("shapes", 5000, 1000, 0.7), "train=100,seed=3", least=10)
+        DrawnSettings(name='shapes', train=100, test=1000, center_bias=0.7, seed=3)
     """
     name = defaults.name
     given = {"seed": seed, "center_bias": center_bias}
@@ -86,8 +86,8 @@ def parse_drawn(
 
 
 def drawn_data(
-    settings: Drawn,
-    defaults: Drawn,
+    settings: DrawnSettings,
+    defaults: DrawnSettings,
     image_size: ImageSize,
     split: Callable[[str, int], Split],
     *,

@@ -12,7 +12,7 @@ from stripe.data.annotated import KINDS, AnnotatedImages, AnnotatedSplit
 from stripe.data.augmentation import Target
 from stripe.data.base import Data
 from stripe.data.composition import draw_scenes
-from stripe.data.drawn import Drawn, drawn_data, parse_drawn
+from stripe.data.drawn import DrawnSettings, drawn_data, parse_drawn
 from stripe.data.registry import register
 from stripe.data.render import Frame, ground, texture_of
 from stripe.data.scene_objects import draw_objects
@@ -37,7 +37,7 @@ OUTLINES = list(SILHOUETTES.values())
 EXTENT = 1.3
 """Radii within which every shape lies, stretched as far as they are."""
 
-DEFAULTS = Drawn("scenes", train=1000, test=200, center_bias=0.7)
+DEFAULTS = DrawnSettings("scenes", train=1000, test=200, center_bias=0.7)
 
 
 @register("scenes", place=6)

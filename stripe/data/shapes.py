@@ -3,7 +3,7 @@
 import numpy as np
 
 from stripe.data.base import Data, Split
-from stripe.data.drawn import Drawn, drawn_data, parse_drawn
+from stripe.data.drawn import DrawnSettings, drawn_data, parse_drawn
 from stripe.data.registry import register
 from stripe.data.render import SceneImages
 from stripe.data.silhouettes import SILHOUETTES
@@ -16,7 +16,7 @@ IMAGE_SIZE = 32
 SMALLEST = 16
 """Pixels below which the shapes cannot be told apart."""
 
-DEFAULTS = Drawn("shapes", train=5000, test=1000, center_bias=0.7)
+DEFAULTS = DrawnSettings("shapes", train=5000, test=1000, center_bias=0.7)
 
 
 @register("shapes", place=0)

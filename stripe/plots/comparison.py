@@ -25,12 +25,12 @@ def comparison(
     """Draw two panels per group, each with its own scale: the paper's accuracies, or another measure, and ours.
 
     Networks and data may differ between the two, so the pattern is to be compared, and not the level. Points are
-    values at the best epoch, whiskers their standard deviation over seeds, and small hollow points the values after
-    the last epoch.
+    means over seeds at the best epoch, whiskers the 95 % intervals of these means, and small hollow points the values
+    after the last epoch.
 
     Args:
-        table: Table with the columns ``group``, ``row``, ``column``, ``paper``, ``best``, ``best_std`` and ``last``
-            (NaN if missing). Each row is one cell of the paper's table; rows and columns keep their order.
+        table: Table with the columns ``group``, ``row``, ``column``, ``paper``, ``best``, ``best_low``, ``best_high``
+            and ``last`` (NaN if missing). Each row is one cell of the paper's table; rows and columns keep their order.
         lines: Whether each row is drawn as a line over the columns, which are then steps of one quantity. Otherwise
             the rows go from top to bottom, and each column has a colour.
         axis: Name of the measure with its unit.
@@ -68,7 +68,7 @@ def comparison(
             figure.legend(handles, labels, loc="outside upper left", ncols=4)
         hollow = "right: best epoch, hollow: last epoch" if len(across) > 1 else "hollow: last epoch"
         notes = [hollow] if table["last"].notna().any() else []
-        notes += ["whiskers: standard deviation over seeds"] if table["best_std"].notna().any() else []
+        notes += ["whiskers: 95 % interval of the mean over seeds"] if table["best_low"].notna().any() else []
         figure.caption(" · ".join([*([caption] if caption else []), *notes]))
         return figure
 
@@ -82,8 +82,7 @@ def _lines(axes: Axes, part: pd.DataFrame, side: str) -> None:
         color = f"C{number}"
         axes.plot(x, cells[side], "o-", color=color, markersize=4, linewidth=1, label=str(row))
         if side == "best":
-            spread = cells["best_std"]
-            axes.vlines(x, cells["best"] - spread, cells["best"] + spread, color=color, linewidth=0.8)
+            axes.vlines(x, cells["best_low"], cells["best_high"], color=color, linewidth=0.8)
             axes.plot(x, cells["last"], "o", **_hollow(axes, color))
     axes.set_xticks(range(len(columns)), columns)
     axes.set_xlim(-0.4, len(columns) - 0.6)
@@ -98,8 +97,7 @@ def _points(axes: Axes, part: pd.DataFrame, side: str) -> None:
         shift = 0.16 * (number - (len(columns) - 1) / 2) if len(columns) > 1 else 0.0
         y, color = np.arange(len(rows)) + shift, f"C{number}"
         if side == "best":
-            spread = cells["best_std"]
-            axes.hlines(y, cells["best"] - spread, cells["best"] + spread, color=color, linewidth=0.8)
+            axes.hlines(y, cells["best_low"], cells["best_high"], color=color, linewidth=0.8)
             axes.plot(cells["last"], y, "o", **_hollow(axes, color))
         axes.plot(cells[side], y, "o", color=color, markersize=4.5, label=str(column))
     axes.set_yticks(range(len(rows)), rows)

@@ -21,7 +21,7 @@ from stripe.plots.common import (
     label_epochs,
     short_names,
 )
-from stripe.plots.figure import Drawn, StripeFigure, check_single, size_of
+from stripe.plots.figure import FigureOrAxes, StripeFigure, check_single, size_of
 from stripe.plots.heatmap import colorbar, heatmap, robust_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import (
@@ -52,7 +52,7 @@ def diff(
     width: Width | None = None,
     cmap: str | None = None,
     ax: Axes | None = None,
-) -> Drawn:
+) -> FigureOrAxes:
     """Draw heatmaps, channels × epochs, of |v[t+1] − v[t]|: one panel per image, black where attention has settled.
 
     Triangles and dotted lines mark drops of the learning rate. The colours of all panels reach from 0 (black) to the

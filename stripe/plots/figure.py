@@ -14,7 +14,7 @@ from matplotlib.textpath import TextToPath
 from stripe.errors import StripeError
 from stripe.plots.style import PRINT_SIZE, Width, applied, inches, printed_width
 
-__all__ = ["Drawn", "StripeFigure", "check_single", "size_of", "wrapped"]
+__all__ = ["FigureOrAxes", "StripeFigure", "check_single", "size_of", "wrapped"]
 
 _LONGEST = 2**16  # pixels
 
@@ -144,7 +144,7 @@ class StripeFigure(Figure):
         return buffer.getvalue()
 
 
-Drawn = StripeFigure | Any
+FigureOrAxes = StripeFigure | Any
 """What a kind of plot returns: a figure, or the axes that it was given as ``ax=``. (``Any`` stands for the latter, so
 that a caller who gives none need not tell the two apart.)"""
 

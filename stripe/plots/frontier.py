@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from stripe.names import counted, data_name, without_folders
-from stripe.plots.figure import Drawn, StripeFigure
+from stripe.plots.figure import FigureOrAxes, StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import Width, styled
@@ -20,7 +20,7 @@ def frontier(
     width: Width | None = None,
     cmap: str | None = None,
     ax: Axes | None = None,
-) -> Drawn:
+) -> FigureOrAxes:
     """Draw the accuracy against the relative speed, with 0, 1, 2 … sites folded, the cheapest first.
 
     The number beside a point is the number of folded sites; its colour is the relative error of the logits against

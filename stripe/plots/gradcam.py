@@ -14,7 +14,7 @@ from stripe.analysis import CenterBias, center_bias
 from stripe.capture import Capture, CaptureLike, LayerFacts, as_capture
 from stripe.names import counted, data_name, without_folders
 from stripe.plots.common import describe
-from stripe.plots.figure import Drawn, StripeFigure, check_single, size_of
+from stripe.plots.figure import FigureOrAxes, StripeFigure, check_single, size_of
 from stripe.plots.heatmap import colorbar, heatmap
 from stripe.plots.kinds import kind
 from stripe.plots.select import NothingToDrawError
@@ -35,7 +35,7 @@ def gradcam(
     width: Width | None = None,
     cmap: str | None = None,
     ax: Axes | None = None,
-) -> Drawn:
+) -> FigureOrAxes:
     """Draw mean Grad-CAM maps, one panel per network and layer, all with the same colours.
 
     Below each panel stands its centre bias: the mean distance of the evidence from the centre (the small cross),

@@ -12,7 +12,7 @@ from stripe.analysis import control_evidence, evidence, stripe_index
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.names import counted, renamed
 from stripe.plots.common import caption, describe, ending_note, label_epochs, short_names, still_note
-from stripe.plots.figure import Drawn, StripeFigure, size_of
+from stripe.plots.figure import FigureOrAxes, StripeFigure, size_of
 from stripe.plots.heatmap import colorbar, heatmap
 from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_sites
@@ -37,7 +37,7 @@ def index(
     width: Width | None = None,
     cmap: str | None = None,
     ax: Axes | None = None,
-) -> Drawn:
+) -> FigureOrAxes:
     """Draw a heatmap, sites × epochs, of the stripe index η² = Var_c(mean_i v) / Var_{i,c}(v) of all images.
 
     The index is 1 (bright) if attention is the same vector for every image, and 0 (dark) if all channels have the same

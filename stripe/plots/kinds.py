@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from stripe.capture import CaptureLike, as_capture
 from stripe.errors import StripeError
 from stripe.names import did_you_mean, renamed
-from stripe.plots.figure import Drawn
+from stripe.plots.figure import FigureOrAxes
 from stripe.plots.save import check_format, save
 from stripe.plots.select import NothingToDrawError
 from stripe.registry import LAST, Registry
@@ -24,7 +24,7 @@ __all__ = ["KINDS", "RUN_KINDS", "TABLE_KINDS", "DataType", "Kind", "draw", "dra
 DataType = Literal["capture", "captures", "runs", "speeds", "frontier"]
 """Data of a plot: a capture, several captures, runs, a table of ``stripe.bench``, or the costs of folding each site."""
 
-Draw = TypeVar("Draw", bound=Callable[..., Drawn])
+Draw = TypeVar("Draw", bound=Callable[..., FigureOrAxes])
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Kind:
         paper: Figure or table of the paper, ``""`` if the paper has none.
     """
 
-    draw: Callable[..., Drawn]
+    draw: Callable[..., FigureOrAxes]
     data: DataType
     shows: str
     paper: str
@@ -53,17 +53,17 @@ class Kind:
 KNOWN: Registry[Kind] = Registry("stripe.plots", "a kind of plot")
 """The kinds of plot by name, in the order of lists."""
 
-KINDS: dict[str, Callable[..., Drawn]] = {}
+KINDS: dict[str, Callable[..., FigureOrAxes]] = {}
 """Kinds that draw a capture or its path; ``gradcam`` draws several captures, too."""
 
-RUN_KINDS: dict[str, Callable[..., Drawn]] = {}
+RUN_KINDS: dict[str, Callable[..., FigureOrAxes]] = {}
 """Kinds that draw several runs."""
 
-TABLE_KINDS: dict[str, Callable[..., Drawn]] = {}
+TABLE_KINDS: dict[str, Callable[..., FigureOrAxes]] = {}
 """Kinds that draw a table of speeds, or of the costs of folding."""
 
 
-_OF_DATA: tuple[tuple[dict[str, Callable[..., Drawn]], tuple[DataType, ...]], ...] = (
+_OF_DATA: tuple[tuple[dict[str, Callable[..., FigureOrAxes]], tuple[DataType, ...]], ...] = (
     (KINDS, ("capture", "captures")),
     (RUN_KINDS, ("runs",)),
     (TABLE_KINDS, ("speeds", "frontier")),
@@ -108,7 +108,7 @@ def kinds(*data: DataType) -> dict[str, Kind]:
 
 
 @renamed(site="sites")
-def draw(kind: str, data: Any, **options: Any) -> Drawn:
+def draw(kind: str, data: Any, **options: Any) -> FigureOrAxes:
     """Draw a kind of plot by its name.
 
     Args:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.errors import StripeError
 from stripe.plots.common import caption, describe, image_name
-from stripe.plots.figure import Drawn, StripeFigure
+from stripe.plots.figure import FigureOrAxes, StripeFigure
 from stripe.plots.heatmap import bar_below, heatmap, readable_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import Choice, NothingToDrawError, Patterns, choose, choose_epoch, choose_sites
@@ -40,7 +40,7 @@ def maps(
     style: str = "paper",
     width: Width | None = None,
     cmap: str | None = None,
-) -> Drawn:
+) -> FigureOrAxes:
     """Draw what one spatial site does to its map, for several images: the input, the weights and the output.
 
     Of the maps the root mean square over the channels is shown. A weight multiplies all channels of a position, so that

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from stripe.errors import StripeError
 from stripe.names import data_name
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
-from stripe.plots.runs import RunLike, by_network
+from stripe.plots.runs import Arrays, RunLike, by_network, read_arrays
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import Width, printed_width, styled
 
@@ -83,31 +82,24 @@ def predictions(
         return figure
 
 
-def arrays_of(run: RunLike) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(run: RunLike) -> Arrays:
     """The pictures of a run.
 
     Raises:
         NothingToDrawError: The run is of another task, or has not finished an epoch.
         StripeError: The file is damaged.
     """
-    path = run.path / FILE
     task = (run.settings.get("task") or {}).get("name", "classification")
     if task not in ("detection", "segmentation"):
         raise NothingToDrawError(
             f"{run.path} was trained for {task}; predictions are drawn of detectors and segmenters."
         )
-    if not path.exists():
-        raise NothingToDrawError(f"{run.path} has no {FILE}: it has not finished an epoch.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        if "epoch" not in arrays or len(pictures_of(arrays, "found")) != len(pictures_of(arrays, "truth")):
-            raise ValueError("a picture lacks")
-    except Exception as error:  # a damaged file fails in many ways
-        raise StripeError(f"{path} is damaged: {error}.") from error
+    arrays = read_arrays(run, FILE, ["epoch"])
+    if len(pictures_of(arrays, "found")) != len(pictures_of(arrays, "truth")):
+        raise StripeError(f"{run.path / FILE} is damaged: it has another number of findings than of images.")
     return arrays
 
 
-def pictures_of(arrays: dict[str, npt.NDArray[Any]], name: str) -> list[npt.NDArray[Any]]:
+def pictures_of(arrays: Arrays, name: str) -> list[npt.NDArray[Any]]:
     """The pictures of a name, ``truth`` or ``found``, in the order of the images, uint8 (H, W, 3)."""
     return [arrays[f"{name}_{number}"] for number in range(len(arrays)) if f"{name}_{number}" in arrays]

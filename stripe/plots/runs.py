@@ -2,17 +2,32 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from stripe.errors import StripeError
 from stripe.names import run_name
+from stripe.plots.select import NothingToDrawError
 from stripe.tasks.scoring import Scoring
 
-__all__ = ["RunLike", "by_network", "common_scoring", "folder_name", "scoring_of", "selected_by"]
+__all__ = [
+    "Arrays",
+    "RunLike",
+    "by_network",
+    "common_scoring",
+    "folder_name",
+    "read_arrays",
+    "scoring_of",
+    "selected_by",
+]
+
+Arrays = dict[str, npt.NDArray[Any]]
+"""Arrays by name."""
 
 
 class RunLike(Protocol):
@@ -90,6 +105,33 @@ def common_scoring(runs: Sequence[RunLike]) -> Scoring:
         names = " and by ".join(dict.fromkeys(scoring.best for scoring in each))
         raise StripeError(f"These runs are scored by {names}: they are of different tasks, and no comparison.")
     return each[0]
+
+
+def read_arrays(run: RunLike, file: str, needed: Collection[str], *, otherwise: str = "") -> Arrays:
+    """Read the arrays that a run keeps in an ``.npz`` file, such as pictures of what its network makes of images.
+
+    Args:
+        run: The run.
+        file: Place of the file in the run's directory.
+        needed: Names of arrays that it must hold.
+        otherwise: Why the file may be missing, besides a first epoch that has not ended.
+
+    Raises:
+        NothingToDrawError: There is no such file.
+        StripeError: The file is damaged, or lacks an array.
+    """
+    path = run.path / file
+    if not path.exists():
+        why = f"it has not finished an epoch{f', or {otherwise}' if otherwise else ''}"
+        raise NothingToDrawError(f"{run.path} has no {file}: {why}.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except Exception as error:  # a damaged file fails in many ways
+        raise StripeError(f"{path} is damaged: {error}.") from error
+    if missing := [name for name in needed if name not in arrays]:
+        raise StripeError(f"{path} is damaged: it has no {', '.join(missing)}.")
+    return arrays
 
 
 def folder_name(path: Path) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from stripe.capture import CaptureLike, as_capture
 from stripe.names import renamed
 from stripe.plots.common import caption, describe, ending_note, image_name, short_names
-from stripe.plots.figure import Drawn, StripeFigure, check_single
+from stripe.plots.figure import FigureOrAxes, StripeFigure, check_single
 from stripe.plots.heatmap import bar_below, colorbar, heatmap, readable_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import (
@@ -41,7 +41,7 @@ def spatial(
     width: Width | None = None,
     cmap: str | None = None,
     ax: Axes | None = None,
-) -> Drawn:
+) -> FigureOrAxes:
     """Draw maps of spatial attention: one row per image, one column per site, and the image itself at the left.
 
     If spatial attention were a constant, all maps of a column would be equal. The colours of a column span the 1–99 %

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from stripe.names import without_folders
-from stripe.plots.figure import Drawn, StripeFigure
+from stripe.plots.figure import FigureOrAxes, StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.measured import caption_of, is_unfused, module_colors, record_of, role_of
 from stripe.plots.style import Width, is_narrow, styled
@@ -17,7 +17,9 @@ __all__ = ["speed"]
 
 
 @kind("speeds", "throughput, parameters and FLOPs", paper="table 1", place=9)
-def speed(table: pd.DataFrame, *, style: str = "paper", width: Width | None = None, ax: Axes | None = None) -> Drawn:
+def speed(
+    table: pd.DataFrame, *, style: str = "paper", width: Width | None = None, ax: Axes | None = None
+) -> FigureOrAxes:
     """Draw bars of images per second, parameters and FLOPs, one row per network in the order of the table.
 
     Each attention module has its colour; a lightly filled bar is a network with ASR that is not fused. Whiskers are

@@ -13,7 +13,7 @@ from stripe.analysis.wording import interval_text
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.names import counted, renamed
 from stripe.plots.common import caption, columns, control_of, describe, ending_note, short_names, sides_of
-from stripe.plots.figure import Drawn, StripeFigure
+from stripe.plots.figure import FigureOrAxes, StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.select import CHANNEL_KINDS, Patterns, choose_epoch, choose_sites
 from stripe.plots.style import Width, is_narrow, styled
@@ -36,7 +36,7 @@ def std(
     style: str = "paper",
     width: Width | None = None,
     ax: Axes | None = None,
-) -> Drawn:
+) -> FigureOrAxes:
     """Draw the distribution over the channels of the standard deviation over the images, for every site.
 
     The left panel shows σ_c = std_i(v_ic) in the units of the values, the right panel σ_c / |mean_i v_ic|, which has

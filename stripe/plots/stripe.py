@@ -10,7 +10,7 @@ from stripe.analysis import stripe_index
 from stripe.capture import CaptureLike, as_capture
 from stripe.names import renamed
 from stripe.plots.common import caption, column_name, columns, control_of, describe, sides_of, still_note
-from stripe.plots.figure import Drawn, StripeFigure, check_single
+from stripe.plots.figure import FigureOrAxes, StripeFigure, check_single
 from stripe.plots.heatmap import bar_below, colorbar, heatmap, readable_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import (
@@ -45,7 +45,7 @@ def stripe(
     width: Width | None = None,
     cmap: str | None = None,
     ax: Axes | None = None,
-) -> Drawn:
+) -> FigureOrAxes:
     """Draw heatmaps, images × channels, of the map's global average (before) and of the attention values (after).
 
     If attention is a constant, all rows of the right panel are equal: it shows vertical stripes. The number above a

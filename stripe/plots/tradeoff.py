@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from stripe.plots.figure import Drawn, StripeFigure, check_single
+from stripe.plots.figure import FigureOrAxes, StripeFigure, check_single
 from stripe.plots.kinds import kind
 from stripe.plots.measured import ROLES, caption_of, is_unfused, module_colors, record_of, role_of
 from stripe.plots.select import NothingToDrawError
@@ -19,7 +19,9 @@ _MARKERS = {"none": ("D", 4.5), "attention": ("o", 5.5), "asr": ("*", 9.0), "bot
 
 
 @kind("speeds", "accuracy against speed and parameters", paper="fig. 3", place=8)
-def tradeoff(table: pd.DataFrame, *, style: str = "paper", width: Width | None = None, ax: Axes | None = None) -> Drawn:
+def tradeoff(
+    table: pd.DataFrame, *, style: str = "paper", width: Width | None = None, ax: Axes | None = None
+) -> FigureOrAxes:
     """Accuracy against images a second (left) and against parameters (right), a point a network. Paper: fig. 3.
 
     A colour is an attention module, a marker what it is used for; a hollow marker is ASR that was not fused. An arrow

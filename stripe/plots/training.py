@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from stripe.errors import StripeError
 from stripe.names import data_name
 from stripe.plots.diff import learning_rate_drops
-from stripe.plots.figure import Drawn, StripeFigure
+from stripe.plots.figure import FigureOrAxes, StripeFigure
 from stripe.plots.kinds import kind
 from stripe.plots.runs import RunLike, by_network, common_scoring, selected_by
 from stripe.plots.select import NothingToDrawError
@@ -30,7 +30,7 @@ _MOST = 6  # as many colours as a style has
 @kind("runs", "loss and accuracy over the epochs", place=7)
 def training(
     runs: Sequence[RunLike], *, style: str = "paper", width: Width | None = None, ax: Axes | None = None
-) -> Drawn:
+) -> FigureOrAxes:
     """Curves over the epochs: left the loss, right the score; one colour per network, dashed on the training images.
 
     Runs that differ in nothing but the seed are one network: the line is their mean, the shade reaches from the lowest

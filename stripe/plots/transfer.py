@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from stripe.errors import StripeError
 from stripe.names import data_name, without_folders
 from stripe.plots.common import add_thumbnail_title
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
-from stripe.plots.runs import RunLike, by_network, folder_name
+from stripe.plots.runs import Arrays, RunLike, by_network, folder_name, read_arrays
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import Width, printed_width, styled
 
@@ -21,8 +18,6 @@ PICTURES = "pictures/last.npz"
 """Where a run keeps what its network makes of held-out images, see ``stripe.tasks.style``."""
 
 ARRAYS = ("style", "content", "made", "content_loss", "style_loss", "epoch")
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 @kind("runs", "style transfer: what networks make of held-out images", paper="fig. 5", place=8)
@@ -98,18 +93,9 @@ def transfer(
 
 
 def _arrays(run: RunLike) -> Arrays:
-    path = run.path / PICTURES
     if (run.settings.get("task") or {}).get("name") != "style":
         raise NothingToDrawError(f"{run.path} is no run of style transfer, so it has no pictures to draw.")
-    if not path.exists():
-        raise NothingToDrawError(
-            f"{run.path} has no {PICTURES}: it has not finished an epoch, or was trained with pictures=0."
-        )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in ARRAYS}
-    except Exception as error:  # a damaged file fails in many ways
-        raise StripeError(f"{path} is damaged: {error}.") from error
+    return read_arrays(run, PICTURES, ARRAYS, otherwise="was trained with pictures=0")
 
 
 def _titles(runs: Sequence[RunLike]) -> list[str]:

@@ -13,11 +13,11 @@ from stripe.plots.comparison import comparison
 from stripe.plots.figure import StripeFigure
 from stripe.reproduce import networks, tables
 from stripe.reproduce.cache import Cache, Planned
-from stripe.reproduce.drawn import Drawn, add_note, only_run, require, scale_note, scales_of
 from stripe.reproduce.execution import Failures
-from stripe.reproduce.findings import findings_of
+from stripe.reproduce.findings import differences, findings_of
 from stripe.reproduce.gradcam import draw_gradcam
 from stripe.reproduce.plan import Plan
+from stripe.reproduce.result import Result, add_note, only_run, require, scale_note, scales_of
 from stripe.reproduce.search import draw_search
 from stripe.reproduce.transfer import draw_transfer
 from stripe.training.config import RunConfig
@@ -27,7 +27,7 @@ __all__ = ["draw"]
 
 def draw(
     plan: Plan, served: Mapping[RunConfig, Planned], cache: Cache, failures: Failures, *, device: str | None = None
-) -> Drawn:
+) -> Result:
     """Draw the figures of a plan.
 
     Args:
@@ -54,7 +54,7 @@ def draw(
     return _speed(plan, served, cache, failures, device)
 
 
-def _capture(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures) -> Drawn:
+def _capture(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures) -> Result:
     """Draw what a run recorded, or what several did side by side."""
     assert plan.recipe.draw is not None
     captures, found = [], []
@@ -78,12 +78,12 @@ def _capture(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures
         table = table[["run", *(column for column in table if column != "run")]]
         findings = " ".join(f"{name}: {text}" for name, (_, text) in zip(names, found, strict=True))
     scales = tuple(dict.fromkeys(capture.scale for capture in captures))
-    return Drawn({plan.recipe.stem: add_note(figure, plan, served)}, table, findings, scales)
+    return Result({plan.recipe.stem: add_note(figure, plan, served)}, table, findings, scales)
 
 
 def _table(
     plan: Plan, served: Mapping[RunConfig, Planned], cache: Cache, failures: Failures, device: str | None
-) -> Drawn:
+) -> Result:
     """Draw numbers beside the paper's, one picture for each measure; counts are left to the page."""
     assert plan.recipe.draw is not None
     trained = tables.of_runs(plan, served, failures, cache.sources, device=device)
@@ -106,7 +106,7 @@ def _table(
     counted = table["metric"].isin(("parameters", "added_parameters", "flops")).any()
     scales += (_where(timed),) if timed else ()
     scales += ("parameters and FLOPs: of the paper's own networks",) if counted else ()
-    return Drawn(figures, table, "", scales)
+    return Result(figures, table, differences(table) if "control" in table else "", scales)
 
 
 def _axis(metric: str, plan: Plan, served: Mapping[RunConfig, Planned]) -> str:
@@ -119,7 +119,7 @@ def _axis(metric: str, plan: Plan, served: Mapping[RunConfig, Planned]) -> str:
 
 def _speed(
     plan: Plan, served: Mapping[RunConfig, Planned], cache: Cache, failures: Failures, device: str | None
-) -> Drawn:
+) -> Result:
     """Draw speeds and sizes beside the paper's, with accuracies where the picture shows both."""
     assert plan.recipe.draw is not None
     measured = networks.speeds(plan, cache.folder, cache.sources, device)
@@ -133,7 +133,7 @@ def _speed(
     if runs:
         trained = tables.of_runs(plan, served, failures, cache.sources, device=device)
         table = pd.concat([table, trained], ignore_index=True)
-    return Drawn(figures, table, "", (*scales_of(plan, served, failures), _where(measured)))
+    return Result(figures, table, "", (*scales_of(plan, served, failures), _where(measured)))
 
 
 def _where(measured: Mapping[ImageSize, pd.DataFrame]) -> str:

@@ -1,16 +1,21 @@
-"""Findings: what a figure of a capture shows, in numbers over all images and channels and in a sentence."""
+"""Findings: what a figure of a capture or a table with a control shows, in numbers and in a sentence."""
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 import xarray as xr
 
 from stripe.analysis import map_correlation, metrics, settled_fraction, stripe_index, verdicts
 from stripe.capture import Capture, CaptureLike, as_capture
+from stripe.names import counted
 from stripe.plots.common import columns
 from stripe.plots.diff import learning_rate_drops
 from stripe.plots.select import CHANNEL_KINDS, choose_sites
 from stripe.plots.spatial import as_maps
 
-__all__ = ["TOLERANCE", "findings_of"]
+__all__ = ["TOLERANCE", "difference_text", "differences", "findings_of", "signed"]
 
 TOLERANCE = 0.01
 """Differences from epoch to epoch up to which a value counts as unchanged."""
@@ -154,6 +159,54 @@ def _focus(capture: Capture) -> tuple[pd.DataFrame, str]:
         f"Over the positions of an image, the weights correlate with the size of the map by {each.median():+.2f} "
         f"(median over {len(table)} sites, {each.min():+.2f} to {each.max():+.2f})."
     )
+
+
+def differences(table: pd.DataFrame) -> str:
+    """Say what a table shows of the differences to its control; nothing where there are none.
+
+    Args:
+        table: What ``stripe.reproduce.tables.of_runs`` returns for a recipe with a control.
+    """
+    compared = table[table["difference"].notna()]
+    if compared.empty:
+        return ""
+    main = compared[compared["metric"] == compared["metric"].iloc[0]]  # numbers of one unit
+    row = main.loc[main["difference"].abs().idxmax()].to_dict()
+    of_column = row["control"] in set(table["column"])
+    what, where = (row["column"], row["row"]) if of_column else (row["row"], row["column"])
+    place = ", ".join(str(part) for part in (row["group"], where) if part)
+    largest = f"{what} − {row['control']} at {place}: {difference_text(row)}"
+    sure = compared[compared["difference_low"].notna()]
+    if sure.empty:
+        number = len(compared)
+        return f"Differences to the control are of one seed, without intervals; the largest of {number} is {largest}."
+    above, below = int((sure["difference_low"] > 0).sum()), int((sure["difference_high"] < 0).sum())
+    return (
+        f"Of {counted(len(sure), 'difference')} to the control {above} {_is(above)} above zero and {below} below with "
+        f"the whole of their 95 % intervals, of which one in 20 misses by chance; the intervals of the other "
+        f"{len(sure) - above - below} hold zero. The largest difference is {largest}."
+    )
+
+
+def difference_text(row: Mapping[Hashable, Any]) -> str:
+    """Return a difference and its interval, where it has one: ``+3.10 (−1.00 … +7.20)``."""
+    numbers = [float(row[f"difference{end}"]) for end in ("", "_low", "_high")]
+    value, low, high = (signed(number, max(map(abs, filter(math.isfinite, numbers)))) for number in numbers)
+    return f"{value} ({low} … {high})" if math.isfinite(numbers[1]) else value
+
+
+def signed(value: float, size: float | None = None) -> str:
+    """Return a difference with its sign, and a dash where there is none.
+
+    Args:
+        value: The difference.
+        size: What decides the number of decimals, if not the difference itself.
+    """
+    if not math.isfinite(value):
+        return "–"
+    size = abs(value) if size is None else size
+    decimals = 2 - min(0, 1 + math.floor(math.log10(size))) if size else 2
+    return f"{'−' if value < 0 else '+'}{abs(value):.{0 if size >= 1000 else decimals}f}"
 
 
 def _is(count: int) -> str:

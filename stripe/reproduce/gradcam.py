@@ -13,9 +13,9 @@ from stripe.data import choose_images
 from stripe.devices import pick_device
 from stripe.gradcam import gradcam, save
 from stripe.reproduce.cache import Cache, Planned, Sources
-from stripe.reproduce.drawn import Drawn, add_note, only_run, require, scales_of
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.plan import Plan
+from stripe.reproduce.result import Result, add_note, only_run, require, scales_of
 from stripe.training.config import RunConfig
 
 __all__ = ["draw_gradcam"]
@@ -23,7 +23,7 @@ __all__ = ["draw_gradcam"]
 
 def draw_gradcam(
     plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures, cache: Cache, device: str | None = None
-) -> Drawn:
+) -> Result:
     """Draw where the networks of a plan look; the numbers are their centre biases.
 
     Args:
@@ -48,7 +48,7 @@ def draw_gradcam(
     figure = add_note(plots.gradcam(captures), plan, served)
     values = ", ".join(f"{row['center_bias']:.2f}" for row in rows)
     findings = f"The centre bias is {values} (1: looks everywhere alike; below 1: towards the centre)."
-    return Drawn({plan.recipe.stem: figure}, pd.DataFrame(rows), findings, scales_of(plan, served, failures))
+    return Result({plan.recipe.stem: figure}, pd.DataFrame(rows), findings, scales_of(plan, served, failures))
 
 
 def _averages(planned: Planned, sources: Sources, count: int, device: str | None) -> Path:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from stripe.analysis import save_table
 from stripe.files import write_whole
 from stripe.provenance import provenance
 from stripe.reproduce.cache import Cache, Planned
-from stripe.reproduce.drawn import Drawn, scale_note
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.figures import draw
+from stripe.reproduce.findings import difference_text, signed
 from stripe.reproduce.plan import Plan
+from stripe.reproduce.result import Result, scale_note
 from stripe.training.config import RunConfig
 
 __all__ = ["picture"]
@@ -48,15 +49,15 @@ def picture(
     Raises:
         StripeError: A run that a figure shows is not finished, or the folder cannot be written.
     """
-    drawn = draw(plan, served, cache, failures, device=device)
-    return _write(drawn, plan, served, out / plan.recipe.name)
+    result = draw(plan, served, cache, failures, device=device)
+    return _write(result, plan, served, out / plan.recipe.name)
 
 
-def _write(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], folder: Path) -> list[Path]:
-    pictures = [plots.save(figure, folder / f"{name}.png") for name, figure in drawn.figures.items()]
-    table, _ = save_table(drawn.table, folder / "numbers.csv")
+def _write(result: Result, plan: Plan, served: Mapping[RunConfig, Planned], folder: Path) -> list[Path]:
+    pictures = [plots.save(figure, folder / f"{name}.png") for name, figure in result.figures.items()]
+    table, _ = save_table(result.table, folder / "numbers.csv")
     page = folder / "README.md"
-    write_whole(page, _page(drawn, plan, served, pictures).encode())
+    write_whole(page, _page(result, plan, served, pictures).encode())
     runs = {served[request].path.name: served[request] for request in (*plan.before, *plan.requests)}
     record = {
         "recipe": plan.recipe.name,
@@ -79,19 +80,23 @@ def _run(name: str, planned: Planned) -> dict[str, object]:
             **{key: record[key] for key in ("settings", "sessions") if key in record}}  # fmt: skip
 
 
-def _page(drawn: Drawn, plan: Plan, served: Mapping[RunConfig, Planned], pictures: Iterable[Path]) -> str:
+def _page(result: Result, plan: Plan, served: Mapping[RunConfig, Planned], pictures: Iterable[Path]) -> str:
     recipe = plan.recipe
     parts = [
         f"# {recipe.name}: {recipe.title}",
         *(f"![{recipe.title}]({path.name})" for path in pictures),
         f"**The paper** ({recipe.source}): {recipe.claim}",
-        f"**Here** ({scale_note(plan, served)}): {'; '.join(drawn.scales)}.",
+        f"**Here** ({scale_note(plan, served)}): {'; '.join(result.scales)}.",
     ]
-    parts += [f"**What it shows:** {drawn.findings}"] if drawn.findings else []
+    parts += [f"**What it shows:** {result.findings}"] if result.findings else []
     parts += [recipe.note] if recipe.note else []
     order = [column.name for column in recipe.columns]
-    parts.append(_beside(drawn.table, order) if "paper" in drawn.table else _markdown(drawn.table))
-    if problems := _problems(drawn.table):
+    if "paper" in result.table:
+        parts += [_wide(result.table, order, _beside), *_legend(result.table)]
+        parts += _differences(result.table, order) if "control" in result.table else []
+    else:
+        parts.append(_markdown(result.table))
+    if problems := _problems(result.table):
         parts += ["Not here:\n" + "\n".join(f"- {line}" for line in problems)]
     parts.append(f"Made by `{provenance()['command']}`; [provenance.json](provenance.json) says the rest.")
     return "\n\n".join(parts) + "\n"
@@ -108,21 +113,57 @@ def _problems(table: pd.DataFrame) -> list[str]:
     return [f"{', '.join([name, *own] if len(own) < some else [name])}: {why}" for (name, why), own in found.items()]
 
 
-def _beside(table: pd.DataFrame, order: list[str]) -> str:
+def _wide(table: pd.DataFrame, order: list[str], write: Callable[[Mapping[Hashable, Any]], str]) -> str:
     """Write a table with rows and columns as in the paper, with the paper's number and ours in each cell."""
     cells: dict[str, dict[str, str]] = {}
     for row in table.to_dict("records"):
-        cells.setdefault(_name(row), {})[row["column"]] = f"{_number(row['paper'])} → {_ours(row)}"
+        cells.setdefault(_name(row), {})[row["column"]] = write(row)
     wide = pd.DataFrame.from_dict(cells, orient="index")
     wide = wide[[name for name in order if name in wide]]
     lines = [["the paper → here", *map(str, wide.columns)], ["---"] * (len(wide.columns) + 1)]
     lines += [[str(name), *("" if value != value else str(value) for value in values)]
               for name, values in zip(wide.index, wide.to_numpy(), strict=True)]  # fmt: skip
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _legend(table: pd.DataFrame) -> list[str]:
+    """Say what the numbers of trained networks are."""
     if "last" not in table or table["last"].isna().all():
-        return text
+        return []
     what = "Accuracies" if table["metric"].isin(["accuracy", "top5"]).all() else "What is trained"
-    return f"{text}\n\n{what} here: at the best epoch, in brackets after the last."
+    text = f"{what} here: at the best epoch, in brackets after the last."
+    trained, sure = table[table["last"].notna()], table["best_low"].notna()
+    if not sure.any():
+        return [f"{text} One seed: no interval." if trained["seeds"].max() == 1 else text]
+    text += (
+        f" ±: half the width of the 95 % interval of the mean over {_seeds(table.loc[sure, 'seeds'])} (Student's t)."
+    )
+    return [text + (" Without ±: of one run, so no interval." if sure.sum() < len(trained) else "")]
+
+
+def _seeds(counts: pd.Series) -> str:
+    """Return numbers of seeds in words: ``3 seeds``, or ``2 to 3 seeds`` where some runs are missing."""
+    least, most = int(counts.min()), int(counts.max())
+    return f"{most} seeds" if least == most else f"{least} to {most} seeds"
+
+
+def _differences(table: pd.DataFrame, order: list[str]) -> list[str]:
+    """Write how the cells differ from their control, in the paper and here."""
+    compared = table[table["difference"].notna()]
+    if compared.empty:
+        return []
+    papers = {(row["group"], row["row"], row["column"]): row["paper"] for row in table.to_dict("records")}
+
+    def write(row: Mapping[Hashable, Any]) -> str:
+        places = [(row["group"], row["control"], row["column"]), (row["group"], row["row"], row["control"])]
+        paper = row["paper"] - next((papers[place] for place in places if place in papers), math.nan)
+        return f"{signed(paper)} → {difference_text(row)}"
+
+    control = ", ".join(dict.fromkeys(compared["control"]))
+    pairs, how = compared.loc[compared["difference_low"].notna(), "pairs"], "one seed: no interval"
+    if len(pairs):
+        how = f"seed by seed, with the 95 % interval of the mean over {_seeds(pairs)} (Student's t)"
+    return [f"**Less the control** ({control}), {how}:", _wide(compared, order, write)]
 
 
 def _name(row: Mapping[Hashable, Any]) -> str:
@@ -130,11 +171,12 @@ def _name(row: Mapping[Hashable, Any]) -> str:
     return f"{row['group']} {row['row']}".strip() if row["group"] != row["row"] else str(row["row"])
 
 
-def _ours(row: Mapping[Hashable, Any]) -> str:
-    best, spread, last = (float(row.get(key, math.nan)) for key in ("best", "best_std", "last"))
-    text = _number(best)
-    text += f" ± {spread:.2f}" if math.isfinite(spread) else ""
-    return text + (f" ({last:.2f})" if math.isfinite(last) else "")
+def _beside(row: Mapping[Hashable, Any]) -> str:
+    """Return the paper's number and ours."""
+    best, high, last = (float(row.get(key, math.nan)) for key in ("best", "best_high", "last"))
+    text = f"{_number(row['paper'])} → {_number(best)}"
+    text += f" ± {_number(high - best)}" if math.isfinite(high) else ""
+    return text + (f" ({_number(last)})" if math.isfinite(last) else "")
 
 
 def _markdown(table: pd.DataFrame) -> str:

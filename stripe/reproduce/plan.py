@@ -8,8 +8,8 @@ from stripe.errors import StripeError
 from stripe.models.composed import parse as parse_model
 from stripe.names import data_name
 from stripe.reproduce.recipe import Column, Recipe, Row
+from stripe.reproduce.run_settings import GIVES, OF_TRAINING, Before, merged
 from stripe.reproduce.scale import Changes, Scale, read_scale
-from stripe.reproduce.settings import GIVES, OF_TRAINING, Before, merged
 from stripe.training import Recipe as Training
 from stripe.training import recipe_for
 from stripe.training.config import RunConfig
@@ -27,7 +27,7 @@ class Cell:
         paper: The paper's number, NaN where the paper has none.
         requests: The runs that the number is measured on, one per seed; none where ``problem`` says why.
         original: The run at the paper's scale, for what is counted on the network without training it.
-        before: The run that is trained before those, see ``stripe.reproduce.settings.Before``; None: none is.
+        before: The run that is trained before those, see ``stripe.reproduce.run_settings.Before``; None: none is.
         gives: What those take from it, a key of ``GIVES``.
         problem: Why there are no runs.
     """

@@ -1,7 +1,7 @@
 """Recipes of figures and tables: which runs they are made of, how they are drawn, and the paper's own numbers."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from stripe.names import did_you_mean
 from stripe.plots.beside import BESIDE
 from stripe.plots.kinds import kinds
 from stripe.reproduce.papers import FIRST, paper_of
-from stripe.reproduce.settings import at_scale, read_settings
+from stripe.reproduce.run_settings import at_scale, read_settings
 from stripe.reproduce.toml import check, read_toml
 from stripe.tasks import tasks
 from stripe.tasks.average_precision import BOX, MASK, AveragePrecision
@@ -51,6 +51,7 @@ class Row:
         paper: The paper's number for each column, NaN where the paper has none.
         quick: Settings at the quick scale; they override all others.
         missing: What is lacking to reproduce the row, whose numbers are the paper's alone then; ``""`` for nothing.
+        control: Whether the rows that follow it in its group are compared with it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Row:
     paper: tuple[float, ...] = ()
     quick: Mapping[str, Any] = field(default_factory=dict)
     missing: str = ""
+    control: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,14 @@ class Column:
         metric: What is measured: one of ``OF_NETWORKS``, ``top5``, or a measure of the runs' task.
         runs: Which of the runs with different seeds: the ``mean`` over them, the ``best`` one, or one of them by its
             number from 1 on.
+        control: Whether the columns of the same metric that follow it are compared with it.
     """
 
     name: str
     settings: Mapping[str, Any]
     metric: str = "accuracy"
     runs: str | int = "mean"
+    control: bool = False
 
     @property
     def is_trained(self) -> bool:
@@ -147,6 +151,11 @@ class Recipe:
         """Whether the recipe compares numbers of runs, rather than showing what a capture holds."""
         return self.draw is not None and self.draw.kind in TABLE_KINDS
 
+    @property
+    def has_control(self) -> bool:
+        """Whether rows or columns are compared with one of them."""
+        return any(row.control for row in self.rows) or any(column.control for column in self.columns)
+
 
 def read(path: Path) -> Recipe:
     """Read and check a recipe.
@@ -174,6 +183,7 @@ def read(path: Path) -> Recipe:
         )
     if draw and draw.kind in TABLE_KINDS and not (rows and columns):
         raise StripeError(f"{path}: a {draw.kind} compares runs; say which in [[rows]] and [[columns]].")
+    _check_control(draw, rows, columns, path)
     recipe = Recipe(
         name=path.stem,
         path=path,
@@ -197,14 +207,14 @@ def _tables(content: Mapping[str, Any], key: str, path: Path) -> Iterable[tuple[
 
 def _column(entry: dict[str, Any], path: Path, number: int) -> Column:
     where = f"columns {number}"
-    settings = read_settings(entry, path, where, {"name": str, "metric": str, "runs": str | int})
+    settings = read_settings(entry, path, where, {"name": str, "metric": str, "runs": str | int, "control": bool})
     metric, runs = entry.get("metric", "accuracy"), entry.get("runs", "mean")
     if metric not in (known := _metrics()):
         hint = did_you_mean(metric, known) or "."
         raise StripeError(f"{path}: {where} measures {metric!r}; there are {', '.join(known)}{hint}")
     if runs not in ("mean", "best") and not (isinstance(runs, int) and runs >= 1):
         raise StripeError(f"{path}: {where}: runs = {runs!r}; say mean, best or the number of a run from 1 on.")
-    return Column(entry["name"], settings, metric, runs)
+    return Column(entry["name"], settings, metric, runs, entry.get("control", False))
 
 
 def _metrics() -> list[str]:
@@ -216,7 +226,7 @@ def _metrics() -> list[str]:
 
 def _row(entry: dict[str, Any], columns: int, path: Path, number: int) -> Row:
     where = f"rows {number}"
-    besides = {**dict.fromkeys(("name", "group", "missing"), str), "paper": list, "quick": dict}
+    besides = {**dict.fromkeys(("name", "group", "missing"), str), "paper": list, "quick": dict, "control": bool}
     settings = read_settings(entry, path, where, besides)
     paper = entry.get("paper", [])
     if paper and (len(paper) != columns or not all(type(value) in (int, float) for value in paper)):
@@ -225,7 +235,19 @@ def _row(entry: dict[str, Any], columns: int, path: Path, number: int) -> Row:
     quick, of_scale = at_scale(entry.get("quick", {}), path, f"{where}, quick")
     if of_scale:
         raise StripeError(f"{path}: {where}, quick: {next(iter(of_scale))!r} is for all rows; say it in [quick].")
-    return Row(entry["name"], settings, entry.get("group", ""), values, quick, entry.get("missing", ""))
+    about = {key: entry[key] for key in ("group", "missing", "control") if key in entry}
+    return Row(entry["name"], settings, paper=values, quick=quick, **about)
+
+
+def _check_control(draw: Draw | None, rows: Sequence[Row], columns: Sequence[Column], path: Path) -> None:
+    """Refuse controls that nothing could be compared with."""
+    marked = [name for name, each in (("rows", rows), ("columns", columns)) if any(entry.control for entry in each)]
+    if len(marked) > 1:
+        raise StripeError(f"{path}: rows and columns both have a control = true; say it in the one or the other.")
+    if marked and draw and draw.kind != "table":
+        raise StripeError(
+            f"{path}: {marked[0]}: control = true is for a table, not for a picture of kind {draw.kind!r}."
+        )
 
 
 def _draw(content: Mapping[str, Any], path: Path) -> Draw:

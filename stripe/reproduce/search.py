@@ -7,16 +7,16 @@ import pandas as pd
 
 from stripe import plots
 from stripe.reproduce.cache import Planned
-from stripe.reproduce.drawn import Drawn, add_note, only_run, require, scales_of
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.plan import Plan
+from stripe.reproduce.result import Result, add_note, only_run, require, scales_of
 from stripe.tasks import structure
 from stripe.training.config import RunConfig
 
 __all__ = ["draw_search"]
 
 
-def draw_search(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures) -> Drawn:
+def draw_search(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures) -> Result:
     """Draw the search of a plan, whose rows are the blocks of the network, and whose columns are the operations.
 
     Args:
@@ -51,4 +51,4 @@ def draw_search(plan: Plan, served: Mapping[RunConfig, Planned], failures: Failu
     words = ", ".join(f"{number}: {choice}" for number, choice in enumerate(chosen.values()))
     figure = add_note(plots.draw("search", [planned.run]), plan, served)
     findings = f"The choices for the {len(chosen)} blocks are {words}."
-    return Drawn({plan.recipe.stem: figure}, pd.DataFrame(rows), findings, scales_of(plan, served, failures))
+    return Result({plan.recipe.stem: figure}, pd.DataFrame(rows), findings, scales_of(plan, served, failures))

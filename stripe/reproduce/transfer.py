@@ -1,24 +1,22 @@
 """Held-out images in another style, by several networks, and how much of content and style each has lost."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import nn
 
 from stripe import checkpoint, plots
 from stripe.adapter import batch_of
+from stripe.analysis import mean_interval
 from stripe.data import Data
 from stripe.devices import pick_device
 from stripe.reproduce.cache import Cache, Planned
-from stripe.reproduce.drawn import Drawn, add_note, only_run, require, scales_of
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.job import located
 from stripe.reproduce.plan import Plan
+from stripe.reproduce.result import Result, add_note, only_run, require, scales_of
 from stripe.tasks import Task, named
 from stripe.training import Compute
 from stripe.training.config import RunConfig
@@ -32,7 +30,7 @@ Losses = dict[str, list[float]]
 
 def draw_transfer(
     plan: Plan, served: Mapping[RunConfig, Planned], failures: Failures, cache: Cache, device: str | None = None
-) -> Drawn:
+) -> Result:
     """Draw what the networks of a plan make of images, and measure the losses over all held-out images.
 
     Args:
@@ -65,7 +63,7 @@ def draw_transfer(
     figure = add_note(plots.draw("transfer", runs, **plan.recipe.draw.options), plan, served)
     said = "; ".join(f"{row['network']} {row['content']:.3g} and {row['style']:.3g}" for row in rows)
     findings = f"Mean content and style loss over the held-out images: {said}; with 95 % intervals over images below."
-    return Drawn({plan.recipe.stem: figure}, pd.DataFrame(rows), findings, (about, *scales_of(plan, served, failures)))
+    return Result({plan.recipe.stem: figure}, pd.DataFrame(rows), findings, (about, *scales_of(plan, served, failures)))
 
 
 def _losses(model: nn.Module, task: Task, data: Data, compute: Compute) -> Losses:
@@ -83,10 +81,8 @@ def _means(losses: Losses) -> dict[str, float]:
     """Return the mean of each loss over the images, with its 95 % interval by Student's t."""
     means: dict[str, float] = {}
     for name, values in losses.items():
-        mean, half = float(np.mean(values)), math.nan
-        if len(values) > 1:
-            half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-        means |= {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+        found = mean_interval(values)
+        means |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
     return means
 
 

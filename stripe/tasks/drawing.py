@@ -31,7 +31,7 @@ SIDE = 320
 LEAST_SCORE = 0.5
 """Detections with a lower score are not drawn."""
 
-Drawn = Callable[[Tensor, Mapping[str, Tensor], Any], tuple[Tensor, Tensor]]
+DrawPair = Callable[[Tensor, Mapping[str, Tensor], Any], tuple[Tensor, Tensor]]
 """Image uint8 (3, H, W), its target, and the output for it → pictures of the truth and of what was found."""
 
 
@@ -41,7 +41,7 @@ def write_predictions(
     model: nn.Module,
     data: Data,
     run: Callable[[Batch, Any], Sequence[Any]],
-    draw: Drawn,
+    draw: DrawPair,
 ) -> None:
     """Write the pictures of a run, in the place of those of the epoch before.
 

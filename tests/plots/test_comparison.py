@@ -6,7 +6,7 @@ import pytest
 from stripe.errors import StripeError
 from stripe.plots.comparison import comparison
 
-COLUMNS = ["group", "row", "column", "paper", "best", "best_std", "last"]
+COLUMNS = ["group", "row", "column", "paper", "best", "best_low", "best_high", "last"]
 
 
 def table(*rows):
@@ -14,11 +14,11 @@ def table(*rows):
 
 
 TWO = table(
-    ("A", "plain", "CIFAR", 70.0, 50.0, 1.0, 49.0),
-    ("A", "plain", "STL", 80.0, 60.0, math.nan, 58.0),
-    ("A", "ASR", "CIFAR", 71.0, 52.0, 1.0, 52.0),
-    ("A", "ASR", "STL", math.nan, math.nan, math.nan, math.nan),
-    ("B", "plain", "CIFAR", 72.0, 54.0, 2.0, 53.0),
+    ("A", "plain", "CIFAR", 70.0, 50.0, 49.0, 51.0, 49.5),
+    ("A", "plain", "STL", 80.0, 60.0, math.nan, math.nan, 58.0),
+    ("A", "ASR", "CIFAR", 71.0, 52.0, 48.0, 56.0, 52.0),
+    ("A", "ASR", "STL", math.nan, math.nan, math.nan, math.nan, math.nan),
+    ("B", "plain", "CIFAR", 72.0, 54.0, 52.0, 56.0, 53.0),
 )
 
 
@@ -34,11 +34,11 @@ def test_points_stand_where_the_numbers_are():
     assert [text.get_text() for text in paper.get_yticklabels()] == ["plain", "ASR"]
     assert (paper.get_title("left"), here.get_title("left")) == ("A · the paper", "here, small")
     low, high = here.collections[0].get_segments()[0][:, 0]
-    assert (low, high) == (49.0, 51.0)
+    assert (low, high) == (49.0, 51.0)  # the interval of the mean
 
 
 def test_lines_run_over_the_columns():
-    steps = table(*[("", "SE", f"δ = {n}", 70.0 + n, 40.0 - n, math.nan, 39.0) for n in (1, 2, 3)])
+    steps = table(*[("", "SE", f"δ = {n}", 70.0 + n, 40.0 - n, math.nan, math.nan, 39.0) for n in (1, 2, 3)])
     paper, here = comparison(steps, lines=True).axes
     assert drawn(paper, "SE")[1] == [71.0, 72.0, 73.0]
     assert drawn(here, "SE")[1] == [39.0, 38.0, 37.0]

@@ -89,6 +89,9 @@ def test_runs_that_cannot_be_drawn(tmp_path: Path) -> None:
     (run.path / "pictures" / "last.npz").write_bytes(b"PK no archive")
     with pytest.raises(StripeError, match=r"last\.npz is damaged"):
         plots.transfer([run])
+    np.savez(run.path / "pictures" / "last.npz", epoch=2)
+    with pytest.raises(StripeError, match=r"last\.npz is damaged: it has no style, content"):
+        plots.transfer([run])
     (run.path / "pictures" / "last.npz").unlink()
     with pytest.raises(plots.NothingToDrawError, match=r"has no pictures/last\.npz: it has not finished an epoch"):
         plots.transfer([run])

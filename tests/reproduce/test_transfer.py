@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from stripe.reproduce import Changes, Plan, read
+from stripe.reproduce.dependencies import resolve
 from stripe.reproduce.execution import Machine, compute
 from stripe.reproduce.output import picture
-from stripe.reproduce.stages import after
 from tests.reproduce.conftest import DATA
 
 STYLES = f"""
@@ -36,7 +36,7 @@ images = 2
 def test_losses_over_the_test_images_are_those_of_the_training(write, cache, tmp_path):
     plan = Plan.make(read(write("styles", STYLES)), "quick", Changes(epochs=1, images_per_epoch=8))
     first, failures = compute(cache.plan(plan.before), cache, Machine(device="cpu"))
-    plan = after(plan, first, failures)
+    plan = resolve(plan, first, failures)
     served, failures = compute(cache.plan(plan.requests), cache, Machine(device="cpu"))
     assert failures == {}
     (path,) = picture(plan, {**first, **served}, cache, failures, tmp_path / "out", device="cpu")

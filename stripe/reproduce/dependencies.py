@@ -1,4 +1,4 @@
-"""Runs that take something from one that was trained before them: what it has found, or its weights."""
+"""Runs that depend on one that was trained before them, and take from it what it has found, or its weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -7,10 +7,10 @@ from stripe.reproduce.cache import Planned
 from stripe.reproduce.plan import Cell, Plan
 from stripe.training.config import RunConfig
 
-__all__ = ["after"]
+__all__ = ["resolve"]
 
 
-def after(plan: Plan, served: Mapping[RunConfig, Planned], failures: Mapping[str, str] | None = None) -> Plan:
+def resolve(plan: Plan, served: Mapping[RunConfig, Planned], failures: Mapping[str, str] | None = None) -> Plan:
     """Give the runs of a plan what they take from those before them.
 
     Args:
@@ -25,10 +25,10 @@ def after(plan: Plan, served: Mapping[RunConfig, Planned], failures: Mapping[str
     Raises:
         StripeError: A run is damaged.
     """
-    return replace(plan, cells=tuple(_after(cell, served, failures) for cell in plan.cells))
+    return replace(plan, cells=tuple(_resolve(cell, served, failures) for cell in plan.cells))
 
 
-def _after(cell: Cell, served: Mapping[RunConfig, Planned], failures: Mapping[str, str] | None) -> Cell:
+def _resolve(cell: Cell, served: Mapping[RunConfig, Planned], failures: Mapping[str, str] | None) -> Cell:
     if cell.before is None:
         return cell
     planned = served[cell.before]

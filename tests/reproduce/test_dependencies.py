@@ -10,12 +10,12 @@ import pytest
 
 from stripe.errors import StripeError
 from stripe.reproduce import Changes, Plan, find, read
+from stripe.reproduce.dependencies import resolve
 from stripe.reproduce.execution import Machine, compute
 from stripe.reproduce.figures import draw
 from stripe.reproduce.findings import findings_of
 from stripe.reproduce.job import located
 from stripe.reproduce.output import picture
-from stripe.reproduce.stages import after
 from stripe.tasks import structure
 from tests.plots.conftest import site, tree
 from tests.reproduce.conftest import DATA, FIGURE, RECIPE, TINY
@@ -56,7 +56,7 @@ def test_what_a_search_found_is_trained(write, cache, tmp_path):
     assert (search.task, search.attention, search.seed, len(plan.requests)) == ("search", "sscbam", 0, 4)
     first, failures = compute(cache.plan(plan.before), cache, Machine(device="cpu"))
     assert failures == {}
-    plan = after(plan, first, failures)
+    plan = resolve(plan, first, failures)
     found = structure.attention_of(structure.read(first[search].path))
     assert {request.attention for request in plan.requests} == {"none", found}
     served, failures = compute(cache.plan(plan.requests), cache, Machine(device="cpu"))
@@ -82,8 +82,8 @@ def test_without_the_search_nothing_follows(write, cache):
     plan = Plan.make(read(write("mine", SEARCHED)), "quick", ONCE)
     first = cache.plan(plan.before)
     name = next(iter(first.values())).path.name
-    assert after(plan, first).cells == plan.cells  # not yet
-    stopped = after(plan, first, {name: "no power"})
+    assert resolve(plan, first).cells == plan.cells  # not yet
+    stopped = resolve(plan, first, {name: "no power"})
     assert {request.attention for request in stopped.requests} == {"none"}
     assert any(cell.problem == f"the run before, {name}: no power" for cell in stopped.cells)
 

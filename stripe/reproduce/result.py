@@ -1,4 +1,4 @@
-"""What is drawn of a plan: pictures and numbers, with the words that say at what scale."""
+"""The result of a recipe: pictures and numbers, with the words that say at what scale."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from stripe.reproduce.execution import Failures
 from stripe.reproduce.plan import Cell, Plan
 from stripe.training.config import RunConfig
 
-__all__ = ["Drawn", "add_note", "only_run", "require", "scale_note", "scales_of"]
+__all__ = ["Result", "add_note", "only_run", "require", "scale_note", "scales_of"]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Result:
     """The pictures and numbers of a recipe.
 
     Attributes:
