@@ -75,6 +75,9 @@ class Recipe:
         warmup_steps: The same in steps; only one of the two is said.
         per_step: Whether the schedule falls at every step and not only between epochs.
         groups: Parameters that are optimised otherwise; each belongs to the first group whose names fit.
+        label_smoothing: ε, the share of each label that is spread evenly over all classes in the loss that is
+            minimised, and so in the loss that is reported on training images. Losses on held-out and test images are
+            those of the labels as they are. For tasks whose images have one class each.
 
     Raises:
         StripeError: If a value is out of its range.
@@ -97,6 +100,14 @@ class Recipe:
     warmup_steps: int = 0
     per_step: bool = False
     groups: tuple[Group, ...] = ()
+    label_smoothing: float = field(
+        default=0.0,
+        metadata={
+            "range": Range(0, 1, high_open=True),
+            "metavar": "E",
+            "help": "Share of each label that is spread over all classes in training; not in test losses.",
+        },
+    )
 
     def __post_init__(self) -> None:
         wrong = {
@@ -114,7 +125,7 @@ class Recipe:
         Attributes that the first release did not have are left out where they change nothing, so that the settings of
         a run that does not use them, and its address, stay what they were.
         """
-        later = {"warmup": 0, "warmup_steps": 0, "per_step": False, "groups": ()}
+        later = {"warmup": 0, "warmup_steps": 0, "per_step": False, "groups": (), "label_smoothing": 0.0}
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
     def scaled(self, epochs: int) -> Self:

@@ -96,6 +96,8 @@ def train(
         raise StripeError(f"{config.model} without attention has none to capture: give attention='se', or capture=0.")
 
     task = _task(task, data, config)
+    if recipe.label_smoothing:
+        task.smoothed(recipe.label_smoothing)  # raises where there are no labels to smooth
     outputs = config.num_classes or task.outputs(data) or len(data.classes)
     if not outputs:
         raise StripeError(
