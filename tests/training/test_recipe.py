@@ -134,6 +134,16 @@ def test_a_warm_up_of_epochs_scales_and_one_of_steps_stays():
     assert RESNET.scaled(2).warmup == 0
 
 
+def test_a_part_of_a_recipe_knows_how_long_that_is_and_is_equal_to_one_that_does_not():
+    """A hundred epochs of another paper, of which twelve are trained."""
+    short = RESNET.scaled(100).scaled(12)
+    assert (short.epochs, short.full_epochs) == (12, 100)
+    unknown = replace(short, full_epochs=None)
+    assert short == unknown
+    assert hash(short) == hash(unknown)
+    assert short.settings() == unknown.settings()
+
+
 def test_settings_say_new_attributes_only_where_they_change_something():
     old = ["epochs", "batch_size", "lr", "schedule", "milestones", "gamma", "momentum", "weight_decay", "algorithm"]
     assert list(RESNET.settings()) == old
