@@ -4,7 +4,7 @@ from stripe.training import RunConfig
 
 
 def test_the_masks_of_a_detector_are_counted_with_all_the_objects_that_it_may_find(tmp_path):
-    """Of 50 objects, each a multiplication with an addition: four 3×3 convolutions, one that doubles, one to classes."""
+    """Of 50: four 3×3 convolutions, one that doubles, one to classes; a multiplication with an addition is two."""
     with_masks, without = (
         counts(RunConfig(f"{head}:resnet11", "scenes:train=8,test=4", image_size=32), tmp_path, Sources())["flops"]
         for head in ("maskrcnn", "fasterrcnn")
