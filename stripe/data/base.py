@@ -88,13 +88,21 @@ class Split(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        indices: npt.ArrayLike | None = None,
+        workers: int | None = None,
+        share: Share = np.arange,
+    ) -> Batches:
         """The images as they are, for evaluation and capture, on the CPU.
 
         Args:
             batch_size: The number of images in a batch.
             indices: Which images, in this order; all of them by default.
             workers: Processes that decode, for images that are streamed; by default one per core, 8 at most.
+            share: Which images of a batch this process needs, as for ``train_batches``; the labels are those of all.
         """
 
     @abstractmethod

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from stripe.adapter import Batch, call, explained
 from stripe.data import Augmentation, Data, Split, train_batches
 from stripe.data.base import Batches, Share
+from stripe.errors import StripeError
 from stripe.tasks.scoring import Scoring
 
 __all__ = ["Meter", "OfRecipe", "Place", "Scored", "Task", "count_of", "select"]
@@ -77,7 +78,8 @@ class Task(ABC):
     A subclass gives ``name``, ``scoring``, ``losses``, ``sums`` and ``score``, and ``outputs`` where a network has not
     one output per class; everything else may stay as it is: how annotated images are varied (``augmentation``), what
     the batches of an epoch are (``batches``), which optimiser moves what (``optimizers``), scores that are no sums
-    (``meter``), what is made once (``prepare``) and after each epoch (``after_epoch``). Images are a tensor
+    (``meter``), label smoothing (``smoothed``), what is made once (``prepare``) and after each epoch
+    (``after_epoch``). Images are a tensor
     (N, C, H, W) or a list of N tensors (C, H, W). Targets are a tensor or a list with an entry for each image, or a
     dictionary or tuple of such.
 
@@ -244,6 +246,23 @@ class Task(ABC):
             Name → mean of the loss over the images of the batch, a number. A loss whose name stands in
             ``scoring.losses`` is also recorded on its own, as a column of ``metrics.csv``.
         """
+
+    def smoothed(self, label_smoothing: float) -> "Task":
+        """The task as it is trained with label smoothing; it is scored as it is without.
+
+        Args:
+            label_smoothing: The share of each label that is spread evenly over all classes.
+
+        Returns:
+            Another task, which differs in ``losses`` alone.
+
+        Raises:
+            StripeError: The task has no labels to smooth, as by default.
+        """
+        raise StripeError(
+            f"label_smoothing={label_smoothing:g} is for tasks whose images have one class each, such as "
+            f"classification; the task {self.name} has no such labels. Leave it at 0."
+        )
 
     @abstractmethod
     def sums(self, output: Any, targets: Any, *, training: bool) -> Tensor:

@@ -11,7 +11,7 @@ makes of it y, the picture s, and the maps φ_l of the layers of a classifier:
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -170,7 +170,7 @@ class StyleTransfer(Task):
         self._frozen = self.chosen.freeze_norm is not None and epoch > self.chosen.freeze_norm
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(mix(seed, epoch, 0))).numpy()
         order = order[:images_per_epoch]
-        return _Shared(split.loader(batch_size, indices=order, workers=workers), share)
+        return split.loader(batch_size, indices=order, workers=workers, share=share)
 
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Styled:
         """What the network makes of the images, and the losses of each.
@@ -272,18 +272,6 @@ def _scaled(picture: Tensor, size: int) -> Tensor:
     height, width = (max(1, round(side * size / shorter)) for side in picture.shape[1:])
     scaled: Tensor = resize(picture, [height, width], antialias=True)
     return scaled
-
-
-class _Shared(Batches):
-    """Batches of images as they are, of which each process takes its own."""
-
-    def __init__(self, batches: Batches, share: Share) -> None:
-        super().__init__(batches.indices, batches.batch_size)
-        self._batches, self._share = batches, share
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in self._batches:
-            yield images[self._share(len(labels))], labels
 
 
 def _norms(model: nn.Module) -> list[nn.Module]:

@@ -33,10 +33,17 @@ class Part(Split):
         self.chosen = chosen
         self._whole = whole
 
-    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        indices: npt.ArrayLike | None = None,
+        workers: int | None = None,
+        share: Share = np.arange,
+    ) -> Batches:
         """See ``Split.loader``."""
         inside = self.chosen if indices is None else self.chosen[np.asarray(indices, dtype=np.int64)]
-        return self._whole.loader(batch_size, indices=inside, workers=workers)
+        return self._whole.loader(batch_size, indices=inside, workers=workers, share=share)
 
     def augmented(
         self,

@@ -88,12 +88,13 @@ def fit(
         All epochs of the run, those before an interruption included.
 
     Raises:
-        StripeError: The training diverged, an image cannot be read or a file not be written, or the run is of another
-            task.
+        StripeError: The training diverged, an image cannot be read or a file not be written, the run is of another
+            task, or the recipe smooths labels that the task does not have.
     """
     world = world or World(compute.device)
     scored: nn.Module = model if average is None else average.module
     task = task or Classification(len(data.classes))
+    learned = task.smoothed(recipe.label_smoothing) if recipe.label_smoothing else task
     scoring, row = task.scoring, row_of(task.scoring)
     _check(world.told(run.scoring), task)
     optimizer = Optimizers(task.optimizers(model, recipe), recipe)
@@ -147,7 +148,7 @@ def fit(
                 data,
                 compute,
                 epoch=epoch,
-                task=task,
+                task=learned,
                 world=world,
                 accumulate=accumulate,
                 after_step=after_step,
