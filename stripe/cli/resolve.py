@@ -105,7 +105,8 @@ def resolve(
     attention = attention or described.attention
     in_file = spec.startswith("onnx:")
     if num_classes is None and not in_file:
-        num_classes = described.num_classes or (None if pretrained else outputs_for(spec, data))
+        published = pretrained or _is_as_published(spec, checkpoint, args)
+        num_classes = described.num_classes or (None if published else outputs_for(spec, data))
     torch.manual_seed(seed)
 
     def build(published: bool) -> nn.Module:
@@ -249,6 +250,16 @@ def outputs_for(spec: str, data: "Data") -> int | None:
     if task_of(spec) == "classification":
         return len(data.classes) or None
     return len(data.classes) + 1 if data.annotations else None
+
+
+def _is_as_published(spec: str, checkpoint: "Checkpoint | None", args: "Mapping[str, Any]") -> bool:
+    """Whether a checkpoint of a detector or segmenter has as many outputs as the published one."""
+    from stripe import models
+
+    if checkpoint is None or not spec.startswith("torchvision:") or models.task_of(spec) == "classification":
+        return False
+    own, state = models.build(spec, args=args).state_dict(), checkpoint.state_dict
+    return all(own[name].shape == state[name].shape for name in own.keys() & state.keys())
 
 
 def _is_of(meta: "Mapping[str, Any]", data: "Data") -> bool:
