@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _OF_SEARCH = tuple(SearchOptions.__dataclass_fields__)
-_MOVED = 0.3
-"""Largest weight up to which a search has told nothing from anything."""
 _MIXED = {"cbam": "sscbam", "mvam": "ssmvam"}
 
 
@@ -179,19 +177,27 @@ def _print_found(out: Path, runs: "Sequence[Run]") -> None:
         last = searches[0]["weight"].isel(epoch=-1).values
         for row, weights in zip(rows, last, strict=True):
             row |= {structure.LABELS[name]: float(p) for name, p in zip(structure.OPERATIONS, weights, strict=True)}
-            row["chosen"] = structure.LABELS[structure.choose(weights)]
+            row["chosen"] = _in_words(weights)
     else:
         for run, search in zip(runs, searches, strict=True):
-            for row, choice in zip(rows, structure.choices(search).values(), strict=True):
-                row[f"seed {run.settings['seed']}"] = structure.LABELS[choice]
+            for row, weights in zip(rows, search["weight"].isel(epoch=-1).values, strict=True):
+                row[f"seed {run.settings['seed']}"] = _in_words(weights)
         for row, (choice, count) in zip(rows, structure.agreement(searches).values(), strict=True):
             row |= {"most often": structure.LABELS[choice], "how often": f"{count} of {len(runs)}"}
     print_records(rows, "table", title=f"{runs[0].settings['model']}: {runs[0].scale}")
     click.echo("CA, SA: both in parallel, a half each; chosen where their weights together exceed each of the others.")
-    if max(float(search["weight"].isel(epoch=-1).max()) for search in searches) < _MOVED:
+    if len(runs) > 1:
+        same, chance = structure.unanimous(searches)
+        click.echo(
+            f"All {len(runs)} seeds decided the same in {same} of {len(rows)} blocks; if each seed's decisions were "
+            f"shuffled over the blocks, {chance:.1f} would be expected."
+        )
+    decided = [choice for search in searches for choice in structure.decisions(search).values()]
+    if undecided := decided.count(structure.UNDECIDED):
         click.secho(
-            f"α has hardly moved: no weight is above {_MOVED:g}, and all begin at 0.2, of which the choice is "
-            f"{structure.LABELS[structure.choose([0.2] * 5)]}. Search for more epochs, or with a higher --alpha-lr.",
+            f"{undecided} of {len(decided)} choices are undecided: none leads by {structure.CLOSE:g} over the next "
+            "best, and what stands in brackets is only what the rule makes of nearly equal weights. Search for more "
+            "epochs, or with a higher --alpha-lr.",
             fg="yellow",
             err=True,
         )
@@ -199,6 +205,14 @@ def _print_found(out: Path, runs: "Sequence[Run]") -> None:
         f"Next: stripe plot --kind search {out}\n"
         f"      stripe train --model {runs[0].settings['model']} --attention {runs[0].path} --out …"
     )
+
+
+def _in_words(weights: Any) -> str:
+    """What is chosen by the weights of a block, in brackets where that is not decided."""
+    from stripe.tasks import structure
+
+    choice = structure.LABELS[structure.choose(weights)]
+    return choice if structure.decide(weights) != structure.UNDECIDED else f"undecided ({choice})"
 
 
 def _compare(

@@ -37,8 +37,9 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
     """Draw the weights p = softmax(α) of each block over the epochs of a search, from 0.2 each before the first.
 
     What is chosen for a block is written above its panel, and its line is thick; both lines are, if channel and spatial
-    attention are chosen in parallel. Of several seeds a line is the mean and the shade reaches from the lowest to the
-    highest; the choice is then the one made most often, and how often it was made.
+    attention are chosen in parallel; none is, where no choice leads by 0.1 and the block is undecided. Of several seeds
+    a line is the mean and the shade reaches from the lowest to the highest; the choice is then the one made most often,
+    and how often it was made. The foot says for how many blocks all seeds chose the same, and what chance gives.
 
     Args:
         runs: Searches, finished or not, that differ in nothing but the seed.
@@ -74,7 +75,7 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for number, (axes, (block, (choice, count))) in enumerate(zip(panels.flat, chosen.items(), strict=False)):
             _panel(axes, weights.sel(block=block), choice)
-            of = f"  {count}/{len(runs)}" if len(runs) > 1 else ""
+            of = f"  {count}/{len(runs)}" if len(runs) > 1 and count else ""
             axes.set_title(f"{names[number]}: {structure.LABELS[choice]}{of}")
         for axes in panels.flat[len(names) :]:
             axes.set_visible(False)
@@ -85,7 +86,7 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
             axes.set_ylabel("weight p")
         handles = [Line2D([], [], label=structure.LABELS[name], **look) for name, look in _LOOKS.items()]
         figure.legend(handles=handles, loc="outside upper left", ncols=3 if is_narrow(width) else 5)
-        figure.caption(_caption(runs, ending))
+        figure.caption(_caption(runs, searches, ending))
         return figure
 
 
@@ -118,12 +119,21 @@ def _panel(axes: Axes, weights: xr.DataArray, choice: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _caption(runs: Sequence[RunLike], ending: str) -> str:
-    """Network · data · scale · penalty · what the lines mean."""
+def _caption(runs: Sequence[RunLike], searches: Sequence[xr.Dataset], ending: str) -> str:
+    """Network · data · scale · penalty · what the lines mean · how far the seeds agree."""
+    from stripe.tasks import structure
+
     settings = runs[0].settings
     options = (settings.get("task") or {}).get("options") or {}
     penalty = f"penalty w = {options['penalty']:g}" if options.get("penalty") else "no penalty"
-    notes = ["thick: chosen", *(["line and shade: mean and range over seeds"] if len(runs) > 1 else [])]
+    notes = ["thick: chosen"]
+    if any(choice == structure.UNDECIDED for search in searches for choice in structure.decisions(search).values()):
+        notes.append(f"undecided: no lead of {structure.CLOSE:g}")
+    if len(runs) > 1:
+        same, chance = structure.unanimous(searches)
+        of = searches[0].sizes["block"]
+        notes.append("line and shade: mean and range over seeds")
+        notes.append(f"all {len(runs)} seeds the same: {same} of {of} blocks, by chance {chance:.1f}")
     parts = [
         f"{settings.get('model', '')} + {settings.get('attention', '')}",
         data_name(str(settings.get("data", ""))),

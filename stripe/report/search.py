@@ -21,8 +21,9 @@ def search_record(runs: Sequence[Run]) -> dict[str, Any] | None:
     Returns:
         ``operations`` and ``blocks``, their names; ``epochs``, from 0, before the first; ``weights`` (blocks,
         operations, epochs), the means over the seeds; ``chosen``, the choice of each block, that of most seeds, and
-        ``parts``, the positions of the operations that it consists of; ``counts``, how many seeds made it; ``seeds``,
-        how many searches there are. None if there is none.
+        ``parts``, the positions of the operations that it consists of; ``counts``, how many seeds made it; ``same`` and
+        ``chance``, for how many blocks all seeds made the same, and would by chance; ``seeds``, how many searches there
+        are. None if there is none.
 
     Raises:
         StripeError: A file is damaged, or the searches are of different networks.
@@ -32,6 +33,7 @@ def search_record(runs: Sequence[Run]) -> dict[str, Any] | None:
         return None
     agreed = structure.agreement(searches)
     weights = structure.trajectories(searches)
+    same, chance = structure.unanimous(searches)
     mean = weights.mean("seed").transpose("block", "operation", "epoch").values.astype(np.float64)
     positions = {name: position for position, name in enumerate(structure.OPERATIONS)}
     return {
@@ -44,6 +46,8 @@ def search_record(runs: Sequence[Run]) -> dict[str, Any] | None:
             [positions[part] for part in structure.PARTS.get(choice, (choice,))] for choice, _ in agreed.values()
         ],
         "counts": [count for _, count in agreed.values()],
+        "same": same,
+        "chance": round(chance, 6),
         "seeds": len(searches),
     }
 
@@ -53,7 +57,11 @@ def search_sentence(record: dict[str, Any]) -> str:
     chosen, seeds = record["chosen"], record["seeds"]
     found = ", ".join(f"{name} in {chosen.count(name)}" for name in dict.fromkeys(chosen))
     text = f"Of {len(chosen)} block{'s' * (len(chosen) > 1)} after epoch {record['epochs'][-1]}: {found}."
+    if structure.UNDECIDED in chosen:
+        text += f" A block is undecided where no choice leads by {structure.CLOSE:g}."
     if seeds > 1:
-        same = sum(count == seeds for count in record["counts"])
-        text += f" All {seeds} seeds chose the same in {same} of them; the choice shown is the most frequent."
+        text += (
+            f" All {seeds} seeds chose the same in {record['same']} of them, where chance (each seed's choices, "
+            f"shuffled over the blocks) would give {record['chance']:.1f}; the choice shown is the most frequent."
+        )
     return text

@@ -35,7 +35,7 @@ def make_run(
     return Run(path, described, pd.DataFrame())
 
 
-FIRST, SECOND = (0.1, 0.6, 0.1, 0.1, 0.1), (0.3, 0.1, 0.1, 0.25, 0.25)
+FIRST, SECOND = (0.1, 0.6, 0.1, 0.1, 0.1), (0.2, 0.05, 0.05, 0.35, 0.35)
 IDENTITY = (0.6, 0.1, 0.1, 0.1, 0.1)
 
 
@@ -47,8 +47,8 @@ def test_the_weights_of_each_block_from_their_start(tmp_path: Path) -> None:
     figure = plots.search([make_run(tmp_path, [[SECOND, FIRST], [FIRST, SECOND]])])
     first, second = (axes for axes in figure.axes if axes.get_visible())
     assert lines(first)["ca>sa"].get_xdata().tolist() == [0, 1, 2]
-    np.testing.assert_allclose(lines(first)["ca>sa"].get_ydata(), [0.2, 0.1, 0.6], rtol=1e-6)
-    np.testing.assert_allclose(lines(second)["identity"].get_ydata(), [0.2, 0.1, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(lines(first)["ca>sa"].get_ydata(), [0.2, 0.05, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(lines(second)["identity"].get_ydata(), [0.2, 0.1, 0.2], rtol=1e-6)
     assert first.get_title(loc="left") == "layer1.0: CA→SA"
     assert second.get_title(loc="left") == "layer2.0: CA, SA"
     thick = [{name for name, line in lines(axes).items() if line.get_linewidth() > 1} for axes in (first, second)]
@@ -68,7 +68,22 @@ def test_seeds_become_a_mean_a_range_and_a_count(tmp_path: Path) -> None:
     np.testing.assert_allclose(lines(axes)["ca>sa"].get_ydata(), [0.2, (0.6 + 0.1 + 0.6) / 3], rtol=1e-6)
     shade = axes.collections[1].get_paths()[0].vertices
     assert {(1.0, 0.1), (1.0, 0.6)} <= {(x, round(y, 6)) for x, y in shade.tolist()}
-    assert "mean and range over seeds" in figure.get_supxlabel().replace("\n", " ")
+    caption = figure.get_supxlabel().replace("\n", " ")
+    assert "mean and range over seeds" in caption
+    assert "all 3 seeds the same: 0 of 1 blocks, by chance 0.0" in caption
+
+
+def test_a_block_in_which_nothing_leads_is_undecided(tmp_path: Path) -> None:
+    flat = [[(0.2,) * 5, FIRST]]
+    figure = plots.search([make_run(tmp_path, flat), make_run(tmp_path, flat, seed=1)])
+    first, second = (axes for axes in figure.axes if axes.get_visible())
+    assert first.get_title(loc="left") == "layer1.0: undecided"
+    assert second.get_title(loc="left") == "layer2.0: CA→SA  2/2"
+    assert all(line.get_linewidth() < 1 for line in first.lines)
+    caption = figure.get_supxlabel().replace("\n", " ")
+    assert "undecided: no lead of 0.1" in caption
+    # Each seed decided the same for one block of two, which two shufflings of ½ put together in half of the cases.
+    assert "all 2 seeds the same: 1 of 2 blocks, by chance 0.5" in caption
 
 
 def test_a_seed_that_is_not_finished_counts_as_far_as_it_is(tmp_path: Path) -> None:
