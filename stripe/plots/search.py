@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from stripe.analysis import controls
 from stripe.errors import StripeError
 from stripe.names import data_name
 from stripe.plots.common import ending_note, short_names
@@ -41,6 +43,9 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
     a line is the mean and the shade reaches from the lowest to the highest; the choice is then the one made most often,
     and how often it was made. The foot says for how many blocks all seeds chose the same, and what chance gives.
 
+    Where controls were trained (``stripe search --control``), a panel below shows how far their test accuracy is from
+    that of what was found, with the 95 % interval over the seeds.
+
     Args:
         runs: Searches, finished or not, that differ in nothing but the seed.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
@@ -67,12 +72,15 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
     chosen = structure.agreement(searches)
     weights = structure.trajectories(searches)
     names, ending = short_names(list(chosen))
+    table = controls.read({run.path: run.settings.get("seed", 0) for run in runs})
     drawn = {"kind": "search", "runs": [str(run.path) for run in runs], "chosen": {k: v[0] for k, v in chosen.items()}}
     with styled(style) as settings:
         columns = min(len(names), 2 if is_narrow(width) else 4)
         rows = math.ceil(len(names) / columns)
-        figure = StripeFigure(settings, 6.9, 0.75 + 1.25 * rows, drawn, printed=width)
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        heights = [1.25 * rows, *([] if table is None else [1.5])]
+        figure = StripeFigure(settings, 6.9, 0.75 + sum(heights), drawn, printed=width)
+        grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+        panels = grid[0].subgridspec(rows, columns).subplots(sharex=True, sharey=True, squeeze=False)
         for number, (axes, (block, (choice, count))) in enumerate(zip(panels.flat, chosen.items(), strict=False)):
             _panel(axes, weights.sel(block=block), choice)
             of = f"  {count}/{len(runs)}" if len(runs) > 1 and count else ""
@@ -84,6 +92,8 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
             axes.xaxis.set_tick_params(labelbottom=True)
         for axes in panels[:, 0]:
             axes.set_ylabel("weight p")
+        if table is not None:
+            _controls(figure.add_subplot(grid[1]), table)
         handles = [Line2D([], [], label=structure.LABELS[name], **look) for name, look in _LOOKS.items()]
         figure.legend(handles=handles, loc="outside upper left", ncols=3 if is_narrow(width) else 5)
         figure.caption(_caption(runs, searches, ending))
@@ -104,9 +114,9 @@ def _panel(axes: Axes, weights: xr.DataArray, choice: str) -> None:
     """The lines of a block from its weights (seed, epoch, operation)."""
     from stripe.tasks import structure
 
-    epochs = weights["epoch"].values
+    epochs = weights["epoch"].to_numpy()
     for name, look in _LOOKS.items():
-        values = weights.sel(operation=name).transpose("seed", "epoch").values
+        values = weights.sel(operation=name).transpose("seed", "epoch").to_numpy()
         is_chosen = name in structure.PARTS.get(choice, (choice,))
         axes.plot(epochs, np.nanmean(values, axis=0), linewidth=1.8 if is_chosen else 0.8, **look)
         if len(values) > 1:
@@ -116,6 +126,20 @@ def _panel(axes: Axes, weights: xr.DataArray, choice: str) -> None:
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _controls(axes: Axes, table: pd.DataFrame) -> None:
+    """How far the accuracy of each control is from that of what was found."""
+    compared = controls.compared(table).dropna(subset="difference").iloc[::-1]
+    half = (compared["high"] - compared["difference"]).fillna(0)
+    axes.errorbar(
+        compared["difference"], range(len(compared)), xerr=half, fmt="o", markersize=3, color="C0", linewidth=1
+    )
+    axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+    axes.set_yticks(range(len(compared)), compared["choice"].tolist())
+    axes.set_ylim(-0.6, len(compared) - 0.4)
+    axes.set_xlabel("test accuracy minus that of what was found, in points")
     axes.spines[["top", "right"]].set_visible(False)
 
 

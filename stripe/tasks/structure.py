@@ -92,8 +92,8 @@ def choose(weights: npt.ArrayLike) -> str:
 def decide(weights: npt.ArrayLike) -> str:
     """The choice of ``choose`` where it leads: by 0.1 over the largest of the other weights; else ``UNDECIDED``.
 
-    Every search begins with equal weights, for which the rule says channel and spatial attention in parallel. The weight
-    of these two together is their mean here.
+    Every search begins with equal weights, for which the rule says channel and spatial attention in parallel. Here the
+    weight of these two together is their mean.
 
     Args:
         weights: As for ``choose``.

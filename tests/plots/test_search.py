@@ -91,6 +91,29 @@ def test_a_seed_that_is_not_finished_counts_as_far_as_it_is(tmp_path: Path) -> N
     np.testing.assert_allclose(lines(figure.axes[0])["ca>sa"].get_ydata(), [0.2, 0.35, 0.6], rtol=1e-6)
 
 
+def test_controls_stand_below(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, [[FIRST] * 4], seed) for seed in (0, 1)]
+    rows = [
+        f"{seed},{choice},{name},{attention},{last},50"
+        for seed, others in enumerate([(50, 46, 53), (40, 38, 41)])
+        for (choice, name, attention), last in zip(
+            [
+                ("found by the search", "found", "se"),
+                ("at random", "random-1", "eca"),
+                ("CA in all blocks", "all-ca", "x"),
+            ],
+            others,
+            strict=True,
+        )
+    ]
+    (tmp_path / "controls.csv").write_text("\n".join(["seed,choice,name,attention,last,best", *rows]))
+    below = plots.search(runs).axes[-1]
+    assert [label.get_text() for label in below.get_yticklabels()] == ["CA in all blocks", "at random"]
+    assert below.lines[0].get_xdata().tolist() == [2, -3]
+    ends = [segment[:, 0].tolist() for segment in below.collections[0].get_segments()]
+    np.testing.assert_allclose(ends, [[2 - 12.7062, 2 + 12.7062], [-3 - 12.7062, -3 + 12.7062]], atol=1e-3)
+
+
 def test_no_penalty_is_said(tmp_path: Path) -> None:
     figure = plots.search([make_run(tmp_path, [[FIRST]], penalty=0.0)])
     assert "no penalty" in figure.get_supxlabel()

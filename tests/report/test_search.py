@@ -61,6 +61,22 @@ def test_the_page_shows_weights_and_choice(make_run):
     assert 'id="search-chart"' in html
 
 
+def test_controls_are_a_table(make_run):
+    run = searched(make_run(), (FIRST, PARALLEL))
+    rows = [
+        "seed,choice,name,attention,last,best",
+        "0,found by the search,found,a,50,51",
+        "0,at random,random-1,b,48.5,49",
+    ]
+    (run.path / "controls.csv").write_text("\n".join(rows))
+    html = report.page(runs=[run], made_by=MADE_BY)
+    row = '<tr><th scope="row">at random</th><td class="number">48.50 %</td><td class="number">49.00 %</td>'
+    assert f'{row}<td class="number">−1.50</td></tr>' in html
+    (run.path / "controls.csv").write_text("seed,choice")
+    html = report.page(runs=[run], made_by=MADE_BY)
+    assert "controls.csv cannot be read" in html
+
+
 def test_a_page_of_another_run_says_nothing_of_it(make_run):
     html = report.page(runs=[Run(make_run())], made_by=MADE_BY)
     assert contents(html)["search"] is None
