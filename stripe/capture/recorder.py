@@ -240,18 +240,19 @@ class Recorder:
             rows = rows.expand(self._batch * within.groups, *rows.shape[1:])
         if tuple(rows.shape) != (self._batch * within.groups, *within.sizes):
             got, wanted = ("×".join(map(str, sizes)) for sizes in (values.shape, (site.shape)))
-            said = (
-                f"Site {site.name} gave a gate of shape {got} for {self._batch} images, where {wanted or 'one value'} "
-            )
             if {"height", "width"} & set(site.dims):
-                raise StripeError(
-                    f"{said}an image was expected: it has a value for every place of the map, so that it is recorded of "
-                    "images of one size alone. Give them one (image_size=), or record those sites alone that have no "
-                    "height and width (sites=)."
+                why = (
+                    "it has a value for every place of the map, so that it is recorded of images of one size alone. "
+                    "Give them one (image_size=), or record those sites alone that have no height and width (sites=)."
+                )
+            else:
+                why = (
+                    "the forward pass differs from the one at discovery. Discover the sites on images of the size that "
+                    "you record."
                 )
             raise StripeError(
-                f"{said}an image was expected: the forward pass differs from the one at discovery. Discover the sites "
-                "on images of the size that you record."
+                f"Site {site.name} gave a gate of shape {got} for {self._batch} images, where {wanted or 'one value'} "
+                f"an image was expected: {why}"
             )
         return rows.reshape(self._batch, *site.shape).to(self.dtype, copy=True)
 
