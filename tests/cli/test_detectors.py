@@ -1,6 +1,8 @@
 """Commands on detectors and segmenters, on photos of different sizes."""
 
+import inspect
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from safetensors.torch import load_file
 from stripe import asr, checkpoint
 from stripe.capture import open_capture
 from stripe.cli import main
+from stripe.cli.resolve import resolve
+from stripe.data import load
 from stripe.models import build
 
 SIZES = [(40, 60), (64, 48), (50, 50), (30, 80)]
@@ -108,6 +112,7 @@ def test_spatial_sites_need_one_size(photos: Path, tmp_path: Path) -> None:
     output = run(
         "capture", "--model", "fasterrcnn:resnet11", "--attention", "cbam", *options, "--batch-size", 2, code=1
     )
+    assert "is recorded of images of one size alone. Give them one (--image-size), or record" in output
     assert "have no height and width" in output
     assert "Traceback" not in output
 
@@ -116,6 +121,40 @@ def test_a_segmenter_takes_images_of_one_size(photos: Path, tmp_path: Path) -> N
     options = ("--workers", 0, "--controls", "none", "--data", f"folder:{photos}", "-o", tmp_path / "capture.h5")
     run("capture", "--model", "fcn:resnet11", "--attention", "se", *options, "--image-size", 32)
     assert open_capture(tmp_path / "capture.h5")["image"].size == 4
+
+
+def test_a_segmenter_takes_photos_at_their_own_sizes(photos: Path, tmp_path: Path) -> None:
+    options = ("--workers", 0, "--controls", "none", "--data", f"folder:{photos}", "-o", tmp_path / "capture.h5")
+    run("capture", "--model", "fcn:resnet11", "--attention", "se", *options)
+    assert open_capture(tmp_path / "capture.h5").attrs["data_image_size"] == "own"
+
+
+OWN = [
+    ("fasterrcnn:resnet11", "folder:photos", None),
+    ("fcn:resnet11", "folder:photos", None),
+    ("resnet11", "folder:photos", 32),
+    ("fcn:resnet11", "folder:seen", 32),  # what it was trained on, under another name
+    ("fcn:resnet11", None, 32),
+    ("fcn:resnet11", "scenes:train=4,test=2", 32),  # which has no sizes of its own
+]
+
+
+@pytest.mark.parametrize(("model", "data", "size"), OWN)
+def test_sizes_of_images_of_a_checkpoint(
+    model: str, data: str | None, size: int | None, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other images than those of the training keep their sizes, where they have some and the network takes any."""
+    shutil.copytree(photos, tmp_path / "seen")
+    (photos / "0.png").rename(photos / "first.png")
+    monkeypatch.chdir(tmp_path)
+    seen = load("folder:seen", image_size=32)
+    described = {"data": seen.spec, "data_files": seen.attrs["files"], "image_size": 32}
+    meta = {"model": model, "num_classes": 3, **described}
+    checkpoint.save(Path("trained.safetensors"), build(model, num_classes=3), meta)
+    names = dict.fromkeys(inspect.signature(resolve).parameters)
+    given = {"model_args": (), "data_spec": data, "pretrained": False, "download": False, "seed": 0}
+    read = checkpoint.translate(checkpoint.read(Path("trained.safetensors")))
+    assert resolve(**{**names, **given, "checkpoint": read}).data.image_size == size
 
 
 @pytest.fixture
