@@ -34,9 +34,11 @@ class AnnotatedImages(ABC):
 
     Attributes:
         paths: A name for every image, as in ``Split.paths``.
+        objects: How many objects of every image a detector is trained on, as in ``Split.objects``.
     """
 
     paths: list[str]
+    objects: IntArray | None = None
 
     @abstractmethod
     def read(self, index: int, kinds: Sequence[str]) -> tuple[Tensor, Target]:
@@ -70,6 +72,7 @@ class Chosen(AnnotatedImages):
     def __init__(self, whole: AnnotatedImages, indices: npt.ArrayLike) -> None:
         self._whole, self._indices = whole, np.asarray(indices, dtype=np.int64)
         self.paths = [whole.paths[index] for index in self._indices]
+        self.objects = None if whole.objects is None else whole.objects[self._indices]
 
     def read(self, index: int, kinds: Sequence[str]) -> tuple[Tensor, Target]:
         """See ``AnnotatedImages.read``."""
@@ -114,6 +117,7 @@ class AnnotatedSplit(Split):
         super().__init__(np.full(len(images.paths), -1), images.paths, image_size)
         self._images = images
         self.kinds = tuple(kinds)
+        self.objects = images.objects
 
     def with_annotations(self, kinds: Sequence[str]) -> "AnnotatedSplit":
         """See ``Split.with_annotations``."""

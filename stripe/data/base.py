@@ -73,10 +73,13 @@ class Split(ABC):
             the images are no files. As Python decodes file names: bytes that are not UTF-8 are surrogates.
         image_size: Height and width in pixels of every image that comes out, one number where they are square; None
             where each has its own.
+        objects: How many objects of every image a detector is trained on, int64 ``(N,)``; None where it is not known.
 
     Raises:
         StripeError: The labels are no numbers, or not one entry for each image.
     """
+
+    objects: IntArray | None = None
 
     def __init__(self, labels: npt.ArrayLike, paths: list[str], image_size: ImageSize | None) -> None:
         self.labels: Labels = _numbers(labels, len(paths))

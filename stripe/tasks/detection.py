@@ -111,7 +111,8 @@ class Detection(Task):
         """Take from the network which losses it has, and whether masks are scored.
 
         Raises:
-            StripeError: It is no detector of torchvision, it has keypoints, or it has masks and the data none.
+            StripeError: It is no detector of torchvision, it has keypoints, it has masks and the data none, or no
+                training image has an object that could be trained on.
         """
         heads = getattr(model, "roi_heads", None)
         if not all(hasattr(model, part) for part in ("transform", "backbone")):
@@ -130,6 +131,12 @@ class Detection(Task):
                 "model without, such as fasterrcnn:resnet20."
             )
         of_boxes = ["loss_objectness", "loss_rpn_box_reg"] if isinstance(model, GeneralizedRCNN) else []
+        objects = data.train.objects
+        if objects is not None and not objects.any():
+            raise StripeError(
+                f"None of the {len(objects):,} training images of {data.spec} has an object to train a detector on; "
+                "crowds and what VOC calls difficult do not count."
+            )
         losses = ["loss_classifier", "loss_box_reg", *of_boxes]
         losses += ["loss_mask"] if masks else ["bbox_ctrness"] if isinstance(model, FCOS) else []
         self._iou_types = (BOX, MASK) if masks else (BOX,)

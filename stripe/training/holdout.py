@@ -30,6 +30,7 @@ class Part(Split):
 
     def __init__(self, whole: Split, chosen: IntArray) -> None:
         super().__init__(whole.labels[chosen], [whole.paths[index] for index in chosen], whole.image_size)
+        self.objects = None if whole.objects is None else whole.objects[chosen]
         self.chosen = chosen
         self._whole = whole
 

@@ -177,6 +177,8 @@ def fit(
             history.append(metrics)
             if not world.leads:
                 continue
+            if len(history) == 1:
+                _tell_unknown(metrics, select, scoring)
             description = {**meta, "epoch": epoch, "learning_rate": learning_rate}
             if epoch == recipe.epochs or (save_every and epoch % save_every == 0):
                 checkpoint.save(run.checkpoint(epoch), scored, description)
@@ -204,6 +206,16 @@ def _check(said: Scoring, task: Task) -> None:
             f"{', '.join(task.scoring.measures)}, best by {task.scoring.best}. Give the settings of the run "
             '"task": task.settings().'
         )
+
+
+def _tell_unknown(first: EpochMetrics, select: str, scoring: Scoring) -> None:
+    """Warn that there is nothing to measure in some images, such as no object to find."""
+    label = scoring.label(scoring.best)
+    for split in dict.fromkeys(("test", select)):
+        if math.isnan(getattr(first, f"{split}_{scoring.best}")):
+            images = {"test": "test images", "val": "training images that are held out"}[split]
+            by = ", and the epoch with their lowest loss counts as the best" if split == select else ""
+            logger.warning("Nothing in the %s can be measured by %s: it is unknown%s", images, label, by)
 
 
 def _note(history: list[EpochMetrics], select: str, task: Task) -> str:

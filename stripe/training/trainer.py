@@ -134,7 +134,7 @@ def train(
         with world.in_turn():
             built = network.build(spec, pretrained=config.pretrained)
         if config.backbone_ckpt:
-            begun = load_backbone(built, config.backbone_ckpt)
+            begun = load_backbone(built, config.backbone_ckpt, spec)
         if normalizes_itself(built):
             data = data.normalized(parse_normalization("none"))
         if input_channels(built) == 1:

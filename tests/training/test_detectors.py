@@ -1,15 +1,20 @@
 """Detectors and segmenters from ``train`` to a score: runs, resumption, first weights."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from stripe import checkpoint, models
 from stripe.capture import open_capture
 from stripe.data import Data, load
 from stripe.errors import StripeError
+from stripe.models.spec import AsrSpec, ModelSpec
 from stripe.training import RESNET, Run, train
+from stripe.training.backbone import load_backbone
+from stripe.training.network import build
 
 RECIPE = replace(RESNET, batch_size=4, lr=0.01).scaled(2)
 SETTINGS = {"model": "fasterrcnn:resnet11", "recipe": RECIPE, "device": "cpu", "workers": 0}
@@ -82,6 +87,60 @@ def test_a_backbone_with_asr_takes_plain_weights(tmp_path, scenes):
     state = checkpoint.read(run.best_file).state_dict
     weight = next(value for name, value in state.items() if "layer1.0.bn3.parametrizations.weight.original" in name)
     assert weight.allclose(classifier.layer1[0].bn3.weight)
+
+
+def saved(path: Path, spec: ModelSpec) -> Path:
+    """A checkpoint all of whose numbers are one quarter."""
+    network = build(spec)
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            value.fill_(0.25)
+    checkpoint.save(path, network, spec.to_meta())
+    return path
+
+
+MOBILE = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (ModelSpec("resnet11"), ModelSpec("fcn:resnet11", "se")),
+        (ModelSpec("maskrcnn:resnet11"), ModelSpec("fcn:resnet11", asr=AsrSpec())),
+        (ModelSpec("fcn:resnet11", "se"), ModelSpec("retinanet:resnet11", "se", args={"frozen_norm": True})),
+        (ModelSpec("resnet11", asr=AsrSpec()), ModelSpec("fcn:resnet11", asr=AsrSpec())),
+        (ModelSpec(MOBILE), ModelSpec("torchvision:lraspp_mobilenet_v3_large")),
+        (ModelSpec("torchvision:mobilenet_v3_large"), ModelSpec(MOBILE)),
+    ],
+)
+def test_all_layers_of_the_same_backbone_are_taken(tmp_path, given, wanted):
+    network = build(wanted)
+    load_backbone(network, saved(tmp_path / "it.safetensors", given), wanted)
+    new = {name for name, value in models.backbone_of(network).state_dict().items() if not (value == 0.25).all()}
+    assert all("attention" in name or name.endswith(("psi", "num_batches_tracked")) for name in new)
+    assert any("attention" in name for name in new) is (wanted.mode != given.mode)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "said"),
+    [
+        (ModelSpec("resnet11"), ModelSpec("fcn:resnet20"), "resnet11, .* of fcn:resnet20 cannot .* are not in it"),
+        (
+            ModelSpec("resnet20"),
+            ModelSpec("fcn:resnet11"),
+            "resnet20, .* of fcn:resnet11 cannot .* not in the backbone",
+        ),
+        (ModelSpec("fcn:resnet11", "se"), ModelSpec("retinanet:resnet11"), r"fcn:resnet11\+se, .* 12 tensors"),
+        (
+            ModelSpec("resnet11", asr=AsrSpec()),
+            ModelSpec("fcn:resnet11"),
+            r"resnet11\+asr\(se\), .* fused if it has ASR",
+        ),
+    ],
+)
+def test_the_layers_of_another_backbone_are_refused(tmp_path, given, wanted, said):
+    with pytest.raises(StripeError, match=said):
+        load_backbone(build(wanted), saved(tmp_path / "it.safetensors", given), wanted)
 
 
 def test_what_does_not_fit_together(tmp_path, scenes):
