@@ -1,13 +1,15 @@
-"""Evaluation mode for a while."""
+"""Evaluation mode, and full precision, for a while."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from stripe.errors import StripeError
 
-__all__ = ["evaluating"]
+__all__ = ["evaluating", "no_autocast"]
 
 
 @contextmanager
@@ -28,3 +30,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         for module, training in modes.items():
             if module.training != training:
                 module.train(training)
+
+
+def no_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """A context in which the precision of what is computed on a tensor's device is that of its operands."""
+    device = tensor.device.type
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()

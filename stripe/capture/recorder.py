@@ -240,12 +240,19 @@ class Recorder:
             rows = rows.expand(self._batch * within.groups, *rows.shape[1:])
         if tuple(rows.shape) != (self._batch * within.groups, *within.sizes):
             got, wanted = ("×".join(map(str, sizes)) for sizes in (values.shape, (site.shape)))
-            places = {"height", "width"} & set(site.dims)
-            hint = ", or record those sites alone that have no height and width (sites=)" if places else ""
+            if {"height", "width"} & set(site.dims):
+                why = (
+                    "it has a value for every place of the map, so that it is recorded of images of one size alone. "
+                    "Give them one (image_size=), or record those sites alone that have no height and width (sites=)."
+                )
+            else:
+                why = (
+                    "the forward pass differs from the one at discovery. Discover the sites on images of the size that "
+                    "you record."
+                )
             raise StripeError(
                 f"Site {site.name} gave a gate of shape {got} for {self._batch} images, where {wanted or 'one value'} "
-                "an image was expected: the forward pass differs from the one at discovery. Discover the sites on "
-                f"images of the size that you record{hint}."
+                f"an image was expected: {why}"
             )
         return rows.reshape(self._batch, *site.shape).to(self.dtype, copy=True)
 

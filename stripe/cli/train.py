@@ -73,6 +73,7 @@ def command(
     lr: float | None,
     weight_decay: float | None,
     schedule: "Schedule | None",
+    label_smoothing: float | None,
     seed: int,
     seeds: int | None,
     device: str | None,
@@ -99,7 +100,13 @@ def command(
     model, data_spec = model_spec or ("style" if task == "style" else "resnet29"), data_spec or "shapes"
     trained_for = RunConfig(model, task=task).task_name
     task_args = task_args_of(options, trained_for)
-    changes = {"batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "schedule": schedule}
+    changes = {
+        "batch_size": batch_size,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "label_smoothing": label_smoothing,
+    }
     recipe = _recipe(recipe_name, model, data_spec, epochs, {k: v for k, v in changes.items() if v is not None})
     # Our own networks take any size, and so do those of other tasks: there the data keeps its own.
     if image_size is None and ":" in model and trained_for == "classification":
@@ -178,9 +185,10 @@ def _recipe(name: str | None, model: str, data_spec: str, epochs: int | None, ch
 
 
 def _in_words(recipe: "Recipe") -> str:
+    smoothed = f", label smoothing {recipe.label_smoothing:g}" if recipe.label_smoothing else ""
     return (
         f"{counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, {recipe.algorithm}, lr {recipe.lr:g} "
-        f"{schedule_in_words(recipe)}, momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g}"
+        f"{schedule_in_words(recipe)}, momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g}{smoothed}"
     )
 
 

@@ -112,6 +112,7 @@ def recipe_options(function: Command) -> Command:
         option_of(Recipe, "lr", absent="the recipe's"),
         option_of(Recipe, "weight_decay", absent="the recipe's"),
         option_of(Recipe, "schedule", absent="the recipe's"),
+        option_of(Recipe, "label_smoothing", absent="the recipe's"),
         option_of(RunConfig, "images_per_epoch"),
         option_of(RunConfig, "ema"),
     )

@@ -34,9 +34,11 @@ class AnnotatedImages(ABC):
 
     Attributes:
         paths: A name for every image, as in ``Split.paths``.
+        objects: How many objects of every image a detector is trained on, as in ``Split.objects``.
     """
 
     paths: list[str]
+    objects: IntArray | None = None
 
     @abstractmethod
     def read(self, index: int, kinds: Sequence[str]) -> tuple[Tensor, Target]:
@@ -70,6 +72,7 @@ class Chosen(AnnotatedImages):
     def __init__(self, whole: AnnotatedImages, indices: npt.ArrayLike) -> None:
         self._whole, self._indices = whole, np.asarray(indices, dtype=np.int64)
         self.paths = [whole.paths[index] for index in self._indices]
+        self.objects = None if whole.objects is None else whole.objects[self._indices]
 
     def read(self, index: int, kinds: Sequence[str]) -> tuple[Tensor, Target]:
         """See ``AnnotatedImages.read``."""
@@ -114,16 +117,24 @@ class AnnotatedSplit(Split):
         super().__init__(np.full(len(images.paths), -1), images.paths, image_size)
         self._images = images
         self.kinds = tuple(kinds)
+        self.objects = images.objects
 
     def with_annotations(self, kinds: Sequence[str]) -> "AnnotatedSplit":
         """See ``Split.with_annotations``."""
         return AnnotatedSplit(self._images, kinds, self.image_size)
 
-    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        indices: npt.ArrayLike | None = None,
+        workers: int | None = None,
+        share: Share = np.arange,
+    ) -> Batches:
         """See ``Split.loader``."""
         order = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
         fetch = _Fetch(self._images, self.kinds, order, partial(fit, size=self.image_size), seed=0)
-        return _Annotated(fetch, batch_size, workers)
+        return _Annotated(fetch, batch_size, workers, share=share)
 
     def augmented(
         self,

@@ -73,10 +73,13 @@ class Split(ABC):
             the images are no files. As Python decodes file names: bytes that are not UTF-8 are surrogates.
         image_size: Height and width in pixels of every image that comes out, one number where they are square; None
             where each has its own.
+        objects: How many objects of every image a detector is trained on, int64 ``(N,)``; None where it is not known.
 
     Raises:
         StripeError: The labels are no numbers, or not one entry for each image.
     """
+
+    objects: IntArray | None = None
 
     def __init__(self, labels: npt.ArrayLike, paths: list[str], image_size: ImageSize | None) -> None:
         self.labels: Labels = _numbers(labels, len(paths))
@@ -88,13 +91,21 @@ class Split(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        indices: npt.ArrayLike | None = None,
+        workers: int | None = None,
+        share: Share = np.arange,
+    ) -> Batches:
         """The images as they are, for evaluation and capture, on the CPU.
 
         Args:
             batch_size: The number of images in a batch.
             indices: Which images, in this order; all of them by default.
             workers: Processes that decode, for images that are streamed; by default one per core, 8 at most.
+            share: Which images of a batch this process needs, as for ``train_batches``; the labels are those of all.
         """
 
     @abstractmethod

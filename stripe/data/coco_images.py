@@ -54,6 +54,7 @@ class CocoImages(AnnotatedImages):
         self._objects, self._outlines = _objects(file, listed, photos, labels, flaws)
         if not len(self._objects.boxes):
             raise StripeError(f"{file.path}: none of its annotations can be used. Left out are {flaws}.")
+        self.objects = self._objects.counts(len(self._photos))
         few = max(labels.values()) < MOST_CLASSES
         with_outlines = ("boxes", "masks", "segmentation") if few else ("boxes", "masks")
         self.kinds: tuple[str, ...] = with_outlines if len(self._outlines) else ("boxes",)

@@ -53,9 +53,16 @@ class MemorySplit(Split):
         assert isinstance(self._source, Images)
         return read_all(self._source, indices, f"Reading {len(indices):,} images")
 
-    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        indices: npt.ArrayLike | None = None,
+        workers: int | None = None,
+        share: Share = np.arange,
+    ) -> Batches:
         """See ``Split.loader``. ``workers`` has no effect: all is in memory."""
-        return _Plain(self, np.arange(len(self)) if indices is None else indices, batch_size)
+        return _Plain(self, np.arange(len(self)) if indices is None else indices, batch_size, share)
 
     def augmented(
         self,
@@ -72,9 +79,9 @@ class MemorySplit(Split):
 
 
 class _Plain(Batches):
-    def __init__(self, split: MemorySplit, indices: npt.ArrayLike, batch_size: int) -> None:
+    def __init__(self, split: MemorySplit, indices: npt.ArrayLike, batch_size: int, share: Share) -> None:
         super().__init__(indices, batch_size)
-        self._split = split
+        self._split, self._share = split, share
         self._labels = torch.from_numpy(split.labels[self.indices])
 
     @cached_property
@@ -84,9 +91,8 @@ class _Plain(Batches):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         images, rows = self._rows
-        for start in range(0, self.num_images, self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            yield resize(images[rows[batch]], self._split.image_size), self._labels[batch]
+        for own, batch in self.shared(self._share):
+            yield resize(images[rows[own]], self._split.image_size), self._labels[batch]
 
 
 class _Augmented(Batches):

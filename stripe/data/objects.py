@@ -76,6 +76,10 @@ class Objects:
             "iscrowd": torch.from_numpy(self.iscrowd[own].copy()),
         }
 
+    def counts(self, images: int) -> npt.NDArray[np.int64]:
+        """How many objects of each image a detector is trained on, ``(images,)``: those that are no crowds."""
+        return np.bincount(self.image[~self.iscrowd], minlength=images)
+
     def chosen(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Self:
         """Some of the objects."""
         return type(self)(*(getattr(self, each.name)[which] for each in fields(self)))

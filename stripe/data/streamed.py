@@ -37,10 +37,17 @@ class StreamedSplit(Split):
         super().__init__(labels, paths, image_size)
         self._images = images
 
-    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        indices: npt.ArrayLike | None = None,
+        workers: int | None = None,
+        share: Share = np.arange,
+    ) -> Batches:
         """See ``Split.loader``."""
         order = np.arange(len(self)) if indices is None else indices
-        return _Streamed(self, order, batch_size, workers, self._images, transform=None)
+        return _Streamed(self, order, batch_size, workers, self._images, transform=None, share=share)
 
     def augmented(
         self,

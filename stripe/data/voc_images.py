@@ -130,6 +130,7 @@ class VocImages(AnnotatedImages):
                     found.append(Found(row, classes.index(label), box, area, difficult, -1, f"in {name}.xml"))
         sizes = np.array([photo[1:] for photo in self._photos])
         self._objects = cleaned(found, sizes, base / "Annotations", flaws)
+        self.objects = None if said is None else self._objects.counts(len(self._photos))
 
     def read(self, index: int, kinds: Sequence[str]) -> tuple[Tensor, Target]:
         """See ``AnnotatedImages.read``.

@@ -160,19 +160,12 @@ def _scores(runs: Sequence[RunLike], tables: Sequence[pd.DataFrame], scoring: Sc
     """``73.54 %, best 74.10 %``, over the seeds."""
     column = f"test_{scoring.best}"
     last = [float(table[column].iloc[-1]) for table in tables]
-    best = [
-        float(table[column].iloc[_best(table[f"{selected_by(run)}_{scoring.best}"], scoring)])
-        for run, table in zip(runs, tables, strict=True)
-    ]
+    best = []
+    for run, table in zip(runs, tables, strict=True):
+        values = table[f"{selected_by(run)}_{scoring.best}"]
+        losses = table.get(f"{selected_by(run)}_loss", values)
+        best.append(float(table[column].iloc[scoring.best_of(values.tolist(), losses.tolist())]))
     return f"{scoring.spread(last)}, best {scoring.spread(best)}"
-
-
-def _best(values: pd.Series, scoring: Scoring) -> int:
-    """The place of the best epoch, the first where there are several."""
-    best = 0
-    for place, value in enumerate(values):
-        best = place if scoring.is_better(float(value), float(values.iloc[best])) else best
-    return best
 
 
 def _caption(runs: Sequence[RunLike], seeds: bool, drops: bool) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models.detection.roi_heads import RoIHeads
 
 from stripe import asr, bench
 from stripe.adapter import batch_of, run
@@ -86,7 +87,7 @@ def counts(request: RunConfig, folder: Path, sources: Sources) -> dict[str, int]
 
     Returns:
         ``parameters``; ``added_parameters``, those more than without attention; and ``flops``, see
-        ``stripe.bench.measure``.
+        ``stripe.bench.measure``, of a detector with as many objects as it may find.
 
     Raises:
         StripeError: The network cannot be built.
@@ -94,12 +95,16 @@ def counts(request: RunConfig, folder: Path, sources: Sources) -> dict[str, int]
     found = sources.published(request)
     classes = found.classes + (request.task_name in ("detection", "segmentation"))  # there is the background, too
     described, size = request.description(classes), sides(found.image_size)
-    text = json.dumps([described, size, torch.__version__.partition("+")[0]], sort_keys=True)
+    of_objects = ["all objects"] if request.task_name == "detection" else []
+    text = json.dumps([described, size, torch.__version__.partition("+")[0], *of_objects], sort_keys=True)
     path = folder / f"counts-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
     if not path.exists():
         network = build(described).eval().requires_grad_(False)  # torch's counter fails on ASR's ψ with gradients
         if request.spec.asr:
             asr.fuse(network, inplace=True)
+        for head in network.modules():
+            if isinstance(head, RoIHeads):  # untrained, it would find nothing, and then no mask is computed
+                head.score_thresh = 0.0
         plain = build(RunConfig(request.model, request.data, args=request.args).description(classes))
         parameters, without = (sum(each.numel() for each in model.parameters()) for model in (network, plain))
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:

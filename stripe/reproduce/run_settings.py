@@ -23,7 +23,7 @@ GIVES: dict[str, tuple[str, ...]] = {
 """What a run can take from one that is trained before it, with the settings that the two have in common."""
 
 OF_TRAINING: dict[str, Any] = {
-    **{name: kind for name, kind in types_of(Training).items() if name != "groups"},
+    **{name: kind for name, kind in types_of(Training).items() if name not in ("groups", "full_epochs")},
     **dict.fromkeys(("schedule", "algorithm"), str),  # which are checked where they are used
 }
 """Settings of a run's training that a recipe may have, see ``stripe.training.Recipe``."""

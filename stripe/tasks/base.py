@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from stripe.adapter import Batch, call, explained
 from stripe.data import Augmentation, Data, Split, train_batches
 from stripe.data.base import Batches, Share
+from stripe.errors import StripeError
 from stripe.tasks.scoring import Scoring
 
-__all__ = ["Meter", "OfRecipe", "Place", "Scored", "Task", "count_of", "select"]
+__all__ = ["Judge", "Meter", "OfRecipe", "Place", "Scored", "Task", "count_of", "select"]
 
 
 class Scored(Protocol):
@@ -49,6 +50,22 @@ class Meter(Protocol):
         ...
 
 
+class Judge(Protocol):
+    """The measure ``Scoring.best`` of some of the images alone, for the standard error of what is no mean over them."""
+
+    def update(self, output: Any, targets: Any) -> None:
+        """Take in the output for a batch and its targets, as ``Task.losses`` takes them."""
+        ...
+
+    def without(self, groups: Sequence[Sequence[int]]) -> list[float]:
+        """The measure of all images but those of a group, for each group; NaN where it is not defined.
+
+        Args:
+            groups: Numbers of the images of each group, in the order in which they were taken in.
+        """
+        ...
+
+
 class Place(Protocol):
     """Where and in which precision a network is computed, see ``stripe.training.Compute``."""
 
@@ -77,7 +94,8 @@ class Task(ABC):
     A subclass gives ``name``, ``scoring``, ``losses``, ``sums`` and ``score``, and ``outputs`` where a network has not
     one output per class; everything else may stay as it is: how annotated images are varied (``augmentation``), what
     the batches of an epoch are (``batches``), which optimiser moves what (``optimizers``), scores that are no sums
-    (``meter``), what is made once (``prepare``) and after each epoch (``after_epoch``). Images are a tensor
+    (``meter``), label smoothing (``smoothed``), what is made once (``prepare``) and after each epoch
+    (``after_epoch``). Images are a tensor
     (N, C, H, W) or a list of N tensors (C, H, W). Targets are a tensor or a list with an entry for each image, or a
     dictionary or tuple of such.
 
@@ -245,6 +263,23 @@ class Task(ABC):
             ``scoring.losses`` is also recorded on its own, as a column of ``metrics.csv``.
         """
 
+    def smoothed(self, label_smoothing: float) -> "Task":
+        """The task as it is trained with label smoothing; it is scored as it is without.
+
+        Args:
+            label_smoothing: The share of each label that is spread evenly over all classes.
+
+        Returns:
+            Another task, which differs in ``losses`` alone.
+
+        Raises:
+            StripeError: The task has no labels to smooth, as by default.
+        """
+        raise StripeError(
+            f"label_smoothing={label_smoothing:g} is for tasks whose images have one class each, such as "
+            f"classification; the task {self.name} has no such labels. Leave it at 0."
+        )
+
     @abstractmethod
     def sums(self, output: Any, targets: Any, *, training: bool) -> Tensor:
         """Sums over the images of a batch from which ``score`` computes the score, such as the number of hits.
@@ -284,6 +319,10 @@ class Task(ABC):
             A meter. What it computes takes the place of the fields of that name of the score, which ``score`` leaves
             NaN.
         """
+        return None
+
+    def judge(self) -> Judge | None:
+        """What judges networks that are compared on the same images; None, the default: nothing does."""
         return None
 
     def optimizers(self, model: nn.Module, recipe: OfRecipe) -> list[torch.optim.Optimizer]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -38,10 +39,14 @@ class Classification(Task):
 
     Args:
         classes: How many the data has; a network with fewer logits is refused. None: that is not asked.
+
+    Attributes:
+        label_smoothing: The share of each label that the loss spreads evenly over all logits, see ``smoothed``.
     """
 
     name: ClassVar[str] = "classification"
     scoring: Scoring = ACCURACY
+    label_smoothing: float = 0.0
 
     def __init__(self, classes: int | None = None) -> None:
         super().__init__()
@@ -84,7 +89,13 @@ class Classification(Task):
 
     def losses(self, output: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
         """The mean cross-entropy."""
-        return {"cross_entropy": F.cross_entropy(output, targets)}
+        return {"cross_entropy": F.cross_entropy(output, targets, label_smoothing=self.label_smoothing)}
+
+    def smoothed(self, label_smoothing: float) -> Self:
+        """The same task, whose cross-entropy is that with smoothed labels: (1 − ε) · one-hot + ε / classes."""
+        task = copy(self)
+        task.label_smoothing = label_smoothing
+        return task
 
     def sums(self, output: Tensor, targets: Tensor, *, training: bool) -> Tensor:
         """The hits and, outside of training, also how often the class is among the five with the highest logits."""

@@ -87,6 +87,24 @@ class Scoring:
             return math.isnan(than) and not math.isnan(value)
         return value > than if self.higher_is_better else value < than
 
+    def best_of(self, values: Sequence[float], losses: Sequence[float]) -> int:
+        """The place of the best epoch, the first where there are several.
+
+        Args:
+            values: What each epoch has of ``best``, at least one.
+            losses: The loss of each, which decides where all values are NaN: nothing was there to measure.
+
+        Example:
+            >>> ACCURACY.best_of([90, 92, 91], [0.4, 0.5, 0.3]), ACCURACY.best_of([math.nan] * 3, [0.4, 0.5, 0.3])
+            (1, 2)
+        """
+        if all(math.isnan(value) for value in values):
+            return min(range(len(losses)), key=lambda place: (math.isnan(losses[place]), losses[place]))
+        best = 0
+        for place, value in enumerate(values):
+            best = place if self.is_better(value, values[best]) else best
+        return best
+
     def label(self, measure: str) -> str:
         """What a measure is called.
 
@@ -107,12 +125,14 @@ class Scoring:
         return self.label(measure) + (f" ({unit})" if unit else "")
 
     def number(self, value: float, measure: str | None = None) -> str:
-        """A value of a measure, by default of ``best``, without its unit: per cent to hundredths.
+        """A value of a measure, by default of ``best``, without its unit: per cent to hundredths; NaN is unknown.
 
         Example:
-            >>> ACCURACY.number(93.125), Scoring(("loss",), best="loss").number(0.031254)
-            ('93.12', '0.03125')
+            >>> ACCURACY.number(93.125), Scoring(("loss",), best="loss").number(0.031254), ACCURACY.number(math.nan)
+            ('93.12', '0.03125', 'unknown')
         """
+        if math.isnan(value):
+            return "unknown"
         return f"{value:.2f}" if self.units.get(measure or self.best) == "%" else f"{value:.4g}"
 
     def spread(self, values: Sequence[float], measure: str | None = None) -> str:
@@ -123,7 +143,7 @@ class Scoring:
             ('93.50 ± 0.71 %', '93.00 %')
         """
         mean = statistics.fmean(values)
-        if len(values) == 1:
+        if len(values) == 1 or math.isnan(mean):
             return self.text(mean, measure)
         return f"{self.number(mean, measure)} ± {self.text(statistics.stdev(values), measure)}"
 
@@ -134,7 +154,7 @@ class Scoring:
             >>> ACCURACY.text(93.125)
             '93.12 %'
         """
-        unit = self.units.get(measure or self.best)
+        unit = "" if math.isnan(value) else self.units.get(measure or self.best)
         return self.number(value, measure) + (f" {unit}" if unit else "")
 
 

@@ -5,6 +5,7 @@ order, with the penalty of "Attention Module", section 2, on what is not wanted:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -184,6 +185,12 @@ class Search(Task):
     def losses(self, output: Output, targets: Tensor) -> Mapping[str, Tensor]:
         """Mean cross-entropy, and the penalty."""
         return {**self._classification.losses(output.logits, targets), "penalty": output.penalty}
+
+    def smoothed(self, label_smoothing: float) -> Self:
+        """As in ``Classification``, for the weights and for α; whose turn it is, both tasks know."""
+        task = copy(self)
+        task._classification = self._classification.smoothed(label_smoothing)
+        return task
 
     def sums(self, output: Output, targets: Tensor, *, training: bool) -> Tensor:
         """The weight of the identity, once per image, and the sums of ``Classification``."""

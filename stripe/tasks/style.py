@@ -11,7 +11,7 @@ makes of it y, the picture s, and the maps φ_l of the layers of a classifier:
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -150,9 +150,14 @@ class StyleTransfer(Task):
         self._grams = {name: gram(maps[name]) for name in self.style_layers}
         self._mean, self._std = (torch.tensor(v, device=compute.device).view(-1, 1, 1) for v in data.normalization)
         self._data = data
-        if count := min(chosen.pictures, len(data.test)):
-            indices = choose_images(data.test.labels, count, seed=0)
-            self._shown = next(iter(data.test.loader(count, indices=indices, workers=0)))[0]
+        test = self.needed(data).test
+        if count := min(chosen.pictures, len(test)):
+            indices = choose_images(test.labels, count, seed=0)
+            self._shown, _ = self.collate(*next(iter(test.loader(count, indices=indices, workers=0))))
+
+    def needed(self, data: Data) -> Data:
+        """The images alone."""
+        return data.with_annotations(())
 
     def batches(
         self,
@@ -170,7 +175,11 @@ class StyleTransfer(Task):
         self._frozen = self.chosen.freeze_norm is not None and epoch > self.chosen.freeze_norm
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(mix(seed, epoch, 0))).numpy()
         order = order[:images_per_epoch]
-        return _Shared(split.loader(batch_size, indices=order, workers=workers), share)
+        return split.loader(batch_size, indices=order, workers=workers, share=share)
+
+    def collate(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        """Images as one tensor: data with annotations gives them as a list, though all are of one size here."""
+        return (images if isinstance(images, Tensor) else torch.stack(images)), labels
 
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Styled:
         """What the network makes of the images, and the losses of each.
@@ -272,18 +281,6 @@ def _scaled(picture: Tensor, size: int) -> Tensor:
     height, width = (max(1, round(side * size / shorter)) for side in picture.shape[1:])
     scaled: Tensor = resize(picture, [height, width], antialias=True)
     return scaled
-
-
-class _Shared(Batches):
-    """Batches of images as they are, of which each process takes its own."""
-
-    def __init__(self, batches: Batches, share: Share) -> None:
-        super().__init__(batches.indices, batches.batch_size)
-        self._batches, self._share = batches, share
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in self._batches:
-            yield images[self._share(len(labels))], labels
 
 
 def _norms(model: nn.Module) -> list[nn.Module]:

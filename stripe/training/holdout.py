@@ -30,13 +30,21 @@ class Part(Split):
 
     def __init__(self, whole: Split, chosen: IntArray) -> None:
         super().__init__(whole.labels[chosen], [whole.paths[index] for index in chosen], whole.image_size)
+        self.objects = None if whole.objects is None else whole.objects[chosen]
         self.chosen = chosen
         self._whole = whole
 
-    def loader(self, batch_size: int, *, indices: npt.ArrayLike | None = None, workers: int | None = None) -> Batches:
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        indices: npt.ArrayLike | None = None,
+        workers: int | None = None,
+        share: Share = np.arange,
+    ) -> Batches:
         """See ``Split.loader``."""
         inside = self.chosen if indices is None else self.chosen[np.asarray(indices, dtype=np.int64)]
-        return self._whole.loader(batch_size, indices=inside, workers=workers)
+        return self._whole.loader(batch_size, indices=inside, workers=workers, share=share)
 
     def augmented(
         self,

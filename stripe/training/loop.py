@@ -88,12 +88,13 @@ def fit(
         All epochs of the run, those before an interruption included.
 
     Raises:
-        StripeError: The training diverged, an image cannot be read or a file not be written, or the run is of another
-            task.
+        StripeError: The training diverged, an image cannot be read or a file not be written, the run is of another
+            task, or the recipe smooths labels that the task does not have.
     """
     world = world or World(compute.device)
     scored: nn.Module = model if average is None else average.module
     task = task or Classification(len(data.classes))
+    learned = task.smoothed(recipe.label_smoothing) if recipe.label_smoothing else task
     scoring, row = task.scoring, row_of(task.scoring)
     _check(world.told(run.scoring), task)
     optimizer = Optimizers(task.optimizers(model, recipe), recipe)
@@ -147,7 +148,7 @@ def fit(
                 data,
                 compute,
                 epoch=epoch,
-                task=task,
+                task=learned,
                 world=world,
                 accumulate=accumulate,
                 after_step=after_step,
@@ -176,6 +177,8 @@ def fit(
             history.append(metrics)
             if not world.leads:
                 continue
+            if len(history) == 1:
+                _tell_unknown(metrics, select, scoring)
             description = {**meta, "epoch": epoch, "learning_rate": learning_rate}
             if epoch == recipe.epochs or (save_every and epoch % save_every == 0):
                 checkpoint.save(run.checkpoint(epoch), scored, description)
@@ -203,6 +206,16 @@ def _check(said: Scoring, task: Task) -> None:
             f"{', '.join(task.scoring.measures)}, best by {task.scoring.best}. Give the settings of the run "
             '"task": task.settings().'
         )
+
+
+def _tell_unknown(first: EpochMetrics, select: str, scoring: Scoring) -> None:
+    """Warn that there is nothing to measure in some images, such as no object to find."""
+    label = scoring.label(scoring.best)
+    for split in dict.fromkeys(("test", select)):
+        if math.isnan(getattr(first, f"{split}_{scoring.best}")):
+            images = {"test": "test images", "val": "training images that are held out"}[split]
+            by = ", and the epoch with their lowest loss counts as the best" if split == select else ""
+            logger.warning("Nothing in the %s can be measured by %s: it is unknown%s", images, label, by)
 
 
 def _note(history: list[EpochMetrics], select: str, task: Task) -> str:

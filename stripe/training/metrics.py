@@ -81,15 +81,13 @@ def measured(scoring: Scoring, split: str, score: Scored | None) -> dict[str, fl
 def best_of(history: Sequence[EpochMetrics], select: str, scoring: Scoring | None = None) -> EpochMetrics:
     """The best epoch, the first where there are several: the one with the highest accuracy, or as the task says.
 
+    Where what the task compares epochs by is NaN in all of them, it is the one with the lowest loss.
+
     Args:
         history: At least one epoch.
         select: By which images: ``val`` or ``test``.
         scoring: What the task measures; default classification.
     """
     scoring = scoring or ACCURACY
-    column = f"{select}_{scoring.best}"
-    best = history[0]
-    for metrics in history[1:]:
-        if scoring.is_better(getattr(metrics, column), getattr(best, column)):
-            best = metrics
-    return best
+    values, losses = ([getattr(metrics, f"{select}_{name}") for metrics in history] for name in (scoring.best, "loss"))
+    return history[scoring.best_of(values, losses)]

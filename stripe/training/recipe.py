@@ -75,6 +75,11 @@ class Recipe:
         warmup_steps: The same in steps; only one of the two is said.
         per_step: Whether the schedule falls at every step and not only between epochs.
         groups: Parameters that are optimised otherwise; each belongs to the first group whose names fit.
+        label_smoothing: ε, the share of each label that is spread evenly over all classes in the loss that is
+            minimised, and so in the loss that is reported on training images. Losses on held-out and test images are
+            those of the labels as they are. For tasks whose images have one class each.
+        full_epochs: Epochs of the recipe that this one was ``scaled`` from, as is said of a run's scale; None: it was
+            not. It changes nothing, so recipes that differ in it alone are equal.
 
     Raises:
         StripeError: If a value is out of its range.
@@ -97,6 +102,15 @@ class Recipe:
     warmup_steps: int = 0
     per_step: bool = False
     groups: tuple[Group, ...] = ()
+    label_smoothing: float = field(
+        default=0.0,
+        metadata={
+            "range": Range(0, 1, high_open=True),
+            "metavar": "E",
+            "help": "Share of each label that is spread over all classes in training; not in test losses.",
+        },
+    )
+    full_epochs: int | None = field(default=None, compare=False, repr=False, metadata={"range": Range(1)})
 
     def __post_init__(self) -> None:
         wrong = {
@@ -109,13 +123,14 @@ class Recipe:
             raise StripeError(f"{name}={getattr(self, name)!r} is out of range for a training recipe")
 
     def settings(self) -> dict[str, Any]:
-        """All attributes, ready for JSON, as runs and their addresses hold them.
+        """All attributes but ``full_epochs``, ready for JSON, as runs and their addresses hold them.
 
         Attributes that the first release did not have are left out where they change nothing, so that the settings of
         a run that does not use them, and its address, stay what they were.
         """
-        later = {"warmup": 0, "warmup_steps": 0, "per_step": False, "groups": ()}
-        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
+        said = {name: value for name, value in asdict(self).items() if name != "full_epochs"}
+        later = {"warmup": 0, "warmup_steps": 0, "per_step": False, "groups": (), "label_smoothing": 0.0}
+        return {name: value for name, value in said.items() if name not in later or value != later[name]}
 
     def scaled(self, epochs: int) -> Self:
         """The same recipe over another number of epochs, a milestone m moved to round(m · epochs / self.epochs).
@@ -125,7 +140,7 @@ class Recipe:
         """
         moved = sorted({max(1, round(m * epochs / self.epochs)) for m in self.milestones})
         warmup = min(self.warmup, max(1, round(self.warmup * epochs / self.epochs)))
-        return replace(self, epochs=epochs, milestones=tuple(moved), warmup=warmup)
+        return replace(self, epochs=epochs, milestones=tuple(moved), warmup=warmup, full_epochs=self.epochs)
 
     def learning_rate(self, epoch: int) -> float:
         """Learning rate during an epoch.

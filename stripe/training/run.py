@@ -192,7 +192,7 @@ class Run:
         Args:
             settings: What determines the result, ready for JSON; those of a run that is taken up must be equal.
             session: What does not, but explains it (versions, device, threads, command); added to the list.
-            scale: See ``scale``.
+            scale: See ``scale``; a run that is taken up keeps its own.
 
         Raises:
             StripeError: The directory holds something else or a run with other settings (and at least one finished
@@ -240,7 +240,7 @@ class Run:
                 for stale in (self.capture_file, self.metrics_file, self.best_file):
                     stale.unlink(missing_ok=True)
             else:
-                sessions = record["sessions"]
+                sessions, scale = record["sessions"], record["scale"]
         elif foreign := [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")]:
             raise StripeError(f"{self.path} is no run: it holds {foreign[0]} and no run.json. Give a new folder.")
         record = {"format": FORMAT, "scale": scale, "settings": settings, "sessions": [*sessions, session]}

@@ -27,7 +27,6 @@ from stripe.training.config import RunConfig
 from stripe.training.loop import fit
 from stripe.training.metrics import EpochMetrics
 from stripe.training.recipe import Recipe
-from stripe.training.recipes import recipe_for
 from stripe.training.run import Run
 from stripe.training.world import World, join
 
@@ -96,6 +95,8 @@ def train(
         raise StripeError(f"{config.model} without attention has none to capture: give attention='se', or capture=0.")
 
     task = _task(task, data, config)
+    if recipe.label_smoothing:
+        task.smoothed(recipe.label_smoothing)  # raises where there are no labels to smooth
     outputs = config.num_classes or task.outputs(data) or len(data.classes)
     if not outputs:
         raise StripeError(
@@ -114,8 +115,7 @@ def train(
     if config.images_per_epoch is not None:
         config = replace(config, images_per_epoch=min(config.images_per_epoch, len(data.train)))
     chosen = choose_images(data.test.labels, config.capture, seed) if config.capture else None
-    paper = recipe_for(config.model, data.spec) if isinstance(task, Classification) else None
-    scale = _scale(recipe, paper, data, config.images_per_epoch, held_out=len(validation or ()))
+    scale = _scale(recipe, data, config.images_per_epoch, held_out=len(validation or ()))
     spec = replace(spec, num_classes=outputs, image_size=data.image_size)
     described = {
         **spec.to_meta(),
@@ -134,7 +134,7 @@ def train(
         with world.in_turn():
             built = network.build(spec, pretrained=config.pretrained)
         if config.backbone_ckpt:
-            begun = load_backbone(built, config.backbone_ckpt)
+            begun = load_backbone(built, config.backbone_ckpt, spec)
         if normalizes_itself(built):
             data = data.normalized(parse_normalization("none"))
         if input_channels(built) == 1:
@@ -168,6 +168,7 @@ def train(
                 "compiled": compiled,
             }
             stack.enter_context(run.claim(settings, session, scale=scale))
+            scale = run.scale
         if world.told(len(run.metrics) == recipe.epochs):
             logger.info("the run in %s is finished", run.path)
             return run
@@ -230,13 +231,13 @@ def _check(world: World, compiled: bool, batch: int) -> None:
         raise StripeError(f"{world.size} processes cannot share a batch of {batch} images; each needs one at least.")
 
 
-def _scale(recipe: Recipe, paper: Recipe | None, data: Data, images_per_epoch: int | None, held_out: int) -> str:
-    """At what scale a run was made, to be said beside every result; beside the paper's, where it has one."""
-    total = len(data.train)
+def _scale(recipe: Recipe, data: Data, images_per_epoch: int | None, held_out: int) -> str:
+    """At what scale a run was made, to be said beside every result; beside that of its recipe where it is smaller."""
+    total, full = len(data.train), recipe.full_epochs or recipe.epochs
     images = images_per_epoch or total
     some = f"{images:,} of {total:,}" if images < total else f"all {total:,}"
     out = f" ({held_out:,} held out)" if held_out else ""
     text = f"{counted(recipe.epochs, 'epoch')} of {some} training images{out} at {in_pixels(data.image_size)}"
-    if paper and (recipe.epochs < paper.epochs or images < total):
-        text += f" (the paper: {counted(paper.epochs, 'epoch')} of all images)"
+    if recipe.epochs < full or images < total:
+        text += f" (its recipe: {counted(full, 'epoch')} of all images)"
     return text

@@ -1,10 +1,14 @@
 """Commands on detectors and segmenters, on photos of different sizes."""
 
+import inspect
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchmetrics.detection  # noqa: F401  (which takes seconds, outside of the first test)
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
@@ -12,6 +16,8 @@ from safetensors.torch import load_file
 from stripe import asr, checkpoint
 from stripe.capture import open_capture
 from stripe.cli import main
+from stripe.cli.resolve import resolve
+from stripe.data import load
 from stripe.models import build
 
 SIZES = [(40, 60), (64, 48), (50, 50), (30, 80)]
@@ -31,6 +37,51 @@ def photos(tmp_path: Path) -> Path:
     for number, (height, width) in enumerate(SIZES):
         Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8)).save(folder / f"{number}.png")
     return folder
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Twenty photos in COCO's format, portraits and landscapes: a bright square each, and one without anything."""
+    folder = tmp_path / "coco"
+    draw = np.random.default_rng(0)
+    for half in ("train2017", "val2017"):
+        (folder / half).mkdir(parents=True)
+        images, annotations = [], []
+        for number in range(1, 21):
+            width, height = (int(side) for side in draw.integers(24, 48, 2))
+            pixels = draw.integers(0, 80, (height, width, 3), dtype=np.uint8)
+            side = 16
+            left, top = int(draw.integers(0, width - side)), int(draw.integers(0, height - side))
+            if number != 5:
+                pixels[top : top + side, left : left + side] = 230
+                category = 3 + 4 * (number % 2)
+                box = {"bbox": [left, top, side, side], "area": side * side, "iscrowd": 0, "category_id": category}
+                annotations.append({"id": number, "image_id": number, **box})
+            name = f"{number:012d}.png"
+            Image.fromarray(pixels).save(folder / half / name)
+            images.append({"id": number, "file_name": name, "width": width, "height": height})
+        categories = [{"id": 3, "name": "odd"}, {"id": 7, "name": "even"}]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / "annotations" / f"instances_{half}.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_from_photos_to_a_report(coco: Path, tmp_path: Path) -> None:
+    """Photos of different sizes are trained on, captured, scored and shown, each at its own size."""
+    folder = tmp_path / "run"
+    small = ("--model-arg", "width=16", "--model-arg", "box_width=16", "--attention", "se", "--workers", 0)
+    run("train", "--model", "fasterrcnn:resnet11", *small, "--data", f"coco:{coco}", "--epochs", 1, "--out", folder)
+    capture = tmp_path / "capture.h5"
+    best, options = folder / "best.safetensors", ("--workers", 0)
+    run("capture", "--ckpt", best, "--images", 12, "--controls", "none", *options, "-o", capture)
+    assert open_capture(capture)["image"].size == 12
+    found = json.loads(run("evaluate", "--ckpt", best, *options, "--format", "json"))
+    assert (found["images"], found["data"]) == (20, f"coco:{coco}")
+    assert 0 <= found["ap"] <= found["ap50"] <= 100
+    assert found["apl"] is None  # there are no large objects
+    run("report", folder, "-o", tmp_path / "report.html")
+    assert "Test image 1: truth, and what is found after epoch 1" in (tmp_path / "report.html").read_text()
 
 
 def test_inspect_a_detector_without_attention() -> None:
@@ -61,6 +112,7 @@ def test_spatial_sites_need_one_size(photos: Path, tmp_path: Path) -> None:
     output = run(
         "capture", "--model", "fasterrcnn:resnet11", "--attention", "cbam", *options, "--batch-size", 2, code=1
     )
+    assert "is recorded of images of one size alone. Give them one (--image-size), or record" in output
     assert "have no height and width" in output
     assert "Traceback" not in output
 
@@ -69,6 +121,40 @@ def test_a_segmenter_takes_images_of_one_size(photos: Path, tmp_path: Path) -> N
     options = ("--workers", 0, "--controls", "none", "--data", f"folder:{photos}", "-o", tmp_path / "capture.h5")
     run("capture", "--model", "fcn:resnet11", "--attention", "se", *options, "--image-size", 32)
     assert open_capture(tmp_path / "capture.h5")["image"].size == 4
+
+
+def test_a_segmenter_takes_photos_at_their_own_sizes(photos: Path, tmp_path: Path) -> None:
+    options = ("--workers", 0, "--controls", "none", "--data", f"folder:{photos}", "-o", tmp_path / "capture.h5")
+    run("capture", "--model", "fcn:resnet11", "--attention", "se", *options)
+    assert open_capture(tmp_path / "capture.h5").attrs["data_image_size"] == "own"
+
+
+OWN = [
+    ("fasterrcnn:resnet11", "folder:photos", None),
+    ("fcn:resnet11", "folder:photos", None),
+    ("resnet11", "folder:photos", 32),
+    ("fcn:resnet11", "folder:seen", 32),  # what it was trained on, under another name
+    ("fcn:resnet11", None, 32),
+    ("fcn:resnet11", "scenes:train=4,test=2", 32),  # which has no sizes of its own
+]
+
+
+@pytest.mark.parametrize(("model", "data", "size"), OWN)
+def test_sizes_of_images_of_a_checkpoint(
+    model: str, data: str | None, size: int | None, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other images than those of the training keep their sizes, where they have some and the network takes any."""
+    shutil.copytree(photos, tmp_path / "seen")
+    (photos / "0.png").rename(photos / "first.png")
+    monkeypatch.chdir(tmp_path)
+    seen = load("folder:seen", image_size=32)
+    described = {"data": seen.spec, "data_files": seen.attrs["files"], "image_size": 32}
+    meta = {"model": model, "num_classes": 3, **described}
+    checkpoint.save(Path("trained.safetensors"), build(model, num_classes=3), meta)
+    names = dict.fromkeys(inspect.signature(resolve).parameters)
+    given = {"model_args": (), "data_spec": data, "pretrained": False, "download": False, "seed": 0}
+    read = checkpoint.translate(checkpoint.read(Path("trained.safetensors")))
+    assert resolve(**{**names, **given, "checkpoint": read}).data.image_size == size
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_what_stands_for_an_absent_option_is_in_the_help_alone():
         ("--batch-size", "batch_size", 0),
         ("--lr", "lr", 0),
         ("--weight-decay", "weight_decay", -1),
+        ("--label-smoothing", "label_smoothing", 1),
     ],
 )
 def test_the_command_and_python_refuse_the_same(flag, name, value, tmp_path):

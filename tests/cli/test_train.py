@@ -138,14 +138,15 @@ def test_recipes_are_printed_and_overridden(tmp_path):
     assert "vit-384" in listed.stdout
     assert "×0.2 at 60/120/160" in listed.stdout
 
-    result = stripe_train("--recipe", "vgg19", "--epochs", 1, "--lr", 0.02, "--out", tmp_path / "run")
+    options = ["--epochs", 1, "--lr", 0.02, "--label-smoothing", 0.1]
+    result = stripe_train("--recipe", "vgg19", *options, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert (
-        "recipe vgg19: 1 epoch, batches of 10, sgd, lr 0.02 ×0.2 at 1, momentum 0.9, weight decay 0.0005"
-        in result.stderr
+        "recipe vgg19: 1 epoch, batches of 10, sgd, lr 0.02 ×0.2 at 1, momentum 0.9, weight decay 0.0005, "
+        "label smoothing 0.1" in result.stderr
     )
     recipe = Run(tmp_path / "run").settings["recipe"]
-    assert (recipe["lr"], recipe["gamma"], recipe["weight_decay"]) == (0.02, 0.2, 5e-4)
+    assert (recipe["lr"], recipe["gamma"], recipe["weight_decay"], recipe["label_smoothing"]) == (0.02, 0.2, 5e-4, 0.1)
 
 
 def test_the_recipe_is_that_of_the_model_and_steps_can_be_had_where_it_has_none(tmp_path):

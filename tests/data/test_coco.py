@@ -270,6 +270,12 @@ def test_all_images_in_one_size(write: Callable[..., Path]) -> None:
     assert targets["a.png"]["masks"].shape == (1, 20, 10)
 
 
+def test_crowds_are_not_counted_among_the_objects_to_train_on(write: Callable[..., Path]) -> None:
+    data = load(f"coco:{write()}")
+    assert data.everything is not None
+    assert data.everything.objects.tolist() == [2, 1, 0]
+
+
 def warned(caplog: pytest.LogCaptureFixture) -> str:
     """The one line of the warning."""
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

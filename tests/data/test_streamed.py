@@ -105,7 +105,9 @@ def test_a_share_of_each_batch_is_what_the_whole_batch_has_there(limit: int | No
     whole = list(train_batches(split, 8, **settings))
     shared = list(train_batches(split, 8, **settings, share=lambda count: np.arange(1, count, 3)))
     assert [len(images) for images, _ in shared] == [3, 3, 1]
-    for (images, labels), (own, all_labels) in zip(whole, shared, strict=True):
+    plain = list(split.loader(8, workers=0))
+    plain_shared = list(split.loader(8, workers=0, share=lambda count: np.arange(1, count, 3)))
+    for (images, labels), (own, all_labels) in zip([*whole, *plain], [*shared, *plain_shared], strict=True):
         assert torch.equal(own, images[1::3])
         assert torch.equal(all_labels, labels)
 
@@ -118,3 +120,12 @@ def test_the_share_of_others_is_not_decoded() -> None:
     batches = train_batches(split, 10, seed=0, epoch=0, workers=0, share=lambda count: np.arange(count // 2))
     list(batches)
     assert read == [*batches.indices[0:5], *batches.indices[10:15], *batches.indices[20:25]]
+
+
+def test_neither_is_it_where_images_are_taken_as_they_are() -> None:
+    split = load("shapes:train=12,test=10", memory_limit=0).train
+    read: list[int] = []
+    plain = split._images.read  # type: ignore[attr-defined]
+    split._images.read = lambda indices: (read.extend(np.asarray(indices)), plain(indices))[1]  # type: ignore[attr-defined]
+    list(split.loader(5, indices=[*range(11, 0, -1)], workers=0, share=lambda count: np.arange(0, count, 3)))
+    assert read == [11, 8, 6, 3, 1]

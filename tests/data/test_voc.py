@@ -12,6 +12,7 @@ from PIL import Image
 
 from stripe.data import load
 from stripe.errors import StripeError
+from stripe.training.holdout import hold_out
 
 Write = Callable[..., Path]
 
@@ -172,6 +173,16 @@ def test_what_is_wrong_is_counted_in_one_line(fault: str, write: Write, caplog: 
     assert len(lines) == 1
     assert lines[0].startswith(f"{root}: left out or changed are ")
     assert said in lines[0]
+
+
+def test_difficult_objects_are_not_counted_among_those_to_train_on(write: Write) -> None:
+    root = write(lists=False, masks=False)
+    (root / "Annotations" / "i0.xml").write_text(xml((20, 30)))
+    data = load(f"voc:{root}")
+    assert data.everything is not None
+    assert data.everything.objects.tolist() == [0, 1, 1, 1, 1, 1]
+    for split in (data.train, data.test, *hold_out(data.everything)):
+        assert split.objects.tolist() == [int("i0" not in path) for path in split.paths]
 
 
 def test_what_is_no_voc_is_refused(write: Write, tmp_path: Path) -> None:

@@ -17,6 +17,20 @@ def test_better_is_higher_or_lower_and_nan_is_the_worst(value, than, higher, low
 
 
 @pytest.mark.parametrize(
+    ("values", "losses", "best"),
+    [
+        ([1, 3, 2, 3], [5, 4, 3, 2], 1),
+        ([NAN, 1, NAN], [0, 9, 0], 1),
+        ([NAN, NAN, NAN], [3, 1, 1], 1),
+        ([NAN, NAN], [NAN, 2], 1),
+    ],
+)
+def test_where_nothing_could_be_measured_the_loss_decides(values, losses, best):
+    assert Scoring().best_of(values, losses) == best
+    assert Scoring().spread([NAN, NAN]) == Scoring().text(NAN) == "unknown"
+
+
+@pytest.mark.parametrize(
     ("measures", "best"),
     [
         ((), "loss"),

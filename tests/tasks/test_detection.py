@@ -1,7 +1,9 @@
 """Detection: torchvision's own losses under our names, evaluation that leaves no trace, what is refused."""
 
+import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -184,3 +186,11 @@ def test_what_is_refused(data):
         prepared(nn.Linear(2, 2), data)
     with pytest.raises(StripeError, match="trained on masks, and scenes:train=6,test=4 has only boxes"):
         prepared(network("maskrcnn"), replace(data, annotations=("boxes",)))
+
+
+def test_training_images_without_any_object_are_refused(data):
+    model, one, none = network(), copy.copy(data.train), copy.copy(data.train)
+    one.objects, none.objects = np.array([0, 0, 0, 1, 0, 0]), np.zeros(6, dtype=int)
+    prepared(model, replace(data, train=one, test=none))
+    with pytest.raises(StripeError, match="None of the 6 training images of scenes:train=6,test=4 has an object"):
+        prepared(model, replace(data, train=none, test=one))

@@ -1,18 +1,20 @@
-"""Detectors and segmenters from ``train`` to a score: photos of different sizes, resumption, first weights."""
+"""Detectors and segmenters from ``train`` to a score: runs, resumption, first weights."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
 
 from stripe import checkpoint, models
 from stripe.capture import open_capture
 from stripe.data import Data, load
 from stripe.errors import StripeError
+from stripe.models.spec import AsrSpec, ModelSpec
 from stripe.training import RESNET, Run, train
+from stripe.training.backbone import load_backbone
+from stripe.training.network import build
 
 RECIPE = replace(RESNET, batch_size=4, lr=0.01).scaled(2)
 SETTINGS = {"model": "fasterrcnn:resnet11", "recipe": RECIPE, "device": "cpu", "workers": 0}
@@ -21,45 +23,6 @@ SETTINGS = {"model": "fasterrcnn:resnet11", "recipe": RECIPE, "device": "cpu", "
 @pytest.fixture(scope="module")
 def scenes() -> Data:
     return load("scenes:train=8,test=4", image_size=40)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """Twenty photos in COCO's format, portraits and landscapes: a bright square each, and one without anything."""
-    folder = tmp_path_factory.mktemp("coco")
-    draw = np.random.default_rng(0)
-    for half in ("train2017", "val2017"):
-        (folder / half).mkdir()
-        images, annotations = [], []
-        for number in range(1, 21):
-            width, height = int(draw.integers(48, 90)), int(draw.integers(48, 90))
-            pixels = draw.integers(0, 80, (height, width, 3), dtype=np.uint8)
-            left, top, side = int(draw.integers(0, width - 30)), int(draw.integers(0, height - 30)), 24
-            if number != 5:
-                pixels[top : top + side, left : left + side] = 230
-                corners = [left, top, left + side, top, left + side, top + side, left, top + side]
-                annotations.append(
-                    {
-                        "id": number,
-                        "image_id": number,
-                        "category_id": 3 + 4 * (number % 2),
-                        "bbox": [left, top, side, side],
-                        "area": side * side,
-                        "iscrowd": 0,
-                        "segmentation": [corners],
-                    }
-                )
-            name = f"{number:012d}.png"
-            Image.fromarray(pixels).save(folder / half / name)
-            images.append({"id": number, "file_name": name, "width": width, "height": height})
-        content = {
-            "images": images,
-            "annotations": annotations,
-            "categories": [{"id": 3, "name": "odd"}, {"id": 7, "name": "even"}],
-        }
-        (folder / "annotations").mkdir(exist_ok=True)
-        (folder / "annotations" / f"instances_{half}.json").write_text(json.dumps(content))
-    return folder
 
 
 def test_a_run_of_a_detector(tmp_path, scenes):
@@ -126,14 +89,58 @@ def test_a_backbone_with_asr_takes_plain_weights(tmp_path, scenes):
     assert weight.allclose(classifier.layer1[0].bn3.weight)
 
 
-def test_photos_of_different_sizes(tmp_path, photos):
-    data = load(f"coco:{photos}")
-    assert data.image_size is None
-    assert (len(data.train), len(data.test)) == (20, 20)
-    run = train(tmp_path / "run", data, attention="se", capture=12, **SETTINGS | {"recipe": RECIPE.scaled(1)})
-    assert run.metrics[["test_ap", "test_aps"]].notna().all(axis=None)
-    with open_capture(run.capture_file) as capture:
-        assert capture["/"].sizes["image"] == 12
+def saved(path: Path, spec: ModelSpec) -> Path:
+    """A checkpoint all of whose numbers are one quarter."""
+    network = build(spec)
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            value.fill_(0.25)
+    checkpoint.save(path, network, spec.to_meta())
+    return path
+
+
+MOBILE = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (ModelSpec("resnet11"), ModelSpec("fcn:resnet11", "se")),
+        (ModelSpec("maskrcnn:resnet11"), ModelSpec("fcn:resnet11", asr=AsrSpec())),
+        (ModelSpec("fcn:resnet11", "se"), ModelSpec("retinanet:resnet11", "se", args={"frozen_norm": True})),
+        (ModelSpec("resnet11", asr=AsrSpec()), ModelSpec("fcn:resnet11", asr=AsrSpec())),
+        (ModelSpec(MOBILE), ModelSpec("torchvision:lraspp_mobilenet_v3_large")),
+        (ModelSpec("torchvision:mobilenet_v3_large"), ModelSpec(MOBILE)),
+    ],
+)
+def test_all_layers_of_the_same_backbone_are_taken(tmp_path, given, wanted):
+    network = build(wanted)
+    load_backbone(network, saved(tmp_path / "it.safetensors", given), wanted)
+    new = {name for name, value in models.backbone_of(network).state_dict().items() if not (value == 0.25).all()}
+    assert all("attention" in name or name.endswith(("psi", "num_batches_tracked")) for name in new)
+    assert any("attention" in name for name in new) is (wanted.mode != given.mode)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "said"),
+    [
+        (ModelSpec("resnet11"), ModelSpec("fcn:resnet20"), "resnet11, .* of fcn:resnet20 cannot .* are not in it"),
+        (
+            ModelSpec("resnet20"),
+            ModelSpec("fcn:resnet11"),
+            "resnet20, .* of fcn:resnet11 cannot .* not in the backbone",
+        ),
+        (ModelSpec("fcn:resnet11", "se"), ModelSpec("retinanet:resnet11"), r"fcn:resnet11\+se, .* 12 tensors"),
+        (
+            ModelSpec("resnet11", asr=AsrSpec()),
+            ModelSpec("fcn:resnet11"),
+            r"resnet11\+asr\(se\), .* fused if it has ASR",
+        ),
+    ],
+)
+def test_the_layers_of_another_backbone_are_refused(tmp_path, given, wanted, said):
+    with pytest.raises(StripeError, match=said):
+        load_backbone(build(wanted), saved(tmp_path / "it.safetensors", given), wanted)
 
 
 def test_what_does_not_fit_together(tmp_path, scenes):

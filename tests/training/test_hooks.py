@@ -195,6 +195,26 @@ def test_a_meter_counts_all_images(tiny_data):
     assert found.median == pytest.approx(float(expected), rel=1e-5)
 
 
+class Unknown(Medians):
+    """Nothing can be measured."""
+
+    def meter(self, *, training):
+        return None
+
+
+def test_what_nothing_can_be_measured_by_is_said_once_and_the_loss_decides(tmp_path, tiny_data, caplog):
+    settings = {"model": "resnet11", "num_classes": 4, "device": "cpu", "recipe": RESNET.scaled(2)}
+    run = train(tmp_path / "run", tiny_data, task=Unknown(), **settings)
+    held_out = (
+        "Nothing in the training images that are held out can be measured by median: it is unknown, and the epoch"
+    )
+    assert [record.getMessage().startswith(held_out) for record in caplog.records if "measured" in record.msg] == [
+        False,
+        True,
+    ]
+    assert run.best.epoch == int(run.metrics.epoch[run.metrics.val_loss.idxmin()])
+
+
 def test_progress_says_the_losses_by_name_and_no_score_that_is_not_measured():
     class Losses(Medians):
         scoring = Scoring(("loss", "first", "median"), best="median", losses=("first",), labels={"first": "first loss"})

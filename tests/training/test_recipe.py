@@ -56,6 +56,8 @@ def test_cosine_is_half_way_down_in_the_middle():
         {"lr": float("nan")},
         {"lr": float("inf")},
         {"weight_decay": -1e-4},
+        {"label_smoothing": -0.1},
+        {"label_smoothing": 1.0},
         {"momentum": 1.0},
         {"gamma": 0.0},
         {"schedule": "linear"},
@@ -132,11 +134,21 @@ def test_a_warm_up_of_epochs_scales_and_one_of_steps_stays():
     assert RESNET.scaled(2).warmup == 0
 
 
+def test_a_part_of_a_recipe_knows_how_long_that_is_and_is_equal_to_one_that_does_not():
+    """A hundred epochs of another paper, of which twelve are trained."""
+    short = RESNET.scaled(100).scaled(12)
+    assert (short.epochs, short.full_epochs) == (12, 100)
+    unknown = replace(short, full_epochs=None)
+    assert short == unknown
+    assert hash(short) == hash(unknown)
+    assert short.settings() == unknown.settings()
+
+
 def test_settings_say_new_attributes_only_where_they_change_something():
     old = ["epochs", "batch_size", "lr", "schedule", "milestones", "gamma", "momentum", "weight_decay", "algorithm"]
     assert list(RESNET.settings()) == old
-    changed = replace(RESNET, warmup=5, groups=(Group("*.bias", weight_decay=0.0),))
-    assert list(changed.settings()) == [*old, "warmup", "groups"]
+    changed = replace(RESNET, warmup=5, groups=(Group("*.bias", weight_decay=0.0),), label_smoothing=0.1)
+    assert list(changed.settings()) == [*old, "warmup", "groups", "label_smoothing"]
     (group,) = changed.settings()["groups"]
     assert group == {"names": "*.bias", "lr": None, "momentum": None, "weight_decay": 0.0, "algorithm": None}
 

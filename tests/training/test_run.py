@@ -27,9 +27,10 @@ def test_a_run_says_what_it_is_made_from(run):
 
 
 def test_the_same_settings_go_on_with_a_run(run):
-    for _ in range(2):
-        with claim(run):
+    for scale in ("3 epochs", "3 epochs, in other words"):
+        with claim(run, scale):
             run.state_file.touch()
+    assert run.scale == "3 epochs"
     assert len(json.loads((run.path / "run.json").read_text())["sessions"]) == 2
 
 

@@ -89,7 +89,7 @@ def test_run_json_says_what_made_it(run):
     assert record["settings"]["data_center_bias"] == 0.7
     assert record["settings"]["recipe"]["milestones"] == [1, 2]
     assert record["scale"] == (
-        "3 epochs of all 18 training images (2 held out) at 16 px (the paper: 164 epochs of all images)"
+        "3 epochs of all 18 training images (2 held out) at 16 px (its recipe: 164 epochs of all images)"
     )
     assert record["sessions"][0].items() >= {"device": "cpu", "dtype": "float32"}.items()
     assert {"stripe", "torch", "created", "command", "threads"} <= record["sessions"][0].keys()
@@ -122,13 +122,13 @@ def test_images_per_epoch_are_those_images_and_said_so(tmp_path, tiny_data, tiny
         return batches
 
     monkeypatch.setattr(base, "train_batches", watched)
-    recipe = tiny_recipe.scaled(1)
-    settings = {"model": "resnet11", "recipe": recipe, "select": "test"}
-    some = train(tmp_path / "some", tiny_data, images_per_epoch=8, **settings)
-    everything = train(tmp_path / "all", tiny_data, images_per_epoch=1000, **settings)
+    settings = {"model": "resnet11", "select": "test"}
+    some = train(tmp_path / "some", tiny_data, recipe=tiny_recipe.scaled(1), images_per_epoch=8, **settings)
+    whole = replace(tiny_recipe, epochs=1, milestones=(), full_epochs=None)
+    everything = train(tmp_path / "all", tiny_data, recipe=whole, images_per_epoch=1000, **settings)
     assert seen == [8, 20]
-    assert some.scale.startswith("1 epoch of 8 of 20 training images")
-    assert everything.scale.startswith("1 epoch of all 20 training images")
+    assert some.scale == "1 epoch of 8 of 20 training images at 16 px (its recipe: 3 epochs of all images)"
+    assert everything.scale == "1 epoch of all 20 training images at 16 px"
 
 
 def test_divergence_stops_and_keeps_what_was_good(tmp_path, tiny_data, tiny_recipe, monkeypatch):
