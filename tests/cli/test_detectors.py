@@ -149,7 +149,7 @@ def test_spatial_sites_need_one_size(photos: Path, tmp_path: Path) -> None:
     output = run(
         "capture", "--model", "fasterrcnn:resnet11", "--attention", "cbam", *options, "--batch-size", 2, code=1
     )
-    assert "is recorded of images of one size alone. Give them one (--image-size), or record" in output
+    assert "It has a value for every place of the map: give images of one size (--image-size), or" in output
     assert "have no height and width" in output
     assert "Traceback" not in output
 
