@@ -111,8 +111,8 @@ class Detection(Task):
         """Take from the network which losses it has, and whether masks are scored.
 
         Raises:
-            StripeError: It is no detector of torchvision, it has keypoints, it has masks and the data none, or no
-                training image has an object that could be trained on.
+            StripeError: It is no detector of torchvision, it has keypoints, it has masks and the data none, it
+                has too few outputs for the data's classes, or no training image has an object to train on.
         """
         heads = getattr(model, "roi_heads", None)
         if not all(hasattr(model, part) for part in ("transform", "backbone")):
@@ -131,6 +131,12 @@ class Detection(Task):
                 "model without, such as fasterrcnn:resnet20."
             )
         of_boxes = ["loss_objectness", "loss_rpn_box_reg"] if isinstance(model, GeneralizedRCNN) else []
+        outputs = _outputs(model)
+        if outputs is not None and outputs < self.classes + 1:
+            raise StripeError(
+                f"{type(model).__name__} has {outputs} outputs, but {data.spec} has {self.classes} classes, and the "
+                f"background is one more: num_classes= must be at least {self.classes + 1}."
+            )
         objects = data.train.objects
         if objects is not None and not objects.any():
             raise StripeError(
@@ -231,6 +237,14 @@ class _Judge:
     def without(self, groups: Sequence[Sequence[int]]) -> list[float]:
         """See ``PrecisionOfSome.without``."""
         return self._precision.without(groups)
+
+
+def _outputs(model: nn.Module) -> int | None:
+    """How many classes a detector tells apart, the background among them; None where its head is not torchvision's."""
+    if (heads := getattr(model, "roi_heads", None)) is not None:
+        return getattr(getattr(heads.box_predictor, "cls_score", None), "out_features", None)
+    head = getattr(getattr(model, "head", None), "classification_head", None)
+    return getattr(head, "num_classes", getattr(head, "num_columns", None))
 
 
 def _scoring(losses: Sequence[str], iou_types: Sequence[str]) -> Scoring:

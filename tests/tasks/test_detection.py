@@ -212,6 +212,15 @@ def test_what_is_refused(data):
         prepared(network("maskrcnn"), replace(data, annotations=("boxes",)))
 
 
+@pytest.mark.parametrize(
+    "name", ["retinanet:resnet11", "maskrcnn:resnet11", "torchvision:ssdlite320_mobilenet_v3_large"]
+)
+def test_fewer_outputs_than_classes_are_refused(data, name):
+    model = models.build(name, num_classes=10)
+    with pytest.raises(StripeError, match=r"10 outputs, .* 10 classes, .* must be at least 11"):
+        prepared(model, data)
+
+
 def test_training_images_without_any_object_are_refused(data):
     model, one, none = network(), copy.copy(data.train), copy.copy(data.train)
     one.objects, none.objects = np.array([0, 0, 0, 1, 0, 0]), np.zeros(6, dtype=int)
