@@ -1,4 +1,4 @@
-"""Evaluation mode, and full precision, for a while."""
+"""The modes that a network and torch are in, and a change of them for a while."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stripe.errors import StripeError
 
-__all__ = ["evaluating", "no_autocast"]
+__all__ = ["evaluating", "no_autocast", "transforming"]
 
 
 @contextmanager
@@ -37,3 +37,13 @@ def no_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
     device = tensor.device.type
     on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if on else nullcontext()
+
+
+def transforming() -> bool:
+    """Whether what is computed belongs to a transformation of the computation, after whose end it may be of no use."""
+    return bool(
+        torch._C._current_graph_task_id() != -1  # within backward: the recomputation of gradient checkpointing
+        or torch._C._functorch.peek_interpreter_stack() is not None  # torch.func
+        or torch._C._len_torch_dispatch_stack()  # fake tensors, make_fx, selective checkpointing
+        or torch._C._get_tracing_state() is not None
+    )
