@@ -1,6 +1,7 @@
 """Images with annotations: the boxes and outlines of objects, and the class of every pixel."""
 
 import hashlib
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from stripe.data.streamed import loader_of
 from stripe.errors import StripeError
 
 __all__ = ["KINDS", "AnnotatedImages", "AnnotatedSplit", "Chosen", "annotated_data", "halves"]
+
+logger = logging.getLogger(__name__)
 
 KINDS = ("boxes", "masks", "segmentation")
 """What images can be annotated with."""
@@ -93,7 +96,10 @@ def halves(paths: Sequence[str], seed: int) -> tuple[IntArray, IntArray]:
         StripeError: There is one image alone.
     """
     if len(paths) < 2:
-        raise StripeError(f"{paths[0]} is a single image: none is left to test on.")
+        raise StripeError(
+            f"{paths[0]} is a single image: none is left to test on. Give two at least; to look at what a network "
+            "makes of one, name the folder that it is in, as folder:DIR."
+        )
     hashes = [hashlib.sha256(os.fsencode(f"{seed}/{path}")).digest() for path in paths]
     order = sorted(range(len(paths)), key=hashes.__getitem__)
     count = max(1, round(len(paths) / HELD_OUT))
@@ -189,6 +195,11 @@ def annotated_data(
     if len(sets) == 1:
         everything = AnnotatedSplit(sets[0], kinds, image_size)
         sets = [Chosen(sets[0], half) for half in halves(sets[0].paths, seed)]
+    if both := {*sets[0].paths} & {*sets[1].paths}:
+        logger.warning(
+            "%s: of the images to test on, %d of %d are also trained on (%s): what is found in them says little",
+            *(spec, len(both), len(sets[1].paths), min(both)),
+        )
     train, test = (AnnotatedSplit(each, kinds, image_size) for each in sets)
     return Data(
         spec=spec,

@@ -195,6 +195,8 @@ def _objects(
                 flaws.add("{} unusable outline(s)", name)
         if box is None and outline >= 0:
             box = outlines.box(outline, height, width)
+            if said.get("bbox") is not None:
+                flaws.add("{} box(es) in no known form, taken from the outline", name)
         if box is None:
             flaws.add("{} annotation(s) without a box", name)
             continue

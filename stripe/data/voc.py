@@ -10,7 +10,7 @@ from stripe.data.files import is_image_name
 from stripe.data.flaws import Flaws
 from stripe.data.registry import register
 from stripe.data.size import ImageSize
-from stripe.data.voc_images import Described, VocImages, described
+from stripe.data.voc_images import Described, VocImages, are_binary, described
 from stripe.errors import StripeError
 
 __all__ = ["load_voc"]
@@ -83,10 +83,14 @@ def load_voc(*, rest: str, seed: int | None = None, image_size: ImageSize | None
     if masks and not classes:
         flaws.add("{} mask(s), as no labelmap.txt says what their numbers mean", root.name, len(masks))
         masks = {}
+    if are_binary([masks[name] for half in wanted or [[*masks]] for name in half if name in masks]):
+        flaws.add("{} mask(s), as they hold 0 and 255 alone, and 255 is unknown: class k is k", root.name, len(masks))
+        masks = {}
     classes = classes or sorted({label for each in said.values() for label, _, _ in each.objects} - {""})
     kinds = (("boxes",) if said else ()) + (("segmentation",) if masks else ())
     if not kinds:
-        raise StripeError(f"{root} has neither boxes nor masks that can be used; give {FORM}.")
+        left = f" Left out are {flaws}." if flaws else ""
+        raise StripeError(f"{root} has neither boxes nor masks that can be used; give {FORM}.{left}")
 
     def images_of(names: Sequence[str]) -> VocImages:
         return VocImages(names, images, said or None, masks or None, classes, root, flaws)
@@ -148,14 +152,17 @@ def _lists(root: Path, chosen: str | None) -> list[list[str]]:
 
 
 def _names(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeError) as error:
-        raise StripeError(f"{file} cannot be read: {error}.") from error
-    names = [line.strip() for line in lines if line.strip()]
+    names = [line.strip() for line in _lines(file) if line.strip()]
     if not names:
         raise StripeError(f"{file} is empty: it must have the name of an image in each line.")
     return [*dict.fromkeys(names)]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise StripeError(f"{file} cannot be read as text in UTF-8: {error}.") from error
 
 
 def _listed(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
@@ -169,7 +176,7 @@ def _classes(root: Path, said: Mapping[str, Described]) -> list[str]:
     """Names of the classes in the order of the numbers in masks; none where that is not known."""
     labels = root / "labelmap.txt"
     if labels.is_file():
-        lines = (line.partition("#")[0].strip() for line in labels.read_text(encoding="utf-8-sig").splitlines())
+        lines = (line.partition("#")[0].strip() for line in _lines(labels))
         return [line.partition(":")[0].strip() for line in lines if line][1:]  # the first is the background
     named = {label for each in said.values() for label, _, _ in each.objects if label}
     return CLASSES if named <= set(CLASSES) else []

@@ -20,7 +20,7 @@ from stripe.data.objects import UNKNOWN, Found, cleaned
 from stripe.data.photos import measured
 from stripe.errors import StripeError
 
-__all__ = ["Described", "VocImages", "described"]
+__all__ = ["Described", "VocImages", "are_binary", "described"]
 
 
 class Described(NamedTuple):
@@ -41,7 +41,7 @@ def described(files: Mapping[str, Path], flaws: Flaws) -> dict[str, Described]:
     for name, path in files.items():
         try:
             found[name] = _described(ElementTree.fromstring(path.read_bytes()))
-        except (OSError, ElementTree.ParseError, ValueError, RecursionError):
+        except Exception:  # the parser raises whatever it likes on broken files
             flaws.add("{} unreadable XML file(s)", path.name)
     return found
 
@@ -159,6 +159,23 @@ def _fits(path: Path, size: tuple[int, int], flaws: Flaws) -> bool:
     except Exception:  # decoders raise whatever they like on broken files
         flaws.add("{} unreadable mask(s)", path.name)
     return False
+
+
+def are_binary(masks: Sequence[Path]) -> bool:
+    """Whether masks hold 0 and 255 alone, as tools write them that draw objects in white: nothing but unknown pixels.
+
+    They are decoded up to the first that shows a class.
+    """
+    seen: set[int] = set()
+    for path in masks:
+        try:
+            with Image.open(path) as mask:
+                seen |= {*np.unique(np.array(mask, dtype=np.uint8)).tolist()} if mask.mode in ("P", "L", "1") else {1}
+        except Exception:  # counted when its image is taken
+            continue
+        if seen - {0, UNKNOWN}:
+            return False
+    return UNKNOWN in seen
 
 
 def _mask(path: Path, num_classes: int) -> npt.NDArray[np.uint8]:

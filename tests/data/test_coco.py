@@ -302,6 +302,11 @@ BROKEN: dict[str, tuple[Change, str, list[int]]] = {
         [1, 2, 0],
     ),
     "three numbers": (change_object(0, bbox=[2, 3, 5], segmentation=None), "1 annotation without a box", [1, 2, 0]),
+    "no box, but an outline": (
+        change_object(0, bbox=[2, 3, float("nan"), 8]),
+        "1 box in no known form, taken from the outline (annotation 1)",
+        [2, 2, 0],
+    ),
     "no outline": (without(0, "segmentation"), "1 object without an outline", [1, 2, 0]),
     "outline of two points": (
         change_object(0, segmentation=[[1, 2, 3, 4]]),
@@ -516,6 +521,11 @@ def test_boxes_alone_where_no_object_or_few_have_outlines(
     assert data.annotations == ("boxes",)
     assert [len(target["labels"]) for target in targets.values()] == [2, 2, 0]
     assert "1 outline not used, as most objects have none" in caplog.text
+
+
+def test_a_single_image_is_refused_with_what_to_do(write: Callable[..., Path]) -> None:
+    with pytest.raises(StripeError, match=r"a\.png is a single image: .* Give two at least; .* as folder:DIR"):
+        load(f"coco:{write(lambda said: said.update(images=said['images'][:1]))}")
 
 
 def test_categories_that_only_group_others_are_no_classes(write: Callable[..., Path]) -> None:

@@ -1,6 +1,7 @@
 """``voc:``: boxes and masks of hand-made folders, and what is wrong in them."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,11 +130,24 @@ def colour(root: Path) -> None:
     Image.new("RGB", (20, 30)).save(root / "SegmentationClass" / "i0.png")
 
 
+def white(root: Path) -> None:
+    for file in (root / "SegmentationClass").iterdir():
+        with Image.open(file) as mask:
+            pixels = np.array(mask)
+        Image.fromarray(np.where(pixels == 12, 255, 0).astype(np.uint8)).save(file)
+
+
 BROKEN: dict[str, tuple[Callable[[Path], Any], str, int]] = {
     "no image": (lambda root: (root / "JPEGImages/i0.jpg").unlink(), "1 image without a file (i0)", 2),
     "no XML": (lambda root: (root / "Annotations/i0.xml").unlink(), "1 image without an XML file (i0)", 2),
     "no mask": (lambda root: (root / "SegmentationClass/i0.png").unlink(), "1 image without a mask (i0)", 2),
     "torn XML": (lambda root: (root / "Annotations/i0.xml").write_text("<annotation>"), "1 unreadable XML file", 2),
+    "XML in no encoding": (
+        lambda root: (root / "Annotations/i0.xml").write_text('<?xml version="1.0" encoding="klingon"?><annotation/>'),
+        "1 unreadable XML file (i0.xml)",
+        2,
+    ),
+    "white masks": (white, "4 masks, as they hold 0 and 255 alone", 3),
     "torn image": (lambda root: (root / "JPEGImages/i0.jpg").write_bytes(b"x"), "1 unreadable image (i0.jpg)", 2),
     "torn mask": (lambda root: (root / "SegmentationClass/i0.png").write_bytes(b"x"), "1 unreadable mask", 2),
     "mask of another size": (swap, "1 mask of another size than the image (i0.png)", 2),
@@ -185,6 +199,13 @@ def test_difficult_objects_are_not_counted_among_those_to_train_on(write: Write)
         assert split.objects.tolist() == [int("i0" not in path) for path in split.paths]
 
 
+def test_images_in_both_lists_are_named(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    root = write()
+    (root / "ImageSets/Segmentation/val.txt").write_text("i3\ni1\n")
+    load(f"voc:{root}")
+    assert f"voc:{root}: of the images to test on, 1 of 2 are also trained on (JPEGImages/i1.jpg)" in caplog.text
+
+
 def test_what_is_no_voc_is_refused(write: Write, tmp_path: Path) -> None:
     form = "give voc:DIR, where DIR or DIR/VOCdevkit/VOC2012 has JPEGImages/"
     with pytest.raises(StripeError, match=f"There is no folder .*none; {form}"):
@@ -202,5 +223,15 @@ def test_what_is_no_voc_is_refused(write: Write, tmp_path: Path) -> None:
     with pytest.raises(StripeError, match=r"none of its images can be used\. Left out are .*1 image without a file"):
         load(f"voc:{root}")
     write("VOCdevkit/VOC2007")
+    shutil.rmtree(root)
+    root = write(lists=False, masks=False)
+    (root / "labelmap.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(StripeError, match=r"labelmap\.txt cannot be read as text in UTF-8"):
+        load(f"voc:{root}")
+    (root / "labelmap.txt").unlink()
+    for file in (root / "Annotations").iterdir():
+        file.write_text("<")
+    with pytest.raises(StripeError, match=r"neither boxes nor masks .* Left out are 6 unreadable XML files \(i0\.xml"):
+        load(f"voc:{root}")
     with pytest.raises(StripeError, match="has several years: say which"):
         load(f"voc:{tmp_path}")
