@@ -10,7 +10,7 @@ from torch import nn
 from stripe import tuning
 from stripe.errors import StripeError
 
-__all__ = ["describe_machine", "device_of", "pick_device"]
+__all__ = ["available_memory", "describe_machine", "device_of", "is_out_of_memory", "pick_device"]
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -39,6 +39,33 @@ def pick_device(name: str | None = None) -> torch.device:
 def device_of(model: nn.Module) -> torch.device:
     """Return the device of a network: that of its first parameter, and the CPU if it has none."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that this process can still take: of the machine, and of its container; None: nobody says."""
+    if not hasattr(os, "sysconf"):
+        return None
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            limits.append(1024 * int(line.split()[1]))
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        numbers = [int(line) for path in (limit, used) for line in _lines(path)[:1] if line.isdigit()]
+        if len(numbers) == 2:  # what files keep in memory is given back when it is wanted
+            limits.append(numbers[0] - numbers[1] + _cached_files(Path(used).parent))
+    return max(0, min(limits))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that there was not enough memory; that of a CPU has no class of its own in torch."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("can't allocate memory", "not enough memory", "bad_alloc")
+    )
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:
@@ -70,11 +97,22 @@ def _processor(device: torch.device) -> str:
     return f"{device.type} of {_cpu_name()}"
 
 
+def _lines(path: str | Path) -> list[str]:
+    """Lines of a file of the system; none where there is no such file."""
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _cached_files(group: Path) -> int:
+    """Bytes of files that a container keeps in memory."""
+    words = (line.split() for line in _lines(group / "memory.stat"))
+    return sum(int(value) for name, value in words if name in ("inactive_file", "active_file"))
+
+
 def _cpu_name() -> str:
     """The name of the processor's model on Linux; elsewhere the name that Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
+    lines = _lines("/proc/cpuinfo")
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, "") or platform.processor() or platform.machine()

@@ -51,8 +51,8 @@ def command(
     from stripe import asr
     from stripe import checkpoint as checkpoints
     from stripe.data import Normalization
-    from stripe.data.pictures import check_picture, read_picture, write_picture
-    from stripe.devices import pick_device
+    from stripe.data.pictures import check_picture, count_pictures, read_picture, write_picture
+    from stripe.devices import is_out_of_memory, pick_device
     from stripe.errors import StripeError
     from stripe.models import task_of
     from stripe.models.style import stylize
@@ -70,13 +70,20 @@ def command(
     def transformed(source: Path) -> "Tensor":
         import torch
 
-        picture = _fitted(read_picture(source), size)
-        made = stylize(network, picture[None, :3], Normalization(*normalization))[0]
-        return torch.cat([made, picture[3:]])
+        try:
+            picture = _fitted(read_picture(source), size)
+            made = stylize(network, picture[None, :3], Normalization(*normalization))[0]
+            return torch.cat([made, picture[3:]])
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise StripeError(f"{source} is too large for the memory; give --size.") from None
 
     failed = []
     with interruptible("The images that are listed are written."):
         for source, target in pairs:
+            if (pictures := count_pictures(source)) > 1:
+                click.echo(f"{source} has {pictures} pictures, of which the first is taken.", err=True)
             try:
                 write_picture(target, transformed(source))
             except StripeError as error:
@@ -92,6 +99,7 @@ def command(
 
 def _pairs(image: Path, output: Path) -> "Iterator[tuple[Path, Path]]":
     """Each image and the file that is written of it."""
+    from stripe.data.classfolders import is_clutter
     from stripe.data.files import is_image_name
     from stripe.errors import StripeError
 
@@ -106,14 +114,24 @@ def _pairs(image: Path, output: Path) -> "Iterator[tuple[Path, Path]]":
         return
     if output.resolve() == image.resolve() or output.is_file():
         raise StripeError(f"-o {output}: the images of a folder go into another folder.")
-    sources = sorted(path for path in image.rglob("*") if path.is_file() and is_image_name(path.name))
+    inside = image.resolve() in output.resolve().parents  # what an earlier call made is no image of the folder
+    sources = [
+        path
+        for path in sorted(image.rglob("*"))
+        if path.is_file()
+        and is_image_name(path.name)
+        and not any(is_clutter(part) for part in path.relative_to(image).parts)
+        and not (inside and output.resolve() in path.resolve().parents)
+    ]
     if not sources:
         raise StripeError(
             f"No images were found in {image}: looked for .jpg, .png, .tif and all else that Pillow opens."
         )
     for source in sources:
-        if output.resolve() not in source.resolve().parents:
-            yield source, _writable(output / source.relative_to(image))
+        target = _writable(output / source.relative_to(image))
+        if target.resolve() == source.resolve():
+            raise StripeError(f"-o {output}: {source} itself would be lost; name another folder.")
+        yield source, target
 
 
 def _writable(path: Path) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from stripe.data.files import is_image_name
 from stripe.errors import StripeError
 
-__all__ = ["Files", "Found", "find_images"]
+__all__ = ["Files", "Found", "find_images", "is_clutter"]
 
 logger = logging.getLogger(__name__)
 
@@ -161,14 +161,14 @@ def _scan(folder: Path, root: Path, left_out: _LeftOut) -> tuple[tuple[str, ...]
     left_out.beside += sorted(
         (folder / entry.name).relative_to(root).as_posix()
         for entry in os.scandir(folder)
-        if entry.is_file() and is_image_name(entry.name) and not _is_clutter(entry.name)
+        if entry.is_file() and is_image_name(entry.name) and not is_clutter(entry.name)
     )
     return tuple(classes), files
 
 
 def _subfolders(folder: Path) -> list[str]:
     try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _is_clutter(entry.name))
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_clutter(entry.name))
     except OSError as error:
         raise StripeError(f"{folder} cannot be listed: {error.strerror or error}.") from error
 
@@ -200,7 +200,7 @@ def _few(names: list[str]) -> str:
     return ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _is_clutter(name: str) -> bool:
+def is_clutter(name: str) -> bool:
     """A hidden file or folder (``.DS_Store``, ``._x.jpg``), or what a system keeps for itself (``Thumbs.db``)."""
     return name.startswith(".") or name.lower() in CLUTTER
 
@@ -233,7 +233,7 @@ def _files_below(folder: Path, root: Path) -> Iterator[str]:
         relative = place.relative_to(root).as_posix()
         prefix = "" if relative == "." else f"{relative}/"
         for entry in entries:
-            if _is_clutter(entry.name):
+            if is_clutter(entry.name):
                 continue
             if entry.is_dir():
                 (links if entry.is_symlink() else waiting).append(place / entry.name)

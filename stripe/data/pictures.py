@@ -11,7 +11,7 @@ from stripe.data.files import decode
 from stripe.errors import StripeError
 from stripe.files import replacing
 
-__all__ = ["check_picture", "read_picture", "write_picture"]
+__all__ = ["check_picture", "count_pictures", "read_picture", "write_picture"]
 
 LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif"}
 """Ends of the names of a format without transparency, and with a quality."""
@@ -40,6 +40,15 @@ def read_picture(path: Path) -> Tensor:
             return rgb
         alpha = np.array(ImageOps.exif_transpose(image).convert("RGBA").getchannel("A"))
     return torch.cat([rgb, torch.from_numpy(alpha)[None]])
+
+
+def count_pictures(path: Path) -> int:
+    """How many pictures a file holds: several of an animation, of which the first is read; 0 where it is none."""
+    try:
+        with Image.open(path) as image:
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # decoders raise whatever they like on broken files; who reads it says so
+        return 0
 
 
 def check_picture(path: Path) -> None:

@@ -185,7 +185,8 @@ class StyleOptions:
     Attributes:
         style: The picture whose style is learned: an image file, or ``drawn:NAME`` or ``drawn:NAME:SEED`` for one that
             ``stripe.data.paintings`` draws.
-        style_size: Pixels of the shorter side to which the picture is scaled; None: as it is, 256 of a drawn one.
+        style_size: Pixels of the shorter side to which the picture is scaled; None: as it is, but at most 512, and 256
+            of a drawn one.
         content_weight: Factor of the content loss.
         style_weight: Factor of the style loss.
         tv_weight: Factor of the total variation; PyTorch's example has none.
@@ -206,7 +207,10 @@ class StyleOptions:
     )
     style_size: int | None = field(
         default=None,
-        metadata={"range": Range(8), "help": "Pixels of its shorter side. Default: as it is, 256 of a drawn one."},
+        metadata={
+            "range": Range(8),
+            "help": "Pixels of its shorter side. Default: as it is, 512 at most; 256 of a drawn one.",
+        },
     )
     content_weight: float = field(default=1e5, metadata={"range": Range(0), "help": "Factor of the content loss."})
     style_weight: float = field(default=1e10, metadata={"range": Range(0), "help": "Factor of the style loss."})
@@ -243,5 +247,9 @@ class StyleOptions:
         },
     )
     pictures: int = field(
-        default=4, metadata={"range": Range(0), "help": "Held-out images to draw after each epoch, in OUT/pictures."}
+        default=4,
+        metadata={
+            "range": Range(0),
+            "help": "Held-out images to draw after each epoch, in OUT/pictures; --images-per-epoch makes epochs short.",
+        },
     )

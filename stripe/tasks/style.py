@@ -27,6 +27,7 @@ from stripe.data.base import Batches, Share
 from stripe.data.crops import mix
 from stripe.data.paintings import draw_painting
 from stripe.data.pictures import read_picture, write_picture
+from stripe.devices import is_out_of_memory
 from stripe.errors import StripeError
 from stripe.files import write_whole
 from stripe.models.style import stylize
@@ -43,6 +44,10 @@ PICTURES = "pictures/last.npz"
 
 THUMBNAIL = 96
 """Pixels of the shorter side of the picture of the style in there."""
+
+
+SMALLEST, LARGEST = 8, 512
+"""Pixels of the shorter side of a picture of a style: at least, and at most where nobody says how many."""
 
 
 class Losses(NamedTuple):
@@ -144,10 +149,22 @@ class StyleTransfer(Task):
         self._content = Perceptual(network, [self.content_layer], normalization)
         compute.place(perceptual)
         compute.place(self._content)
-        with torch.no_grad():
-            maps = perceptual(self.picture[None].to(compute.device, torch.float32) / 255)
+        try:
+            with torch.no_grad():
+                maps = perceptual(self.picture[None].to(compute.device, torch.float32) / 255)
+                self._grams = {name: gram(maps[name]) for name in self.style_layers}
+        except RuntimeError as error:
+            height, width = self.picture.shape[1:]
+            if is_out_of_memory(error):
+                raise StripeError(
+                    f"a picture of the style of {width}×{height} pixels is too large for the memory of "
+                    f"{compute.device}; give style_size=, a shorter side in pixels"
+                ) from None
+            raise StripeError(
+                f"{type(network).__name__} does not run on the picture of the style, of {width}×{height} pixels: "
+                f"{error}; another size may be given as style_size="
+            ) from error
         self._perceptual = perceptual
-        self._grams = {name: gram(maps[name]) for name in self.style_layers}
         self._mean, self._std = (torch.tensor(v, device=compute.device).view(-1, 1, 1) for v in data.normalization)
         self._data = data
         test = self.needed(data).test
@@ -261,18 +278,24 @@ def read_style(name: str, size: int | None = None) -> Tensor:
 
     Args:
         name: An image file, or ``drawn:NAME`` or ``drawn:NAME:SEED``, see ``stripe.data.paintings``.
-        size: Pixels of the shorter side that it is scaled to; None: as it is, 256 of a drawn one.
+        size: Pixels of the shorter side that it is scaled to; None: as it is, but at most 512, and 256 of a drawn one.
 
     Returns:
         uint8 (3, H, W).
 
     Raises:
-        StripeError: There is no such picture, or it cannot be read.
+        StripeError: There is no such picture, it cannot be read, or it is too small to have a style.
     """
     if drawn := re.fullmatch(r"drawn:([^:]*)(?::(\d{1,9}))?", name):
         return draw_painting(drawn[1], seed=int(drawn[2] or 0), **({"size": size} if size else {}))
     picture = read_picture(Path(name).expanduser())[:3]
-    return _scaled(picture, size) if size else picture
+    shorter = min(picture.shape[1:])
+    if shorter < SMALLEST:
+        height, width = picture.shape[1:]
+        raise StripeError(
+            f"{name} is {width}×{height} pixels; a picture of a style has {SMALLEST} at least on each side"
+        )
+    return _scaled(picture, size or LARGEST) if size or shorter > LARGEST else picture
 
 
 def _scaled(picture: Tensor, size: int) -> Tensor:

@@ -153,3 +153,37 @@ def test_a_checkpoint_of_another_task_is_refused(trained: Path, tmp_path: Path) 
     result = run("--ckpt", tmp_path / "other.safetensors", "--image", tmp_path / "photo.png", "-o", tmp_path / "m.png")
     assert result.exit_code == 1
     assert "other.safetensors is no checkpoint of `stripe train --task style`; it is of resnet11" in result.output
+
+
+def test_a_folder_into_its_parent_and_what_is_hidden(trained: Path, tmp_path: Path) -> None:
+    """Beside the images; into the folder itself they do not go, and what a call before made is no image of it."""
+    (tmp_path / "photos" / ".cache").mkdir(parents=True)
+    for name in ("a.png", "._a.png", ".cache/b.png"):
+        picture("photo", tmp_path / "photos" / name)
+    for output in (tmp_path, tmp_path / "photos" / "made", tmp_path / "photos" / "made"):
+        result = run("--ckpt", trained, "--image", tmp_path / "photos", "-o", output)
+        assert (result.exit_code, result.output) == (0, f"{output / 'a.png'}\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "photos").symlink_to(tmp_path / "photos")
+    result = run("--ckpt", trained, "--image", tmp_path / "photos" / "made", "-o", tmp_path / "other/photos/made")
+    assert result.exit_code == 1
+    assert "go into another folder" in result.output
+
+
+def test_of_an_animation_the_first_picture_is_taken_and_said(trained: Path, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (12, 12), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    result = run("--ckpt", trained, "--image", tmp_path / "film.gif", "-o", tmp_path / "made.png")
+    assert result.exit_code == 0
+    assert "film.gif has 3 pictures, of which the first is taken." in result.stderr
+
+
+def test_want_of_memory_is_said_in_one_sentence(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    picture("photo", tmp_path / "photo.png")
+    monkeypatch.setattr("stripe.models.style.StyleNetwork.forward", fail)
+    result = run("--ckpt", trained, "--image", tmp_path / "photo.png", "-o", tmp_path / "made.png")
+    assert result.exit_code == 1
+    assert "an image of 30×20 pixels is too large: it needs more than the memory of cpu; give --size" in result.output

@@ -234,6 +234,12 @@ def test_pictures_of_a_style(tmp_path: Path) -> None:
     assert read_style("drawn:strokes").shape == (3, 256, 256)
     Image.new("LA", (40, 20), (128, 7)).save(tmp_path / "grey.png")
     assert read_style(str(tmp_path / "grey.png"), 10).tolist() == torch.full((3, 10, 20), 128).tolist()
+    Image.new("RGB", (600, 900)).save(tmp_path / "large.png")
+    assert read_style(str(tmp_path / "large.png")).shape == (3, 768, 512)
+    assert read_style(str(tmp_path / "large.png"), 600).shape == (3, 900, 600)
+    Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+    with pytest.raises(StripeError, match=r"one\.png is 1×1 pixels; a picture of a style has 8 at least"):
+        read_style(str(tmp_path / "one.png"), 64)
     with pytest.raises(StripeError, match="there is no drawn picture 'monet'"):
         read_style("drawn:monet")
     with pytest.raises(StripeError, match="there is no picture"):
