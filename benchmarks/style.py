@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     args = parser.parse_args()
     compute = Compute.on(torch.device(args.device), args.precision)
-    data = load(args.data, image_size=args.image_size)
+    data = load(args.data, image_size=args.image_size).with_annotations(())
 
     def task(kind: str) -> StyleTransfer:
         return StyleTransfer(
@@ -197,7 +197,7 @@ def main() -> None:
         )
 
     chosen = choose_images(data.test.labels, min(HELD_OUT, len(data.test)), seed=0)
-    images = torch.cat([part for part, _ in data.test.loader(50, indices=chosen)])
+    images = torch.cat([task("in").collate(*batch)[0] for batch in data.test.loader(50, indices=chosen)])
     setting = {
         key: str(value) for key, value in sorted(vars(args).items()) if key not in ("out", "pictures", "seeds", "kinds")
     }

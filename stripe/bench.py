@@ -28,7 +28,7 @@ from stripe.adapter import batch_of, isolated, run
 from stripe.data import ImageSize, parse_size, sides, write_size
 from stripe.devices import describe_machine, pick_device
 from stripe.errors import StripeError
-from stripe.models import input_channels
+from stripe.models import input_channels, normalizes_itself
 from stripe.names import data_name, run_name
 from stripe.plots.runs import by_network, selected_by
 from stripe.progress import track
@@ -55,12 +55,13 @@ def measure(
 ) -> pd.DataFrame:
     """Measure networks in evaluation mode, with float32 values in channels-last order.
 
-    Networks that are not checkpoints have random weights.
+    Networks that are not checkpoints have random weights, the same each time. Images are noise. What a detector
+    computes depends on how many objects it finds in it, so that FLOPs and speeds of two detectors differ by that, too.
 
     Args:
         variants: Names of the networks, as for ``Variant.parse``. Speeds are also given relative to the first.
         image_size: Height and width in pixels, or one number if they are equal; by default the size that the networks
-            are made for.
+            are made for; detectors and segmenters, which take any, are measured at the size of the others.
         batch_size: Number of images per forward pass.
         num_classes: Number of classes, as for ``stripe.models.build``.
         device: Device to measure on, for example ``cuda:0``; by default a GPU if there is one.
@@ -71,8 +72,9 @@ def measure(
         ``asr`` and ``fused``; ``parameters``, including those of ASR that is not fused; ``flops`` per image, which are
         the multiplications and additions of convolutions and matrix products, the only ones that torch counts;
         ``images_per_second``, the median over the rounds, with ``lower_quartile`` and ``upper_quartile``; and
-        ``relative_speed``, the median over the rounds of the rate divided by that of the first network. Its ``attrs``
-        hold the machine, image size, batch size, classes and repeats.
+        ``relative_speed``, the median over the rounds of the rate divided by that of the first network. Where there are
+        detectors, ``detections`` is the number of objects that each finds in an image of noise, NaN of other networks.
+        The table's ``attrs`` hold the machine, image size, batch size, classes and repeats.
 
     Raises:
         StripeError: A name is unknown, or the networks do not fit into the device's memory.
@@ -86,17 +88,14 @@ def measure(
     where = pick_device(str(device) if device is not None else None)
     size = _common_size(chosen) if image_size is None else parse_size(image_size)
     try:
-        networks = [_placed(variant.build(num_classes, size), where) for variant in chosen]
-        taken = [input_channels(network) or 3 for network in networks]
-        images = {
-            channels: torch.randn(batch_size, channels, *sides(size), device=where).contiguous(
-                memory_format=torch.channels_last
-            )
-            for channels in dict.fromkeys(taken)
-        }
-        flops = [_flops(network, images[channels][:1]) for network, channels in zip(networks, taken, strict=True)]
-        passes = [_passes(network, images[channels]) for network, channels in zip(networks, taken, strict=True)]
-        seconds = _take_turns(passes, repeats)
+        with torch.random.fork_rng([]):  # what a detector finds depends on weights and images
+            torch.manual_seed(0)
+            networks = [_placed(variant.build(num_classes, size), where) for variant in chosen]
+            noise = {form: _noise(*form, batch_size, size, where) for form in dict.fromkeys(map(_form, networks))}
+        images = [noise[_form(network)] for network in networks]
+        flops = [_flops(network, own[:1]) for network, own in zip(networks, images, strict=True)]
+        found = [_detections(network, own) for network, own in zip(networks, images, strict=True)]
+        seconds = _take_turns([_passes(network, own) for network, own in zip(networks, images, strict=True)], repeats)
     except torch.OutOfMemoryError as error:
         raise StripeError(f"{batch_size} images a pass do not fit into the memory of {where}; take fewer") from error
     rates = batch_size / seconds
@@ -117,6 +116,8 @@ def measure(
         {**describe_machine(where), "precision": "float32", "image_size": write_size(size), "batch_size": batch_size}
         | {"num_classes": num_classes, "repeats": repeats}
     )
+    if not np.isnan(found).all():
+        table["detections"] = found
     return table
 
 
@@ -131,9 +132,16 @@ def _refuse(variants: Sequence[Variant], batch_size: int, repeats: int) -> None:
 
 
 def _common_size(variants: Sequence[Variant]) -> ImageSize:
-    """The image size that all the backbones are made for."""
+    """The image size that all the backbones are made for; detectors and segmenters take any."""
     sizes = {variant.backbone: variant.image_size() for variant in variants}
     known = set(sizes.values())
+    if known == {None}:
+        names = ", ".join(sizes)
+        raise StripeError(
+            f"nothing says what size the images of {names} have; give image_size=, such as image_size=128"
+        )
+    if None in known and all(variant.takes_any_size() for variant in variants if sizes[variant.backbone] is None):
+        known.discard(None)
     if len(known) > 1 or None in known:
         said = ", ".join(f"{name} {write_size(size) if size else 'unknown'}" for name, size in sizes.items())
         raise StripeError(f"the networks are not made for images of one size ({said}); give image_size=")
@@ -145,6 +153,25 @@ def _common_size(variants: Sequence[Variant]) -> ImageSize:
 def _placed(network: nn.Module, device: torch.device) -> nn.Module:
     # Torch's counter of FLOPs fails on ASR's ψ if gradients are enabled.
     return network.requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+
+
+def _form(network: nn.Module) -> tuple[int, bool]:
+    """The channels of a network's images, and whether they are in 0..1."""
+    return input_channels(network) or 3, normalizes_itself(network)
+
+
+def _noise(channels: int, plain: bool, batch_size: int, size: ImageSize, device: torch.device) -> Tensor:
+    """Random images (N, channels, H, W): normalised ones, or plain ones, in 0..1."""
+    images = (torch.rand if plain else torch.randn)(batch_size, channels, *sides(size))
+    return images.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def _detections(network: nn.Module, images: Tensor) -> float:
+    """How many objects a detector finds in an image, on average; NaN of another network."""
+    if not normalizes_itself(network):
+        return math.nan
+    with torch.inference_mode():
+        return sum(len(found["boxes"]) for found in network(images)) / len(images)
 
 
 def _flops(network: nn.Module, image: Tensor) -> int:
@@ -237,7 +264,7 @@ TABLES = {
         "stripe bench -o table.csv",
     ),
     "accuracy against speed": (
-        {"sites", "accuracy", "uncertainty", "error", "relative_speed"},
+        {"sites", "uncertainty", "error", "relative_speed"},  # and accuracy, agreement, or another measure
         "stripe fold --frontier table.csv",
     ),
 }

@@ -92,6 +92,11 @@ class Variant:
         spec = checkpoint.read(self.backbone).spec
         return spec.image_size or models.native_image_size(spec.model) if spec.model else None
 
+    def takes_any_size(self) -> bool:
+        """Whether the network is a detector or segmenter, which are made for images of no size in particular."""
+        spec = checkpoint.read(self.backbone).spec.model if self.is_checkpoint else self.backbone
+        return spec is not None and models.task_of(spec) in ("detection", "segmentation")
+
     def build(self, num_classes: int | None = None, image_size: ImageSize | None = None) -> nn.Module:
         """Build the network in evaluation mode on the CPU, with random weights unless it is a checkpoint.
 

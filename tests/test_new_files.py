@@ -73,9 +73,10 @@ class Regression(Task):
 """
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of the package with the new files in it; its folder."""
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package with the new files in it; its folder. One for all, as Python compiles it anew."""
+    tmp_path = tmp_path_factory.mktemp("copy")
     shutil.copytree(PACKAGE, tmp_path / "stripe", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "stripe" / "attention" / "quarter.py").write_text(ATTENTION)
     (tmp_path / "stripe" / "data" / "lists.py").write_text(DATA)

@@ -40,6 +40,7 @@ def compare(
         controls that a capture has, and ``against``, which says how the site compares with the one of the same name in
         the first network: ``equal``, ``nearer`` or ``further`` (to or from a constant), ``unknown`` where an interval
         is missing or nothing is known of one of the two, and ``""`` in the first network and where it has no such site.
+        Of each control stand beside the errors also the shares and the stripe index, such as ``init_stripe_index``.
         ``attrs["networks"]`` lists the networks, ``attrs["random"]`` those that were never trained, and
         ``attrs["same_images"]`` says whether all captures are of the same images. ``overview`` sums the table up.
 
@@ -65,6 +66,8 @@ def compare(
         found = verdicts(metrics(capture, sites), numbers, controls)
         found.insert(0, "network", name)
         rows: dict[str, dict[str, Any]] = {row["site"]: row for row in numbers.to_dict("records")}  # type: ignore[misc]
+        if controls:
+            found = found.join(_of_controls(controls, [*found]), on="site")
         found["against"] = [compare_sites(rows[site], first[site]) if site in first else "" for site in found["site"]]
         first = first or rows
         tables.append(found)
@@ -105,20 +108,48 @@ def overview(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def network_names(captures: Sequence[Capture]) -> list[str]:
-    """A name for each capture that tells it from the others: its network, with its file's name where that is needed."""
-    names = [" + ".join(map(without_folders, capture.network)) or "network" for capture in captures]
+    """A name for each capture that tells it from the others: its network, and its file where others are of that, too.
+
+    Of a network with random weights, which no other capture is of, that is said instead of the file. The file of a run
+    has the name of its folder.
+    """
+    networks = [" + ".join(map(without_folders, capture.network)) or "network" for capture in captures]
     random = [capture.has_random_weights for capture in captures]
-    if not all(random):
-        names = [
-            name + " (random weights)" if is_random else name for name, is_random in zip(names, random, strict=True)
-        ]
-    paths = [Path(capture.path) for capture in captures]
-    own = [path.parent.name if path.stem == "capture" and path.parent.name else path.stem for path in paths]
-    told = [
-        name if names.count(name) == 1 else f"{name}, {file}" if file else name
-        for name, file in zip(names, own, strict=True)
+    names = [
+        name + " (random weights)" if is_random and not all(random) else name
+        for name, is_random in zip(networks, random, strict=True)
     ]
+    told = list(names)
+    for network in dict.fromkeys(networks):
+        alike = [number for number, name in enumerate(networks) if name == network]
+        files = dict(zip(alike, _files([Path(captures[number].path) for number in alike]), strict=True))
+        for number in alike:
+            said = len(alike) == 1 or (random[number] and names.count(names[number]) == 1)
+            told[number] = names[number] if said or not files[number] else f"{names[number]}, {files[number]}"
     return [name if told.count(name) == 1 else f"{name}, {number}" for number, name in enumerate(told, 1)]
+
+
+def _files(paths: Sequence[Path]) -> list[str]:
+    """The names of some files, with as many of their folders as tell them apart; three names at most."""
+    parts = []
+    for path in paths:
+        whole = (*path.parent.parts, path.stem)
+        while len(whole) > 1 and whole[-1] == "capture":  # which is what every run calls it
+            whole = whole[:-1]
+        parts.append(whole)
+    for count in (1, 2, 3):
+        names = ["/".join(whole[-count:]).removeprefix("//") for whole in parts]
+        if len(set(names)) == len(names):
+            return names
+    return ["/".join(whole[-1:]) for whole in parts]
+
+
+def _of_controls(controls: Mapping[str, pd.DataFrame], known: Sequence[str]) -> pd.DataFrame:
+    """The numbers of controls by site, with their intervals, as ``init_stripe_index``, without those that are known."""
+    ends = [f"{name}{end}" for name in _SUMMED for end in ("", "_low", "_high")]
+    each = [found.set_index("site")[ends].add_prefix(f"{control}_") for control, found in controls.items()]
+    both = pd.concat(each, axis=1)
+    return both[[name for name in both if name not in known]]
 
 
 def _same_images(captures: Sequence[Capture]) -> bool:

@@ -1,12 +1,14 @@
 """A comparison of networks in words: rows of tables, and the sentences below them."""
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
 
+from stripe.analysis.comparison import CONTROLS
 from stripe.analysis.networks import overview
 from stripe.analysis.verdict import CATEGORIES
-from stripe.analysis.wording import index_text, interval_text, share_text
+from stripe.analysis.wording import control_text, index_text, interval_text, share_text
 from stripe.names import counted
 
 __all__ = ["comparison_notes", "network_rows", "site_rows"]
@@ -17,12 +19,18 @@ _ENDS = {"": "", "_low": "_min", "_high": "_max"}
 def network_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Sum up each network and kind of site as the texts of a row: medians over the sites [least, greatest].
 
+    Below a network stand its controls, and how many of its sites are equal to them, or nearer to a constant.
+
     Args:
         table: What ``stripe.analysis.compare`` returns.
     """
     name = _error(table)
-    rows: list[dict[str, Any]] = overview(table).to_dict("records")  # type: ignore[assignment]
-    return [_network(row, name) for row in rows]
+    rows = []
+    for row in overview(table).to_dict("records"):
+        rows.append(_network(row, name, ", ".join(f"{row[each]} {each}" for each in CATEGORIES if row[each])))
+        own = table[(table["network"] == row["network"]) & (table["kind"] == row["kind"])]
+        rows += [_control(own, control, name) for control in _controls(own)]
+    return rows
 
 
 def site_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -33,6 +41,7 @@ def site_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """
     name, matched = _error(table), table.attrs["matched"]
     rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    controlled = bool(_controls(table))
     held = sorted((row for row in rows if row["site"] in matched), key=lambda row: matched.index(row["site"]))
     return [
         {
@@ -41,6 +50,7 @@ def site_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
             "η²": index_text(row["stripe_index"]),
             "channel/image/both": share_text(row),
             f"{name} %": interval_text(row, name),
+            **({"controls": control_text(row, name)} if controlled else {}),
             "verdict": row["category"],
             "against": row["against"],
         }
@@ -68,6 +78,9 @@ def comparison_notes(table: pd.DataFrame) -> list[str]:
         notes.append(
             f"against: nearer to a constant than in {networks[0]}, further from one, or equal, where intervals overlap"
         )
+    if controls := _controls(table):
+        said = ", ".join(f"{CONTROLS.get(control, control)} ({control})" for control in controls)
+        notes.append(f"control: the same network {said}, and how many sites are nearer to a constant than in it")
     for name in networks:
         more = int((~table.loc[table["network"] == name, "site"].isin(matched)).sum())
         if more and matched:
@@ -92,7 +105,25 @@ def _error(table: pd.DataFrame) -> str:
     return "output_error" if table["output_error"].notna().any() else "constant_error"
 
 
-def _network(row: dict[str, Any], name: str) -> dict[str, Any]:
+def _controls(table: pd.DataFrame) -> list[str]:
+    """The controls that some of these sites have."""
+    found = [str(column) for column in table if str(column).startswith("against_") and (table[column] != "").any()]
+    return [column.removeprefix("against_") for column in found]
+
+
+def _control(own: pd.DataFrame, control: str, name: str) -> dict[str, Any]:
+    """Sum up a control of the sites of a network."""
+    numbers = {
+        column: str(column).removeprefix(f"{control}_") for column in own if str(column).startswith(f"{control}_")
+    }
+    there = own[own[f"against_{control}"] != ""]
+    (row,) = overview(there.drop(columns=list(numbers.values())).rename(columns=numbers)).to_dict("records")
+    counts = there[f"against_{control}"].value_counts()
+    against = ", ".join(f"{count} {how}" for how, count in counts.items())
+    return _network({**row, "network": f"{row['network']}, control {control}"}, name, f"network: {against}")
+
+
+def _network(row: Mapping[Hashable, Any], name: str, verdicts: str) -> dict[str, Any]:
     index = [index_text(row[f"stripe_index{end}"]) for end in ("", "_min", "_max")]
     error = interval_text({f"{name}{new}": row[f"{name}{old}"] for new, old in _ENDS.items()}, name)
     return {
@@ -102,5 +133,5 @@ def _network(row: dict[str, Any], name: str) -> dict[str, Any]:
         "η²": f"{index[0]} [{index[1]}, {index[2]}]",
         "channel/image/both": share_text(row),
         f"{name} %": error,
-        "verdicts": ", ".join(f"{row[category]} {category}" for category in CATEGORIES if row[category]),
+        "verdicts": verdicts,
     }

@@ -54,7 +54,7 @@ def control_text(row: Mapping[Any, Any], name: str) -> str:
 
     It is a dash where the verdict was given without controls.
     """
-    controls = [str(key).removeprefix("against_") for key in row if str(key).startswith("against_")]
+    controls = [str(key).removeprefix("against_") for key in row if str(key).startswith("against_") and row[key]]
     texts = []
     for control in controls:
         error = row.get(f"{control}_{name}", math.nan)

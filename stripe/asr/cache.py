@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils._pytree import tree_leaves
 
+from stripe.modes import transforming
+
 __all__ = ["cached", "remember"]
 
 Computed = TypeVar("Computed")
@@ -96,7 +98,7 @@ def remember(owner: nn.Module, compute: Callable[[], Computed], sources: Callabl
     # the compiler merges equal computations by itself, and a dictionary would break its graph
     if torch.compiler.is_compiling():
         return compute()
-    if not _thread.depth or _transforming():
+    if not _thread.depth or transforming():
         return _apart(compute)
     modules = sources()
     tensors = [
@@ -114,16 +116,6 @@ def remember(owner: nn.Module, compute: Callable[[], Computed], sources: Callabl
         _watch(kept)
     value: Computed = kept.value
     return value
-
-
-def _transforming() -> bool:
-    """Whether the computation belongs to a transformation that ends before ``cached`` does."""
-    return bool(
-        torch._C._current_graph_task_id() != -1  # within backward: the recomputation of gradient checkpointing
-        or torch._C._functorch.peek_interpreter_stack() is not None  # torch.func
-        or torch._C._len_torch_dispatch_stack()  # fake tensors, make_fx, selective checkpointing
-        or torch._C._get_tracing_state() is not None
-    )
 
 
 def _circumstances(modules: list[nn.Module], tensors: list[Tensor]) -> tuple[Any, ...]:

@@ -1,14 +1,13 @@
 """The attention value of a learnable constant, v(ψ, θ)."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from stripe.asr.cache import remember
 from stripe.attention import Attention, ChainedAttention
 from stripe.attention.base import State
+from stripe.modes import no_autocast
 
 __all__ = ["ASR", "ChainedASR"]
 
@@ -45,7 +44,7 @@ class ASR(nn.Module):
     def anew(self) -> Tensor:
         """The attention value v of shape (C,), computed now without the cache."""
         # In the precision of the parameters, as the fused network must equal the trained one.
-        with _no_autocast(self.psi):
+        with no_autocast(self.psi):
             if isinstance(self.attention, Attention):
                 return self.attention.constant(self.psi)
             gate: Any = self.attention.gate
@@ -86,11 +85,5 @@ class ChainedASR(ASR):
 
     def _step(self) -> State:
         before = self._after[0]._state() if self._after else None
-        with _no_autocast(self.psi):
+        with no_autocast(self.psi):
             return self.attention.step(self.psi[None], before)
-
-
-def _no_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
-    device = tensor.device.type
-    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if on else nullcontext()

@@ -5,16 +5,20 @@ are those of its published code: "top16", the 16 that were best by themselves, a
 """
 
 import math
+from functools import lru_cache
 from typing import ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stripe.attention.base import Attention, hidden_width
 from stripe.attention.registry import register
+from stripe.modes import transforming
 
-__all__ = ["FCA", "FREQUENCIES", "filters"]
+__all__ = ["FCA", "FREQUENCIES", "filters", "groups"]
 
 GRID = 7
 """Side of the smallest maps of an ImageNet network, on which the frequencies are counted."""
@@ -67,49 +71,67 @@ class FCA(Attention):
         hidden = hidden_width(channels, reduction)
         self.fc1 = nn.Linear(channels, hidden, bias=False)
         self.fc2 = nn.Linear(hidden, channels, bias=False)
-        chosen = torch.tensor(FREQUENCIES[frequencies])
-        self.frequencies: Tensor
-        self.register_buffer("frequencies", chosen, persistent=False)  # on the device, where filters are made of them
-        self.group: Tensor
-        self.register_buffer("group", torch.arange(channels) * len(chosen) // channels, persistent=False)
+        self.frequencies = frequencies
 
     def squeeze(self, x: Tensor) -> Tensor:
         """The coefficients s of maps (N, C, H, W), (N, C)."""
-        height, width = x.shape[2:]
-        weights = filters(height, width, self.frequencies, x.dtype)
-        return (x * weights[self.group]).sum((2, 3))
+        channels, height, width = (int(size) for size in x.shape[1:])
+        make = _of_channels if torch.compiler.is_compiling() or transforming() else _kept
+        weights = make(channels, height, width, self.frequencies, x.dtype, x.device)
+        return (x * weights).sum((2, 3))
 
     def gate(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) → v (N, C, 1, 1)."""
         return self.activation(self.fc2(F.relu(self.fc1(self.squeeze(x)))))[:, :, None, None]
 
 
-def filters(height: int, width: int, frequencies: Tensor, dtype: torch.dtype) -> Tensor:
+def _of_channels(
+    channels: int, height: int, width: int, frequencies: str, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """The filter of each channel, (C, H, W)."""
+    of_groups = filters(height, width, FREQUENCIES[frequencies])
+    with torch.inference_mode(False):  # so that gradients can go through what they weigh later on
+        return torch.as_tensor(of_groups[groups(channels)], dtype=dtype, device=device)
+
+
+_kept = lru_cache(maxsize=64)(_of_channels)  # for a network asks for the same few in every pass
+
+
+def groups(channels: int) -> npt.NDArray[np.int64]:
+    """The group, from 0 to 15, of each channel, (C,)."""
+    return np.arange(channels) * 16 // channels
+
+
+def filters(height: int, width: int, frequencies: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """What a map is multiplied by, and then summed over positions, for the coefficient of each frequency.
 
     Args:
         height: H of the map.
         width: W of the map.
         frequencies: Half periods along height and width, (16, 2), as in ``FREQUENCIES``.
-        dtype: Data type of the filters.
 
     Returns:
-        The filters (16, H, W), on the device of the frequencies: products of cosines and, where the size is no multiple
-        of 7, adaptive pooling.
+        The filters (16, H, W): products of cosines and, where the size is no multiple of 7, adaptive pooling.
     """
-    counted = frequencies.to(torch.promote_types(dtype, torch.float32))
-    of_rows, of_columns = _cosines(height, counted[:, 0]), _cosines(width, counted[:, 1])
-    return (of_rows.T[:, :, None] * of_columns.T[:, None, :]).to(dtype)
+    of_rows, of_columns = (
+        _cosines(size, counted) for size, counted in zip((height, width), np.asarray(frequencies).T, strict=True)
+    )
+    return of_rows[:, :, None] * of_columns[:, None, :]
 
 
-def _cosines(size: int, counted: Tensor) -> Tensor:
-    """One axis of the filters, (size, 16), of frequencies (16,)."""
+def _cosines(size: int, counted: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """One axis of the filters, (16, size), of frequencies (16,)."""
     scale = max(1, size // GRID)
     grid = GRID * scale
-    positions = torch.arange(grid, dtype=counted.dtype, device=counted.device) + 0.5
-    cosines = torch.cos(math.pi * scale / grid * positions[:, None] * counted) / math.sqrt(grid)
-    cosines = torch.where(counted == 0, cosines, cosines * math.sqrt(2))
-    if size == grid:
-        return cosines
-    one_by_one = torch.eye(size, dtype=counted.dtype, device=counted.device)
-    return F.adaptive_avg_pool1d(one_by_one[None], grid)[0] @ cosines
+    cosines = np.cos(math.pi * scale / grid * counted[:, None] * (np.arange(grid) + 0.5)) / math.sqrt(grid)
+    cosines[counted > 0] *= math.sqrt(2)
+    return cosines @ _pooling(size, grid)
+
+
+def _pooling(size: int, grid: int) -> npt.NDArray[np.float64]:
+    """Adaptive average pooling as a matrix, (grid, size): row g is the mean over ⌊g·size/grid⌋ … ⌈(g+1)·size/grid⌉."""
+    matrix = np.zeros((grid, size))
+    for row in range(grid):
+        first, end = row * size // grid, -(-(row + 1) * size // grid)
+        matrix[row, first:end] = 1 / (end - first)
+    return matrix

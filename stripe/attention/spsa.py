@@ -15,10 +15,11 @@ from torch import Tensor
 from stripe.attention.base import Attention, Kind
 from stripe.attention.registry import register
 from stripe.errors import StripeError
+from stripe.modes import no_autocast
 
 __all__ = ["SPSA"]
 
-EPS = 1e-8  # added to the variance over channels of each position, and of the average
+LEAST = 1e-25  # a variance below this is none: the cube of its inverse root, in gradients, leaves float32
 
 
 @register("spsa", place=9)
@@ -40,9 +41,11 @@ class SPSA(Attention):
         alpha: α, the exponent, more than 0.
         reverse: Whether it is 1 − σ(C) and not σ(C).
         similarity: What C is: ``correlation``, ``cosine`` or ``dot``.
+        eps: ε, the part of its mean square that is added to the variance of a position; to that of the average, of the
+            mean square of the whole map. What does not vary over channels, but for rounding, has the correlation 0.
 
     Raises:
-        StripeError: The channels cannot be divided among the heads, or α is not more than 0.
+        StripeError: The channels cannot be divided among the heads, or α or ε is not more than 0.
 
     Example:
         >>> import torch
@@ -51,7 +54,7 @@ class SPSA(Attention):
     """
 
     kind: Kind = "spatial"
-    options: ClassVar = {"heads": "heads", "alpha": "alpha", "reverse": "reverse", "similarity": "similarity"}
+    options: ClassVar = {name: name for name in ("heads", "alpha", "reverse", "similarity", "eps")}
 
     def __init__(
         self,
@@ -60,13 +63,16 @@ class SPSA(Attention):
         alpha: float = 2.0,
         reverse: bool = True,
         similarity: Literal["correlation", "cosine", "dot"] = "correlation",
+        eps: float = 1e-8,
     ) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
             raise StripeError(f"heads is {heads}; SPSA divides the channels of its maps among them, here {channels}")
         if not 0 < alpha < float("inf"):
             raise StripeError(f"alpha is {alpha}; the exponent of SPSA is more than 0")
-        self.heads, self.alpha, self.reverse, self.similarity = heads, alpha, reverse, similarity
+        if not 0 < eps < float("inf"):
+            raise StripeError(f"eps is {eps}; the part of the energy that SPSA adds is more than 0, such as 1e-8")
+        self.heads, self.alpha, self.reverse, self.similarity, self.eps = heads, alpha, reverse, similarity, eps
         if heads > 1:
             self.kind = "both"
 
@@ -103,13 +109,22 @@ class SPSA(Attention):
 
     def _compare(self, maps: Tensor) -> Tensor:
         """The similarity of each position with the average over positions, (M, c, P) → (M, P)."""
-        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # half precision has no number as small as EPS
-        if self.similarity == "correlation":  # which is the cosine of what is centred
-            maps = maps - maps.mean(1, keepdim=True)
+        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # squares leave the range of half precision
+        offset = maps.mean(1, keepdim=True) if self.similarity == "correlation" else None
+        if offset is not None:  # the correlation is the cosine of what is centred
+            maps = maps - offset
         key = maps.mean(2)
-        products = torch.bmm(key.unsqueeze(1), maps).squeeze(1)
+        with no_autocast(maps):
+            products = torch.bmm(key.unsqueeze(1), maps).squeeze(1)
         if self.similarity == "dot":
             return products / math.sqrt(maps.shape[1])
         of_key, of_positions = key.square().mean(1, keepdim=True), maps.square().mean(1)
-        similarity: Tensor = products / maps.shape[1] * (of_positions + EPS).rsqrt() * (of_key + EPS).rsqrt()
+        energy = of_positions if offset is None else of_positions + offset.squeeze(1).square()
+        of_key, of_positions = of_key + self.eps * energy.mean(1, keepdim=True), of_positions + self.eps * energy
+        similarity: Tensor = products / maps.shape[1] * _inverse_root(of_positions) * _inverse_root(of_key)
         return similarity
+
+
+def _inverse_root(variances: Tensor) -> Tensor:
+    """1 over the root; 0, without a gradient, where there is nothing."""
+    return torch.where(variances > LEAST, variances, math.inf).rsqrt()

@@ -240,12 +240,16 @@ class Recorder:
             rows = rows.expand(self._batch * within.groups, *rows.shape[1:])
         if tuple(rows.shape) != (self._batch * within.groups, *within.sizes):
             got, wanted = ("×".join(map(str, sizes)) for sizes in (values.shape, (site.shape)))
-            places = {"height", "width"} & set(site.dims)
-            hint = ", or record those sites alone that have no height and width (sites=)" if places else ""
+            spatial = {"height", "width"} & set(site.dims)
             raise StripeError(
                 f"Site {site.name} gave a gate of shape {got} for {self._batch} images, where {wanted or 'one value'} "
-                "an image was expected: the forward pass differs from the one at discovery. Discover the sites on "
-                f"images of the size that you record{hint}."
+                "an image was expected: the forward pass differs from the one at discovery. "
+                + (
+                    "It has a value for every place of the map: give images of one size (image_size=), or record those "
+                    "sites alone that have no height and width (sites=)."
+                    if spatial
+                    else "Discover the sites on images of the size that you record."
+                )
             )
         return rows.reshape(self._batch, *site.shape).to(self.dtype, copy=True)
 

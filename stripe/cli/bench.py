@@ -66,7 +66,8 @@ def command(
 
     Weights are random where no checkpoint is named. The networks take turns; a speed is the median over the rounds, and
     the range its quartiles. FLOPs are those of convolutions and matrix products, of one image. With accuracies the
-    picture is figure 3 of the paper, without it shows bars.
+    picture is figure 3 of the paper, without it shows bars. What a detector computes depends on how many objects it
+    finds, here in images of noise, so that is printed, too.
     """
     from stripe import bench, plots
     from stripe.analysis import save_table
@@ -132,6 +133,8 @@ def _rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
             "quartiles": f"{_rate(row['lower_quartile'])} – {_rate(row['upper_quartile'])}",
             "relative": row["relative_speed"],
         }
+        if "detections" in row:
+            shown["objects/image"] = row["detections"]
         if "accuracy" in row:
             shown |= {"best (%)": row["accuracy"], "±": row["accuracy_std"], "last (%)": row["last_accuracy"]}
             shown |= {"runs": row["runs"]}

@@ -87,12 +87,15 @@ def command(
     from stripe.cli.outputs import capture_name
     from stripe.cli.resolve import resolve, take_images, weights_without_checkpoint
     from stripe.devices import pick_device
+    from stripe.models import task_of
 
     patterns = [*checkpoints, *more_checkpoints]
     paths = ckpt.without_copies(ckpt.find(patterns)) if patterns else []
     first = ckpt.translate(ckpt.read(paths[0], weights=entry)) if paths else None
     resolved = resolve(checkpoint=first, seed=seed, **names)
     split, images, chosen = take_images(resolved, split, num_images, seed)
+    if resolved.data.image_size is None and task_of(resolved.attrs["model"]) == "segmentation":
+        batch_size = 1  # a segmenter takes no list of images of different sizes
     model = resolved.model.to(pick_device(device))
     epochs = [Epoch.of_file(number, path) for number, path in _numbered(paths, entry).items()] or [Epoch(0)]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stripe.checkpoint import Checkpoint
     from stripe.cli.resolve import Resolved
 
-__all__ = ["Classes", "NoClassifierError", "Relabelled", "compare_classes"]
+__all__ = ["Classes", "NoClassifierError", "Relabelled", "compare_classes", "some"]
 
 
 class NoClassifierError(StripeError):
@@ -85,10 +85,10 @@ def compare_classes(resolved: "Resolved", checkpoint: "Checkpoint | None", names
         positions = positions_of(classes, known)
         if positions is not None and positions.max() < outputs:
             return Classes(positions, bool((positions == np.arange(len(classes))).all()), names=own)
-        return Classes(None, reason=f"the network's are {_some(own)}, the data's are {_some(classes)}", names=own)
+        return Classes(None, reason=f"the network's are {some(own)}, the data's are {some(classes)}", names=own)
     if outputs == len(classes):
         return Classes(np.arange(outputs), same=True)
-    return Classes(None, reason=f"the network tells {outputs} classes apart, the data's are {_some(classes)}")
+    return Classes(None, reason=f"the network tells {outputs} classes apart, the data's are {some(classes)}")
 
 
 def _known(model: str, outputs: int, checkpoint: "Checkpoint | None", *, pretrained: bool) -> Any:
@@ -124,7 +124,7 @@ def _outputs(resolved: "Resolved") -> int:
         raise NoClassifierError(str(error)) from error
 
 
-def _some(names: Any) -> str:
+def some(names: Any) -> str:
     """Write the number of names and the first of them, as ``3 (a, b, c)``."""
     shown = [*names[:4], "…"] if len(names) > 5 else names
     return f"{len(names)} ({', '.join(shown)})" if names else "none"

@@ -24,7 +24,7 @@ __all__ = ["command"]
 @model_options
 @data_options
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), help="Default: 128; of detectors and segmenters 8.")
 @device_option
 @workers_option
 @format_option
@@ -32,7 +32,7 @@ def command(
     checkpoint: Path,
     entry: str | None,
     split: str,
-    batch_size: int,
+    batch_size: int | None,
     device: str | None,
     workers: int | None,
     output_format: str,
@@ -40,7 +40,8 @@ def command(
 ) -> None:
     """Top-1 and top-5 accuracy in per cent, and the mean cross-entropy, of a checkpoint on a data set.
 
-    Of a network that was trained for another task: what that task measures.
+    Of a network that was trained for another task: what that task measures. The outputs of a detector or segmenter are
+    matched with the data's classes by name, as those of torchvision's published ones, whose numbers have gaps.
 
     \b
     stripe evaluate --ckpt run/best.safetensors
@@ -55,25 +56,26 @@ def command(
     from stripe import checkpoint as checkpoints
     from stripe.cli.classes import Relabelled, compare_classes
     from stripe.cli.resolve import resolve
+    from stripe.cli.tasks import batch_size_for, task_of
     from stripe.devices import pick_device
     from stripe.errors import StripeError
-    from stripe.tasks import Classification, recorded
+    from stripe.tasks import Classification
     from stripe.training import Compute, evaluate
 
     read = checkpoints.translate(checkpoints.read(checkpoint, weights=entry))
     if names["data_spec"] is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {checkpoint} does not say what it was trained on.")
     resolved = resolve(checkpoint=read, seed=0, **names)
-    try:
-        task = recorded(read.meta.get("task"), resolved.data)
-    except StripeError as error:
-        raise StripeError(f"{checkpoint}: {error}") from error
     compute = Compute.on(pick_device(device))
     checkpoints.load_into(resolved.model, read)
     model = compute.place(resolved.model)
-    task.prepare(model, resolved.data, compute)
+    try:
+        task = task_of(resolved, read, compute, pretrained=names["pretrained"])
+    except StripeError as error:
+        raise StripeError(f"{checkpoint}: {error}") from error
     data = task.needed(resolved.data)
     images = getattr(data, split)
+    batch_size = batch_size_for(resolved.attrs["model"], batch_size)
     batches: Iterable[Any] = images.loader(batch_size, workers=workers)
     if isinstance(task, Classification):
         classes = compare_classes(resolved, read, names)

@@ -52,7 +52,9 @@ __all__ = ["command"]
 )
 @click.option("--sites", default="all", show_default=True, metavar="GLOB", help="Which sites to fold.")
 @click.option(
-    "--budget", type=click.FloatRange(min=0), help="Points of accuracy that may be lost; of --metric in its own unit."
+    "--budget",
+    type=click.FloatRange(min=0),
+    help="Points of accuracy, AP or mIoU that may be lost; of --metric in its own unit.",
 )
 @click.option("--target-speed", type=click.FloatRange(min=1), help="Fold until it is so many times as fast.")
 @click.option("--sequential", is_flag=True, help="Take the means site by site, those before it already folded.")
@@ -79,7 +81,7 @@ __all__ = ["command"]
     multiple=True,
     help="Write it for other runtimes, too: FILE.onnx, or FILE.pt2 (torch.export). May be repeated.",
 )
-@click.option("--batch-size", type=click.IntRange(2), default=128, show_default=True)
+@click.option("--batch-size", type=click.IntRange(2), help="Default: 128; of detectors and segmenters 8.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of images.")
 @precision_option
 @device_option
@@ -98,7 +100,7 @@ def command(
     lr: float,
     images_per_epoch: int | None,
     free: bool,
-    batch_size: int,
+    batch_size: int | None,
     seed: int,
     precision: Any,
     device: str | None,
@@ -121,10 +123,11 @@ def command(
     A site's constant is its mean over images of the training set; accuracy is measured on others of it, the tenth that
     `stripe train` holds out; on the test set where the checkpoint was trained on these, or may have been. Where the
     labels are no classes of the network, the agreement with the unfolded network is measured instead, in points of
-    which --budget is then. No labels are needed: of a network that is no classifier, the relative change of its outputs
-    is measured, whatever tensors they are, or what --metric says. Those sites are folded first that cost the least
-    error for the time that they free; one that would exceed the budget keeps its attention. A step of --win-back that
-    makes things worse is undone.
+    which --budget is then. A detector is judged by the average precision of its boxes and a segmenter by the mean
+    intersection over union, where the images are annotated; standard errors are the jackknife's. No labels are needed:
+    of another network that is no classifier, the relative change of its outputs is measured, whatever tensors they are,
+    or what --metric says. Those sites are folded first that cost the least error (or AP, mIoU) for the time that they
+    free; one that would exceed the budget keeps its attention. A step of --win-back that makes things worse is undone.
 
     Printed, a row a site: stripe index; std of the attention over the images; what folding it alone does, error (of
     the logits, relative) and accuracy change (points, ± its standard error); ms that its module takes a batch; where
@@ -142,11 +145,13 @@ def command(
     from stripe.cli.classes import Classes, NoClassifierError, compare_classes
     from stripe.cli.onnx import write_folded
     from stripe.cli.resolve import resolve
+    from stripe.cli.tasks import batch_size_for, task_of
     from stripe.data import choose_images
     from stripe.devices import pick_device
     from stripe.errors import StripeError
     from stripe.fold.loaders import AugmentedLoader, NormalizedLoader
     from stripe.models.from_user import find
+    from stripe.tasks import Task
     from stripe.training import Compute
 
     if checkpoint and output.exists() and output.resolve() == checkpoint.resolve():
@@ -178,13 +183,22 @@ def command(
     model = compute.place(resolved.model)
 
     measure = "accuracy"
+    task: Task | None = None
+    if resolved.data.annotations and judged_by is None:
+        try:
+            task = task_of(resolved, read, compute, pretrained=names["pretrained"])
+        except StripeError as error:
+            click.echo(f"No task judges the network: {error}", err=True)
     try:
         classes = compare_classes(resolved, read, names)
     except NoClassifierError:
         classes, measure = Classes(None, reason="the network is no classifier"), "outputs"
     if classes.positions is None and epochs:
         raise StripeError(f"--finetune needs labels that are classes of the network: {classes.reason}.")
-    if measure == "outputs" and judged_by is None:
+    if task is not None and task.judge() is not None:
+        label = task.scoring.label(task.scoring.best)
+        click.echo(f"The network is judged by {label} of the annotated images.", err=True)
+    elif measure == "outputs" and judged_by is None:
         click.echo(
             "The network is no classifier, so the relative change of its outputs is measured; --metric measures what "
             "you say.",
@@ -198,7 +212,8 @@ def command(
             err=True,
         )
     positions = None if classes.same else classes.positions
-    rest, held, split = _splits(read, resolved, checkpoint)
+    rest, held, split = _splits(read, resolved, checkpoint, task.needed(resolved.data) if task else resolved.data)
+    batch_size = batch_size_for(resolved.attrs["model"], batch_size)
     asked = click.get_current_context().get_parameter_source("num_images")
     if asked is ParameterSource.COMMANDLINE and num_images > len(rest):
         click.echo(
@@ -228,6 +243,7 @@ def command(
             finetuning=fold.Finetune(trained, epochs, lr, asr=not free, precision=precision) if epochs else None,
             measure=measure,  # type: ignore[arg-type]
             metric=judged_by,
+            task=task,
             effect_images=effect_images,
         )
     meta = _meta(read, resolved, names, classes.names) | {
@@ -264,7 +280,7 @@ def command(
         )
 
 
-def _splits(read: Any, resolved: Any, checkpoint: Path | None) -> tuple[Any, Any, str]:
+def _splits(read: Any, resolved: Any, checkpoint: Path | None, data: Any) -> tuple[Any, Any, str]:
     """Images to take the means over, images to measure on, and what the latter are.
 
     Those that `stripe train` holds out, where it did, or where the weights are of other data. A run that was selected
@@ -273,7 +289,6 @@ def _splits(read: Any, resolved: Any, checkpoint: Path | None) -> tuple[Any, Any
     """
     from stripe.training.holdout import hold_out
 
-    data = resolved.data
     if read is not None:
         about, told = (
             {key: value for key, value in meta.items() if key.startswith("data_") and key != "data_image_size"}
@@ -317,9 +332,10 @@ def _print(result: Any, output_format: str) -> None:
 
     from stripe.cli.tables import print_records
 
-    # Of a network that is no classifier there are no such numbers.
+    # Of a network that is no classifier there are no such numbers; of one that a task judges, no error.
+    lacking = [name for name in ("error",) if result.steps[name].isna().all()]
     tables = {
-        name: table.drop(columns=["outputs", "outputs_change"], errors="ignore")
+        name: table.drop(columns=["outputs", "outputs_change", *lacking], errors="ignore")
         for name, table in (("sites", result.sites), ("steps", result.steps))
     }
     if output_format == "json":

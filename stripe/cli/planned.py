@@ -31,7 +31,14 @@ def print_plan(
     from stripe.reproduce.estimate import estimate, makespan
 
     runs = list({planned.path: planned for planned in served.values()}.values())
-    seconds = estimate(runs, device=device, sources=sources)
+    before = {
+        served[request].path: cell.before
+        for plan in plans
+        for cell in plan.cells
+        if cell.before and cell.column.is_trained
+        for request in cell.requests
+    }
+    seconds = estimate(runs, device=device, sources=sources, before=before)
     users = {
         planned.path: ", ".join(
             plan.recipe.name

@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from stripe.cli.flags import in_flags
+from stripe.cli.options import image_size_option
 from stripe.cli.runs import captures_of, open_runs
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ HEADINGS: "dict[str, tuple[DataType, ...]]" = {
         "capture",
         "captures",
     ),
-    "From the directories of runs, one or several:": ("runs",),
+    "From the directories of runs, one or several (predictions: or checkpoints):": ("runs",),
     "From a table of `stripe bench -o`, and runs for the accuracy where the table has none:": ("speeds",),
     "From a table of `stripe fold --frontier`:": ("frontier",),
 }
@@ -131,14 +132,45 @@ class WidthType(click.ParamType[float | str]):
 )
 @click.option("--width", type=WidthType(), help="column (3.3 inches), page (7) or inches. Default: as needed.")
 @click.option("--cmap", metavar="NAME", help="A colour map of matplotlib.")
+@click.option(
+    "--data",
+    "data_spec",
+    metavar="SPEC",
+    help="predictions: on test images of other data than the network was trained on, such as scenes or coco:DIR.",
+)
+@click.option(
+    "--model",
+    "model_spec",
+    metavar="SPEC",
+    help="predictions: of a checkpoint that does not say it, such as torchvision:maskrcnn_resnet50_fpn.",
+)
+@image_size_option
 @click.option("--style", default="paper", show_default=True, help="paper, notebook, dark or any matplotlib style.")
-def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple[str, ...], **options: Any) -> None:
-    """Draw the paper's figures."""
+def command(
+    paths: tuple[Path, ...],
+    kind: str,
+    output: str | None,
+    sites: tuple[str, ...],
+    data_spec: str | None,
+    model_spec: str | None,
+    image_size: Any,
+    **options: Any,
+) -> None:
+    """Draw the paper's figures.
+
+    \b
+    stripe plot capture.h5 --kind stripe
+    stripe plot runs/det --kind predictions
+    stripe plot det.safetensors --kind predictions --data coco:photos
+    """
     from stripe import plots
     from stripe.errors import StripeError
     from stripe.plots.save import check_format
 
     options["sites"] = list(sites) or None
+    asked = {"--model": model_spec, "--data": data_spec, "--image-size": image_size}
+    if kind != "predictions" and (flags := [flag for flag, value in asked.items() if value is not None]):
+        raise StripeError(f"{flags[0]} is for --kind predictions alone")
     if kind == "all":
         if output and Path(output).suffix:
             raise StripeError(f"--kind all draws several pictures; -o is their folder, and {output} looks like a file")
@@ -158,7 +190,31 @@ def command(paths: tuple[Path, ...], kind: str, output: str | None, sites: tuple
             raise StripeError("--over-image is for --kind gradcam and maps alone")
         click.echo(plots.save(plots.beside(kind, captures, **given), target))
         return
-    click.echo(plots.save(plots.draw(kind, _data(kind, paths), **options), target))
+    if kind == "predictions":
+        data: Any = _predictions(paths, options["images"], *asked.values())
+    else:
+        data = _data(kind, paths)
+    click.echo(plots.save(plots.draw(kind, data, **options), target))
+
+
+def _predictions(
+    paths: Sequence[Path], images: Any, model_spec: str | None, data_spec: str | None, image_size: Any
+) -> list[Any]:
+    """Runs with their pictures; of checkpoints, and of runs on other data, they are made."""
+    from stripe.cli.predictions import predict
+    from stripe.errors import StripeError
+
+    if isinstance(images, list):
+        raise StripeError("--kind predictions draws the first test images; give --images a number")
+    named = (model_spec, data_spec, image_size)
+    found: list[Any] = []
+    for path in paths:
+        runs = open_runs([path]) if path.is_dir() else []
+        if runs and named == (None, None, None):
+            found += runs
+            continue
+        found += [predict(file, *named, images or 4) for file in [run.best_file for run in runs] or [path]]
+    return found
 
 
 def _data(kind: str, paths: Sequence[Path]) -> Any:

@@ -20,6 +20,9 @@ __all__ = ["Resolved", "fed_as", "outputs_for", "resolve", "take_images", "weigh
 
 DEFAULT_IMAGES = 500
 
+OWN_SIZES = ("detection", "segmentation")
+"""Tasks whose networks take images of any size."""
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -67,7 +70,8 @@ def resolve(
         data_spec: Name of the data set; by default that of the checkpoint, else ``shapes``.
         data_root: Folder of torchvision's data sets.
         download: Whether to download the data set.
-        image_size: Size of the images; by default the size that the model is made for.
+        image_size: Size of the images; by default the size that the model is made for, and of a detector or segmenter
+            the images' own sizes, where these differ and are not those that it was trained on.
         normalize: Mean and std of the images; see ``fed_as``.
         channels: Number of channels of the images; see ``fed_as``.
         seed: Seed of random weights.
@@ -90,22 +94,21 @@ def resolve(
     described = saved if model_spec in (None, saved.model) else ModelSpec()
     spec = model_spec or str(saved.model)
     data_spec = data_spec or str(meta.get("data", "shapes"))
-    if image_size is None:
-        image_size = described.image_size or (
-            models.native_image_size(spec, pretrained=pretrained) if ":" in spec else None
-        )
-    data = datasets.load(
-        data_spec,
-        root=data_root,
-        download=download,
-        image_size=image_size,
-        own_sizes=models.task_of(spec) == "detection",
-    )
+    load = partial(datasets.load, data_spec, root=data_root, download=download)
+    if image_size or models.task_of(spec) not in OWN_SIZES:
+        native = models.native_image_size(spec, pretrained=pretrained) if ":" in spec else None
+        data = load(image_size=image_size or described.image_size or native)
+    else:
+        # The images keep their sizes where each has its own, unless the network was trained on them at another one.
+        data = load(own_sizes=True)
+        if described.image_size and (data.image_size is not None or _is_of(meta, data)):
+            data = load(image_size=described.image_size)
     args = dict(model_args) or dict(described.args)
     attention = attention or described.attention
     in_file = spec.startswith("onnx:")
     if num_classes is None and not in_file:
-        num_classes = described.num_classes or (None if pretrained else outputs_for(spec, data))
+        published = pretrained or _is_as_published(spec, checkpoint, args)
+        num_classes = described.num_classes or (None if published else outputs_for(spec, data))
     torch.manual_seed(seed)
 
     def build(published: bool) -> nn.Module:
@@ -249,6 +252,16 @@ def outputs_for(spec: str, data: "Data") -> int | None:
     if task_of(spec) == "classification":
         return len(data.classes) or None
     return len(data.classes) + 1 if data.annotations else None
+
+
+def _is_as_published(spec: str, checkpoint: "Checkpoint | None", args: "Mapping[str, Any]") -> bool:
+    """Whether a checkpoint of a detector or segmenter has as many outputs as the published one."""
+    from stripe import models
+
+    if checkpoint is None or not spec.startswith("torchvision:") or models.task_of(spec) == "classification":
+        return False
+    own, state = models.build(spec, args=args).state_dict(), checkpoint.state_dict
+    return all(own[name].shape == state[name].shape for name in own.keys() & state.keys())
 
 
 def _is_of(meta: "Mapping[str, Any]", data: "Data") -> bool:

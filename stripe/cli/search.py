@@ -13,14 +13,14 @@ from stripe.training import Recipe, RunConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+
     from stripe.data import Data, ImageSize, Normalization
     from stripe.training import EpochMetrics, Run
 
 __all__ = ["command"]
 
 _OF_SEARCH = tuple(SearchOptions.__dataclass_fields__)
-_MOVED = 0.3
-"""Largest weight up to which a search has told nothing from anything."""
 _MIXED = {"cbam": "sscbam", "mvam": "ssmvam"}
 
 
@@ -106,6 +106,8 @@ def command(
 
     from stripe import data as datasets
     from stripe import models
+    from stripe.analysis import controls
+    from stripe.files import write_whole
     from stripe.training import join, recipe_for, train, train_seeds
 
     data_spec = data_spec or "shapes"
@@ -150,9 +152,11 @@ def command(
         if world.leads:
             _print_found(out, runs)
         if control is not None:
-            compared = _compare(runs, data, config, control, of_machine, tell)
+            table = _train_controls(runs, data, config, control, of_machine, tell)
             if world.leads:
-                _print_compared(compared)
+                write_whole(out / controls.FILE, table.to_csv(index=False, lineterminator="\n").encode())
+                _print_controls(table, f"Trained anew: {runs[0].scale}")
+                click.echo(f"Table: {out / controls.FILE}")
 
 
 def _epoch(metrics: "EpochMetrics", epochs: int) -> str:
@@ -173,25 +177,33 @@ def _print_found(out: Path, runs: "Sequence[Run]") -> None:
     from stripe.tasks import structure
 
     searches = [structure.read(run.path) for run in runs]
-    blocks, _ = short_names([str(block) for block in searches[0]["block"].values])
+    blocks, _ = short_names([str(block) for block in searches[0]["block"].to_numpy()])
     rows: list[dict[str, Any]] = [{"block": block} for block in blocks]
     if len(runs) == 1:
-        last = searches[0]["weight"].isel(epoch=-1).values
+        last = searches[0]["weight"].isel(epoch=-1).to_numpy()
         for row, weights in zip(rows, last, strict=True):
             row |= {structure.LABELS[name]: float(p) for name, p in zip(structure.OPERATIONS, weights, strict=True)}
-            row["chosen"] = structure.LABELS[structure.choose(weights)]
+            row["chosen"] = _in_words(weights)
     else:
         for run, search in zip(runs, searches, strict=True):
-            for row, choice in zip(rows, structure.choices(search).values(), strict=True):
-                row[f"seed {run.settings['seed']}"] = structure.LABELS[choice]
+            for row, weights in zip(rows, search["weight"].isel(epoch=-1).to_numpy(), strict=True):
+                row[f"seed {run.settings['seed']}"] = _in_words(weights)
         for row, (choice, count) in zip(rows, structure.agreement(searches).values(), strict=True):
             row |= {"most often": structure.LABELS[choice], "how often": f"{count} of {len(runs)}"}
     print_records(rows, "table", title=f"{runs[0].settings['model']}: {runs[0].scale}")
     click.echo("CA, SA: both in parallel, a half each; chosen where their weights together exceed each of the others.")
-    if max(float(search["weight"].isel(epoch=-1).max()) for search in searches) < _MOVED:
+    if len(runs) > 1:
+        same, chance = structure.unanimous(searches)
+        click.echo(
+            f"All {len(runs)} seeds decided the same in {same} of {len(rows)} blocks; if each seed's decisions were "
+            f"shuffled over the blocks, {chance:.1f} would be expected."
+        )
+    decided = [choice for search in searches for choice in structure.decisions(search).values()]
+    if undecided := decided.count(structure.UNDECIDED):
         click.secho(
-            f"α has hardly moved: no weight is above {_MOVED:g}, and all begin at 0.2, of which the choice is "
-            f"{structure.LABELS[structure.choose([0.2] * 5)]}. Search for more epochs, or with a higher --alpha-lr.",
+            f"{undecided} of {len(decided)} choices are undecided: none leads by {structure.CLOSE:g} over the next "
+            "best, and what stands in brackets is only what the rule makes of nearly equal weights. Search for more "
+            "epochs, or with a higher --alpha-lr.",
             fg="yellow",
             err=True,
         )
@@ -201,16 +213,30 @@ def _print_found(out: Path, runs: "Sequence[Run]") -> None:
     )
 
 
-def _compare(
+def _in_words(weights: Any) -> str:
+    """What is chosen by the weights of a block, in brackets where that is not decided."""
+    from stripe.tasks import structure
+
+    choice = structure.LABELS[structure.choose(weights)]
+    return choice if structure.decide(weights) != structure.UNDECIDED else f"undecided ({choice})"
+
+
+def _train_controls(
     runs: "Sequence[Run]", data: "Data", config: RunConfig, random: int, of_machine: dict[str, Any], tell: Any
-) -> "dict[str, list[Run]]":
-    """Train what each search found and its controls, each once per search, with the seed of the search."""
+) -> "pd.DataFrame":
+    """Train what each search found and its controls, with the seed of the search; see ``stripe.analysis.controls``.
+
+    A choice that several of them are is trained once.
+    """
     from dataclasses import replace
 
+    import pandas as pd
+
+    from stripe.analysis import controls
     from stripe.tasks import structure
     from stripe.training import train
 
-    compared: dict[str, list[Run]] = {}
+    rows = []
     for run in runs:
         seed = run.settings["seed"]
         trained: dict[str, Run] = {}
@@ -219,26 +245,29 @@ def _compare(
                 tell(f"seed {seed}: {name}, {attention}")
                 of_control = replace(config, attention=attention, task=None, task_args={}, seed=seed)
                 trained[attention] = train(run.path / "control" / name, data, of_control, **of_machine)
-            compared.setdefault(kind, []).append(trained[attention])
-    return compared
+            last, best = (each.test_accuracy for each in (trained[attention].history[-1], trained[attention].best))
+            rows.append((seed, kind, name, attention, last, best))
+    return pd.DataFrame(rows, columns=list(controls.COLUMNS))
 
 
-def _print_compared(compared: "dict[str, list[Run]]") -> None:
-    """The test score of what was found beside that of other choices."""
+def _print_controls(table: "pd.DataFrame", title: str) -> None:
+    """The test accuracy of what was found beside that of other choices, and how far it is from theirs."""
+    from stripe.analysis import controls
     from stripe.cli.tables import print_records
+    from stripe.tasks import ACCURACY
 
+    by_choice = table.groupby("choice")
     rows = []
-    for kind, runs in compared.items():
-        scoring = runs[0].scoring
-        column = f"test_{scoring.best}"
+    for row in controls.compared(table).itertuples():
+        of = by_choice.get_group(row.choice)
         rows.append(
             {
-                "choice": kind,
-                "runs": len(runs),
-                f"test {scoring.label(scoring.best)}, last epoch": scoring.spread(
-                    [getattr(run.history[-1], column) for run in runs]
-                ),
-                "best epoch": scoring.spread([getattr(run.best, column) for run in runs]),
+                "choice": row.choice,
+                "runs": len(of),
+                "test accuracy, last epoch": ACCURACY.spread(of["last"].tolist()),
+                "best epoch": ACCURACY.spread(of["best"].tolist()),
+                "minus found": controls.difference_in_words(row.difference, row.low, row.high),
             }
         )
-    print_records(rows, "table", title=f"Trained anew: {next(iter(compared.values()))[0].scale}")
+    print_records(rows, "table", title=title)
+    click.echo("Minus found: of the last epochs, paired by seed, in points of accuracy; in brackets the 95 % interval.")

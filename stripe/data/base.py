@@ -140,7 +140,7 @@ class Data:
         train: The images to train on.
         test: The images to measure on.
         everything: All images of a data set that does not come in two halves, such as a folder of photos; ``test`` is
-            then a part of them that was held out, or all of them if there are no classes. None if it comes in halves.
+            then a part of them that was held out. None if it comes in halves.
         attrs: Everything that determines the images, ready for JSON. Equal attributes mean equal images.
         annotations: What the images are annotated with, of ``"boxes"``, ``"masks"`` and ``"segmentation"``; the splits
             are then as ``stripe.data.annotated.AnnotatedSplit``.

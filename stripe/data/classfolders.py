@@ -135,10 +135,10 @@ def _halves(root: Path, left_out: _LeftOut) -> Found | None:
 
 def _one_set(root: Path, left_out: _LeftOut) -> Found:
     classes, files = _scan(root, root, left_out)
-    if not classes:
-        return Found((), files, files, halves=False)
     halves = [_hold_out(names) for names in files]
     test = [held for _, held in halves]
+    if not any(test) and not classes:
+        return Found((), files, files, halves=False)  # a single image, which can be looked at, if not trained on
     if not any(test):
         raise StripeError(f"Every class in {root} has a single image: none is left to test on.")
     return Found(classes, [kept for kept, _ in halves], test, halves=False)
@@ -190,7 +190,7 @@ def _image_files(folder: Path, root: Path, left_out: _LeftOut) -> list[str]:
 
 
 def _hold_out(names: list[str]) -> tuple[list[str], list[str]]:
-    """The images of one class to train on and to test on. A single image is for training."""
+    """The images of one class, or without classes, to train on and to test on. A single image is for training."""
     count = max(1, round(len(names) / HELD_OUT)) if len(names) > 1 else 0
     held = set(sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())[:count])
     return [name for name in names if name not in held], [name for name in names if name in held]

@@ -47,8 +47,8 @@ def load_folder(
     of each class is for testing, and at least one: those whose names have the smallest SHA-256, so that the same files
     are held out on every machine, and few change sides when files are added.
 
-    Images that lie in no class folder, or in the only one, have no classes and the label -1: ``train`` and ``test``
-    are then the same, all of them.
+    Images that lie in no class folder, or in the only one, have no classes and the label -1. Of these, too, one in five
+    is for testing; ``everything`` holds all of them.
 
     Images keep their size where all have the same, and it is small (a short side of up to 128 pixels; the
     headers of 200 images decide), and are square then: their centre. Others are scaled until they just cover
@@ -91,10 +91,12 @@ def load_folder(
         return make_split(images, labels, names, image_size, training=training, memory_limit=memory_limit)
 
     train, test = split(found.train, training=True), split(found.test, training=False)
-    everything = None
+    everything, files = None, (found.train, found.test)
     if not found.halves:
-        both = [sorted([*kept, *held]) for kept, held in zip(found.train, found.test, strict=True)]
-        everything = split(both, training=False) if found.labelled else test
+        both = [sorted({*kept, *held}) for kept, held in zip(found.train, found.test, strict=True)]
+        everything = split(both, training=False)
+        if not found.labelled:
+            files = (both, both)  # as of captures made when nothing was held out of such images: these are the same
     return Data(
         spec=f"folder:{path}",
         classes=found.classes,
@@ -108,7 +110,7 @@ def load_folder(
         attrs={
             "spec": f"folder:{path.name}",
             "image_size": write_size(None if own else image_size),
-            "files": digest_of(*([name for names in files for name in names] for files in (found.train, found.test))),
+            "files": digest_of(*([name for names in half for name in names] for half in files)),
         },
     )
 

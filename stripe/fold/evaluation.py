@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stripe.adapter import Batch, class_scores, run, tensors_of
+from stripe.adapter import Batch, class_scores, isolated, run, tensors_of
 from stripe.errors import StripeError
 from stripe.fold.proposals import Undecided
 from stripe.fold.sample import Measure, Metric, Sample
@@ -19,19 +20,24 @@ __all__ = ["Evaluation", "check_labels", "evaluate"]
 MOST = 2**15
 """Numbers per image and output that are compared, at most; of more, as many at equal distances."""
 
+GROUPS = 20
+"""Groups of images that are left out, one after the other, for the standard error of what is no mean over images."""
+
 
 class Evaluation(NamedTuple):
     """How well a network does.
 
     Attributes:
-        accuracy: Per cent of the images whose class gets the highest logit; of a metric its mean; NaN without both.
-        loss: Mean cross-entropy; NaN without labels.
+        accuracy: Per cent of the images whose class gets the highest logit; of a metric its mean; of a task with
+            annotations its measure, such as the average precision in per cent; NaN without all of these.
+        loss: Mean cross-entropy, or loss of the task; NaN without labels.
         logits: (N, classes), or other outputs as (N, numbers), on the CPU.
         hits: (N,), 1 for each image whose class gets the highest logit, else 0; of a metric its values; NaN without.
         measure: Whether an image's class is its label (``accuracy``), or the one that the network with attention
             predicts (``agreement``), where the labels are no classes of the network; ``outputs`` where neither is
-            looked at; the name of a metric.
+            looked at; the name of a metric, or of a task's measure.
         widths: How many of the numbers belong to each output, where there are several.
+        without: (G,), of a task's measure what it is without each of G groups of images.
     """
 
     accuracy: float
@@ -40,6 +46,7 @@ class Evaluation(NamedTuple):
     hits: Tensor
     measure: str = "accuracy"
     widths: tuple[int, ...] = ()
+    without: Tensor | None = None
 
     @property
     def unit(self) -> float:
@@ -62,28 +69,37 @@ class Evaluation(NamedTuple):
         """Standard error of the change of the accuracy, in points: how much other images as many would change it.
 
         Both networks saw the same images, so it is that of the mean of N differences dᵢ, of 1, 0 or −1 for the
-        accuracy, std(d) / √N: only the images that one of them gets right count, most others cancel.
+        accuracy, std(d) / √N: only the images that one of them gets right count, most others cancel. What is no mean
+        over images changes by dᵢ without the i-th of G groups of images; then it is the jackknife's,
+        √(G − 1) std(d) (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", SIAM 1982, section 3).
         """
+        if self.without is not None and wanted.without is not None:
+            changes = self.without - wanted.without
+            return math.sqrt(len(changes) - 1) * float(changes.std(correction=0))
         changes = self.hits - wanted.hits
         return self.unit * float(changes.std(correction=0)) / math.sqrt(len(changes))
 
 
-def evaluate(model: nn.Module, sample: Sample, call: Callable[[nn.Module, Batch], Any] = run) -> Evaluation:
+def evaluate(
+    model: nn.Module, sample: Sample, around: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> Evaluation:
     """Judge a network by a sample of images, in evaluation mode.
 
     Args:
         model: The network.
         sample: The images.
-        call: What runs the network on a batch.
+        around: Makes a context for each batch, in which the network runs.
 
     Raises:
         StripeError: It does not run, or returns nothing that can be judged, or no finite numbers.
     """
+    if sample.task is not None:
+        return _judged(model, sample, around)
     outputs, hits, losses, widths = [], [], [], set()
     with evaluating(model), torch.no_grad():
         for batch, labels, item in sample.with_items():
-            with Undecided() as undecided:
-                returned = call(model, batch)
+            with Undecided() as undecided, around():
+                returned = run(model, batch)
             if sample.metric is not None:
                 hits.append(_values(sample.metric, returned, item, len(batch)))
             whatever = sample.metric is not None or sample.measure == "outputs"
@@ -124,6 +140,31 @@ def evaluate(model: nn.Module, sample: Sample, call: Callable[[nn.Module, Batch]
     if len(right) < len(every):
         raise StripeError(f"some batches of the {sample.what} have labels and some have none")
     return Evaluation(100 * float(right.mean()), math.fsum(losses) / len(every), every, right)
+
+
+def _judged(model: nn.Module, sample: Sample, around: Callable[[], AbstractContextManager[object]]) -> Evaluation:
+    """Judge a network by annotated images, as their task does."""
+    task = sample.task
+    judge = task.judge() if task else None
+    assert task is not None
+    assert judge is not None  # which fold has asked
+    losses, count = [], 0
+    with evaluating(model), torch.no_grad():
+        for batch, _, item in sample.with_items():
+            targets = sample.targets_of(item)
+            with isolated(), around():
+                output = task.forward(model, batch, targets)
+            judge.update(output, targets)
+            losses.append(len(batch) * float(sum(task.losses(output, targets).values())))
+            count += len(batch)
+    groups = [range(first, count, GROUPS) for first in range(min(GROUPS, count))]
+    measure, *without = judge.without([(), *groups])
+    loss = math.fsum(losses) / count
+    if not math.isfinite(loss):
+        raise StripeError("the model's losses are not all finite numbers; its weights may be damaged")
+    nothing = torch.zeros(count, 0)
+    hits = torch.full((count,), math.nan)
+    return Evaluation(measure, loss, nothing, hits, task.scoring.best, (), torch.tensor(without, dtype=torch.float64))
 
 
 def flat(output: Any, count: int, *, optional: bool) -> list[Tensor]:

@@ -25,6 +25,7 @@ from stripe.fold.variants import Variants
 from stripe.fold.weights import fold_gates
 from stripe.models.surgery import ConstantGate, Outline
 from stripe.names import counted
+from stripe.tasks import Task
 
 __all__ = ["WIN_BACK", "fold"]
 
@@ -49,6 +50,7 @@ def fold(
     finetuning: Finetune | None = None,
     measure: Measure = "accuracy",
     metric: Metric | None = None,
+    task: Task | None = None,
     effect_images: int | None = EFFECT_IMAGES,
 ) -> FoldResult:
     """Replace the attention of a trained network by constants, and fold these into the weights.
@@ -85,6 +87,10 @@ def fold(
             where there are no labels and the network is no classifier.
         metric: What takes the place of the accuracy, and its unit that of points: a function of the outputs of the
             network and of the item that the loader gave, that returns one number per image, higher is better.
+        task: What judges a detector or segmenter by annotations in the place of the accuracy: by the average precision
+            of boxes, or the mean intersection over union, in per cent. Its ``prepare`` has been called, and the
+            held-out batches are of (images, targets), as it takes them. Sites are then folded in the order of what is
+            lost by that measure per time freed, and standard errors are the jackknife's.
         effect_images: The number of held-out images on which the effect of each site alone, the budget and the frontier
             are measured, at equal distances among them; their standard errors say how much that leaves open. The steps
             are measured on all, and the budget is kept on all. None: all for everything.
@@ -111,6 +117,9 @@ def fold(
         raise StripeError(f"a budget of {budget:g} points cannot be kept; give 0 or more")
     if effect_images is not None and effect_images < 2:
         raise StripeError(f"effect_images={effect_images} is too few; give 2 or more, or None for all")
+    if task is not None and (metric is not None or task.judge() is None):
+        why = "metric= takes its place" if metric is not None else f"{task.name} has no measure of some of the images"
+        raise StripeError(f"task= cannot judge: {why}; give one of both, or leave task= away")
     if measure not in get_args(Measure):
         raise StripeError(f"{measure!r} cannot be measured; there are {', '.join(get_args(Measure))}")
     check_weights(model)
@@ -122,8 +131,13 @@ def fold(
     tried = images.first().first(TRIED)
     places, reasons, found = find_foldable(original, tried)
     chosen = matching(places, sites, reasons)
-    judges.measure, judges.metric = measure, metric
+    judges.measure, judges.metric, judges.task = measure, metric, task
     before = evaluate(original, judges)
+    if task is not None and math.isnan(before.accuracy):
+        raise StripeError(
+            f"the {judges.what} show no object, so there is no {task.scoring.label(task.scoring.best)} to judge by; "
+            "give more images"
+        )
     if measure == "agreement" and metric is None:
         judges.predicted = before.logits.argmax(1)
         before = Evaluation(100.0, math.nan, before.logits, torch.ones(len(before.logits)), measure)

@@ -38,7 +38,8 @@ class FoldResult:
         steps: One row per step, on the held-out images: ``step``, ``accuracy`` (per cent), ``uncertainty`` (standard
             error of its change against attention over images, points), ``loss``, ``error`` (of the logits, relative),
             and whether it was ``kept``. Where the agreement with the network with attention was measured, that is
-            ``agreement``, in the table of the sites ``agreement_change``, and there is no loss.
+            ``agreement``, in the table of the sites ``agreement_change``, and there is no loss. Where a task judged by
+            annotations, it is the task's measure, ``ap`` or ``miou``, and there is no error.
         frontier: Accuracy against speed, see `stripe.fold.selection.curve`; None where it was not asked for.
         speed: Speed of the folded network, relative to the one with attention, on this machine and a calibration batch.
         folded: The description by which `stripe.models.surgery.restructure` makes the same structure.
@@ -56,7 +57,7 @@ class FoldResult:
     def __repr__(self) -> str:
         constant = int((~self.sites["folded"].isin(["kept", "not foldable"])).sum())
         first, last = self.steps.iloc[0], self.steps[self.steps["kept"]].iloc[-1]
-        measures = [name for name in ("accuracy", "agreement") if pd.notna(last.get(name))]
+        measures = [name for name in ("accuracy", "agreement", "ap", "miou") if pd.notna(last.get(name))]
         scored = "".join(f", {name} {first[name]:.2f} to {last[name]:.2f} %" for name in measures)
         return f"FoldResult({constant} of {len(self.sites)} sites folded{scored}, speed × {self.speed:.2f})"
 

@@ -6,11 +6,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, RandomSampler
 
 from stripe.adapter import Batch, batch_of
 from stripe.devices import device_of
 from stripe.errors import StripeError
+from stripe.tasks import Task
 
 __all__ = ["Measure", "Metric", "Sample"]
 
@@ -38,6 +40,7 @@ class Sample:
     Attributes:
         measure: What a network is judged by.
         metric: A function of the user's own to judge by instead.
+        task: What judges a network by the annotations of the images instead.
         predicted: (N,), for the agreement: the classes that the network with attention predicts.
 
     Raises:
@@ -52,6 +55,7 @@ class Sample:
         self.source, self.model, self.what = source, model, what
         self.measure: Measure = "accuracy"
         self.metric: Metric | None = None
+        self.task: Task | None = None
         self.predicted: Tensor | None = None
         try:
             len(self)
@@ -70,13 +74,15 @@ class Sample:
         """Images, labels, and what the source gave them as."""
         empty = True
         for item in self.source:
-            batch = batch_of(item, self.model).stacked()
+            batch = batch_of(item, self.model)
+            if isinstance(batch.images, Tensor) or len({image.shape for image in batch.images}) == 1:
+                batch = batch.stacked()
             if not len(batch):
                 continue
-            if isinstance(batch.images, Tensor) and not batch.images.is_floating_point():
+            if not batch.images[0].is_floating_point():
                 raise StripeError(
-                    f"the {self.what} are {batch.images.dtype}; floating-point numbers are wanted, normalised as the "
-                    "network takes them"
+                    f"the {self.what} are {batch.images[0].dtype}; floating-point numbers are wanted, normalised as "
+                    "the network takes them"
                 )
             empty = False
             labels = _labels(item, batch)
@@ -87,6 +93,16 @@ class Sample:
     def __len__(self) -> int:
         """The number of batches."""
         return len(self.source)  # type: ignore[arg-type]
+
+    def targets_of(self, item: Any) -> Any:
+        """What a task takes as the targets of the images of an item, on the device.
+
+        Raises:
+            StripeError: The item has none.
+        """
+        if not isinstance(item, tuple | list) or len(item) < 2:
+            raise StripeError(f"the {self.what} have no targets for the task; give batches of (images, targets)")
+        return tree_map(lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, item[1])
 
     def first(self) -> Batch:
         """The first batch of two images or more; of one, where none has more."""
@@ -111,7 +127,7 @@ class Sample:
                 items.append(_rows(item, rows, len(batch)))
             start += len(batch)
         some = Sample(items, self.model, self.what)
-        some.measure, some.metric = self.measure, self.metric
+        some.measure, some.metric, some.task = self.measure, self.metric, self.task
         some.predicted = None if self.predicted is None else self.predicted[chosen]
         return some
 
@@ -139,15 +155,24 @@ def _rows(item: Any, rows: Tensor, count: int) -> Any:
         return {key: _rows(value, rows, count) for key, value in item.items()}
     if not isinstance(item, tuple | list):
         return item
-    if len(item) == count and not any(isinstance(part, Tensor | np.ndarray) and part.ndim > 3 for part in item):
+    if len(item) == count and not any(_is_batch(part, count) for part in item):
         return [item[int(row)] for row in rows]
     parts = [_rows(part, rows, count) for part in item]
     return type(item)(*parts) if hasattr(item, "_fields") else type(item)(parts)
 
 
+def _is_batch(value: Any, count: int) -> bool:
+    """Whether a value is a batch of images, as one tensor or as a list."""
+    if isinstance(value, list):
+        return len(value) == count and all(isinstance(each, Tensor | np.ndarray) and each.ndim == 3 for each in value)
+    return isinstance(value, Tensor | np.ndarray) and value.ndim > 3
+
+
 def _labels(item: Any, batch: Batch) -> Tensor | None:
     """The labels as they are given, also where they are no classes, which is then said; −1 for all is none."""
     given = item[1] if isinstance(item, tuple | list) and len(item) > 1 else None
-    if isinstance(given, Tensor) and isinstance(item[0], Tensor) and item[0].shape == batch.images.shape:  # type: ignore[union-attr]
+    images, first = batch.images, item[0] if isinstance(item, tuple | list) else None
+    alike = isinstance(images, Tensor) and isinstance(first, Tensor) and first.shape == images.shape
+    if isinstance(given, Tensor) and alike:
         return None if given.shape == (len(batch),) and bool((given == -1).all()) else given
     return None if bool((batch.labels == -1).all()) else batch.labels

@@ -86,7 +86,7 @@ def effect_of_each(variants: Variants, places: Sequence[Foldable]) -> dict[str, 
 def in_order(places: Sequence[Foldable], effects: Mapping[str, Effect], seconds: Mapping[str, float]) -> list[Foldable]:
     """The sites in the order of error per second freed, the cheapest first.
 
-    Where outputs cannot be compared, it is what is lost by the metric per second freed.
+    Where outputs cannot be compared, it is what is lost by the metric, or by the task's measure, per second freed.
     """
     costs = {name: -effect.accuracy if math.isnan(effect.error) else effect.error for name, effect in effects.items()}
     return sorted(places, key=lambda place: costs[place.site.name] / seconds[place.site.name])

@@ -9,7 +9,7 @@ a few images, against a network that runs as a whole.
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,16 +118,15 @@ class Variants:
         """Score all batches, from a moment of the forward pass on; what is computed is put into ``made``."""
         numbers = iter(range(len(self.images)))
 
-        def call(model: nn.Module, batch: Batch) -> Any:
+        def replayed() -> AbstractContextManager[None]:
             number = next(numbers)
             new: dict[nn.Module, Any] | None = None
             if made is not None:
                 made.append(new := {})
-            with self._replayed(self.memory[number] if start else {}, start, new):
-                return run(model, batch)
+            return self._replayed(self.memory[number] if start else {}, start, new)
 
         with self._gates(folded):
-            return evaluate(self.model, self.images, call)
+            return evaluate(self.model, self.images, replayed)
 
     @contextmanager
     def _gates(self, folded: Sequence[Foldable]) -> Iterator[None]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from stripe.models.basic_resnet import BasicResNet
     from stripe.models.branches import fuse_block, fuse_branches
     from stripe.models.composed import task_of
-    from stripe.models.detection import normalizes_itself
+    from stripe.models.detection import normalizes_itself, outputs_of
     from stripe.models.factory import (
         build,
         file_hash,
@@ -38,6 +38,7 @@ __all__ = [
     "native_image_size",
     "native_normalization",
     "normalizes_itself",
+    "outputs_of",
     "task_of",
 ]
 
@@ -47,7 +48,7 @@ _of_modules = names_of(
     basic_resnet=("BasicResNet",),
     branches=("fuse_block", "fuse_branches"),
     composed=("task_of",),
-    detection=("normalizes_itself",),
+    detection=("normalizes_itself", "outputs_of"),
     factory=("build", "file_hash", "from_meta", "input_channels", "native_image_size", "native_normalization"),
     resnet=("Bottleneck", "CifarResNet"),
     unselected=("Unselected",),

@@ -29,7 +29,7 @@ from stripe.models.backbones import Backbone, Pyramid
 from stripe.models.spec import Range
 from stripe.models.third_party import building, chosen, refuse_arguments, refuse_unknown
 
-__all__ = ["DetectorOptions", "build", "normalizes_itself"]
+__all__ = ["DetectorOptions", "build", "normalizes_itself", "outputs_of"]
 
 OUTPUTS = 91
 """Of networks for COCO: its classes, with gaps in their numbers, and the background."""
@@ -158,6 +158,35 @@ def normalizes_itself(model: nn.Module) -> bool:
         (True, False)
     """
     return isinstance(getattr(model, "transform", None), GeneralizedRCNNTransform)
+
+
+def outputs_of(model: nn.Module) -> int | None:
+    """The number of classes that a detector or segmenter tells apart, the background included.
+
+    Args:
+        model: A network with the heads of torchvision's.
+
+    Returns:
+        The number; None of another network.
+
+    Example:
+        >>> from stripe.models import build
+        >>> outputs_of(build("retinanet:resnet11", num_classes=4)), outputs_of(build("resnet11"))
+        (4, None)
+    """
+    if normalizes_itself(model):
+        heads = getattr(model, "roi_heads", None)
+        predictor = getattr(getattr(heads, "box_predictor", None), "cls_score", None)
+        if predictor is not None:
+            return int(predictor.out_features)
+        head = getattr(getattr(model, "head", None), "classification_head", None)
+        found = getattr(head, "num_classes", getattr(head, "num_columns", None))
+        return None if found is None else int(found)
+    if not isinstance(getattr(model, "backbone", None), nn.Module):
+        return None
+    head = getattr(model, "classifier", None)
+    convolutions = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d)] if head is not None else []
+    return convolutions[-1].out_channels if convolutions else None
 
 
 def _anchor_sizes(strides: list[int], one_stage: bool, small: bool) -> list[list[int]]:

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from stripe.plots.figure import StripeFigure
 from stripe.plots.select import NothingToDrawError
-from stripe.plots.style import styled
+from stripe.plots.style import Width, is_narrow, styled
 
 __all__ = ["comparison"]
 
@@ -21,6 +22,7 @@ def comparison(
     here: str = "here",
     caption: str = "",
     style: str = "paper",
+    width: Width | None = None,
 ) -> StripeFigure:
     """Draw two panels per group, each with its own scale: the paper's accuracies, or another measure, and ours.
 
@@ -37,9 +39,11 @@ def comparison(
         here: Title of our panels.
         caption: Text at the foot of the figure.
         style: Name of a style, as in ``stripe.plots.style.parameters``.
+        width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
 
     Raises:
         NothingToDrawError: The table has no number of ours.
+        StripeError: The width is none.
     """
     if not len(table) or table["best"].isna().all():
         raise NothingToDrawError("No run of this table is finished, so there is nothing to compare yet.")
@@ -47,26 +51,30 @@ def comparison(
     drawn = {"kind": "comparison", "table": table.astype(object).where(table.notna(), None).to_dict("list")}
     with styled(style) as settings:
         across = ["paper", "best"] if table["paper"].notna().any() else ["best"]
-        heights = [2.0 if lines else 0.35 + 0.2 * part["row"].nunique() for _, part in groups]
-        figure = StripeFigure(settings, 3.45 * max(len(across), 1.4), sum(heights) + 0.95, drawn)
+        heights = [2.0 if lines else 0.35 + part["row"].nunique() * _row_height(part) for _, part in groups]
+        stacked = lines and is_narrow(width)  # the names of the columns need the width
+        down = len(across) if stacked else 1
+        figure = StripeFigure(settings, 3.45 * max(len(across), 1.4), down * sum(heights) + 0.95, drawn, printed=width)
         shared = {} if lines else {"sharex": "col", "sharey": "row"}
-        grid = figure.subplots(len(groups), len(across), squeeze=False, height_ratios=heights, **shared)  # type: ignore[call-overload]
-        for number, (panels, (name, part)) in enumerate(zip(grid, groups, strict=True)):
-            for axes, side in zip(panels, across, strict=True):
+        shape = (down * len(groups), len(across) // down)
+        panels = figure.subplots(*shape, squeeze=False, height_ratios=np.repeat(heights, down), **shared)  # type: ignore[call-overload]
+        grid = panels.reshape(len(groups), len(across))
+        for number, (own, (name, part)) in enumerate(zip(grid, groups, strict=True)):
+            for axes, side in zip(own, across, strict=True):
                 (_lines if lines else _points)(axes, part, side)
                 axes.spines[["top", "right"]].set_visible(False)
                 axes.grid(axis="y" if lines else "x", color="0.5", linewidth=0.4, alpha=0.3)
                 axes.set_axisbelow(True)
                 if lines:
-                    axes.set_ylabel(axis if axes is panels[0] else "")
+                    axes.set_ylabel(axis if stacked or axes is own[0] else "")
                 elif number == len(groups) - 1:
                     axes.set_xlabel(axis)
                 title = {"paper": "the paper", "best": here}[side] if number == 0 or lines else ""
-                axes.set_title(" · ".join(text for text in (name if axes is panels[0] else "", title) if text))
+                axes.set_title("\n".join(text for text in (name if axes is own[0] else "", title) if text))
         handles, labels = grid[0][-1].get_legend_handles_labels()
         if len(labels) > 1:
             figure.legend(handles, labels, loc="outside upper left", ncols=4)
-        hollow = "right: best epoch, hollow: last epoch" if len(across) > 1 else "hollow: last epoch"
+        hollow = "here: best epoch, hollow: last epoch" if len(across) > 1 else "hollow: last epoch"
         notes = [hollow] if table["last"].notna().any() else []
         notes += ["whiskers: 95 % interval of the mean over seeds"] if table["best_low"].notna().any() else []
         figure.caption(" · ".join([*([caption] if caption else []), *notes]))
@@ -80,7 +88,9 @@ def _lines(axes: Axes, part: pd.DataFrame, side: str) -> None:
         cells = cells.set_index("column").reindex(columns)
         x = np.arange(len(columns)) + 0.04 * (number - 1)
         color = f"C{number}"
-        axes.plot(x, cells[side], "o-", color=color, markersize=4, linewidth=1, label=str(row))
+        axes.plot(
+            x, cells[side], _marker(number), color=color, markersize=4, linestyle="-", linewidth=1, label=str(row)
+        )
         if side == "best":
             axes.vlines(x, cells["best_low"], cells["best_high"], color=color, linewidth=0.8)
             axes.plot(x, cells["last"], "o", **_hollow(axes, color))
@@ -94,15 +104,25 @@ def _points(axes: Axes, part: pd.DataFrame, side: str) -> None:
     columns = list(dict.fromkeys(part["column"]))
     for number, (column, cells) in enumerate(part.groupby("column", sort=False)):
         cells = cells.set_index("row").reindex(rows)
-        shift = 0.16 * (number - (len(columns) - 1) / 2) if len(columns) > 1 else 0.0
+        shift = min(0.16, 0.75 / len(columns)) * (number - (len(columns) - 1) / 2)
         y, color = np.arange(len(rows)) + shift, f"C{number}"
         if side == "best":
             axes.hlines(y, cells["best_low"], cells["best_high"], color=color, linewidth=0.8)
             axes.plot(cells["last"], y, "o", **_hollow(axes, color))
-        axes.plot(cells[side], y, "o", color=color, markersize=4.5, label=str(column))
+        axes.plot(cells[side], y, _marker(number), linestyle="", color=color, markersize=4.5, label=str(column))
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0)
+
+
+def _row_height(part: pd.DataFrame) -> float:
+    """Return the height of a row in inches, in which the points of its columns have room above each other."""
+    return max(0.2, 0.05 + 0.085 * part["column"].nunique())
+
+
+def _marker(number: int) -> str:
+    """Return the marker of a row or column; their colours begin anew after some."""
+    return "osDv"[number // len(mpl.rcParams["axes.prop_cycle"]) % 4]
 
 
 def _hollow(axes: Axes, color: str) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def frontier(
     """Draw the accuracy against the relative speed, with 0, 1, 2 … sites folded, the cheapest first.
 
     The number beside a point is the number of folded sites; its colour is the relative error of the logits against
-    those with attention. The bars are standard errors of the change of accuracy over the images. The dashed line is
-    the accuracy with attention.
+    those with attention, where these were compared. The bars are standard errors of the change of accuracy over the
+    images. The dashed line is the accuracy with attention.
 
     Args:
         table: Table from ``stripe.fold.FoldResult.frontier`` (``stripe fold --frontier``), with the columns ``sites``,
@@ -66,7 +66,8 @@ def _curve(axes: Axes, table: pd.DataFrame, measure: str) -> None:
     axes.axhline(table[measure].iloc[0], color="0.6", linewidth=0.8, linestyle="--", zorder=1)
     speed, accuracy, uncertainty = table[["relative_speed", measure, "uncertainty"]].to_numpy(float).T
     axes.errorbar(speed, accuracy, uncertainty, color="0.7", linewidth=0.8, zorder=1)
-    points = axes.scatter(speed, accuracy, c=100 * table["error"], s=22, zorder=2)
+    compared = table["error"].notna().any()  # the outputs of a detector are not
+    points = axes.scatter(speed, accuracy, c=100 * table["error"] if compared else "C0", s=22, zorder=2)
     step = max(1, len(table) // 8)  # more numbers would overlap
     for number in [*range(0, len(table) - 1, step), len(table) - 1]:
         side, aligned = (4, "left") if number % 2 else (-4, "right")
@@ -79,10 +80,16 @@ def _curve(axes: Axes, table: pd.DataFrame, measure: str) -> None:
             fontsize="x-small",
         )
     axes.set_xlabel("speed, relative to the network with attention")
-    titles = {"accuracy": "accuracy (%)", "agreement": "agreement with attention (%)"}
+    titles = {
+        "accuracy": "accuracy (%)",
+        "agreement": "agreement with attention (%)",
+        "ap": "AP (%)",
+        "miou": "mIoU (%)",
+    }
     axes.set_ylabel(titles.get(measure, measure))
     axes.set_title("numbers: how many sites are folded", fontsize="small")
     axes.margins(0.08, 0.12)
     axes.spines[["top", "right"]].set_visible(False)
-    bar = axes.figure.colorbar(points, ax=axes, label="error of the logits (%)")
-    bar.outline.set_linewidth(0.4)
+    if compared:
+        bar = axes.figure.colorbar(points, ax=axes, label="error of the logits (%)")
+        bar.outline.set_linewidth(0.4)

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 
+from stripe.analysis.networks import network_names
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.errors import StripeError
 from stripe.plots.common import caption, describe, image_name
-from stripe.plots.figure import FigureOrAxes, StripeFigure
+from stripe.plots.figure import FigureOrAxes, StripeFigure, wrapped
 from stripe.plots.heatmap import bar_below, heatmap, readable_limits
 from stripe.plots.kinds import kind
 from stripe.plots.select import Choice, NothingToDrawError, Patterns, choose, choose_epoch, choose_sites
@@ -26,6 +27,7 @@ Values = npt.NDArray[np.floating]
 
 COLUMNS = ("input", "weight", "output")
 _OPACITY = 0.65  # of a map over the image
+_ROOM = 0.6  # inches of a row in which the name of an image has room from bottom to top
 
 
 @kind("captures", "map before spatial attention, weights and map after it", paper="SPSA's fig. 3", place=5)
@@ -86,18 +88,21 @@ def maps(
         stacked = is_narrow(width)  # the networks below each other, else side by side
         across, blocks = (4, len(panels)) if stacked else (3 * len(panels) + 1, 1)
         wide = printed_width(width) or max(1.05 * across + 0.3, 3.6)
-        down = (0.9 * wide / across * min(max(rise / run, 0.5), 2) * len(rows) + 0.4) * blocks + 0.7
+        ratio = min(rise / run, 2)
+        tall = 0.9 * wide / across * ratio
+        down = ((tall + 0.05) * len(rows) + 0.4) * blocks + 0.7
         figure = StripeFigure(settings, wide, down, drawn, printed=width)
         figure.set_layout_engine("compressed")
-        ratios = [*[1.0] * len(rows), 0.07] * blocks
+        ratios = [*[1.0] * len(rows), 0.07 / ratio] * blocks
         grid = figure.subplots(len(ratios), across, squeeze=False, height_ratios=ratios)
         pictures = [first.thumbnail(int(position)) for position in rows]
         for block in np.split(grid, blocks):
             for axes, position, picture in zip(block[:, 0], rows, pictures, strict=False):
-                _picture(axes, picture, image_name(first, int(position)))
+                _picture(axes, picture, image_name(first, int(position)), across=tall < _ROOM)
             block[0, 0].set_title("image", loc="center", fontsize="small")
             block[-1, 0].remove()
-        for number, (each, (_, of_site)) in enumerate(zip(opened, panels, strict=True)):
+        room = 72 * figure.get_figwidth() * 3 / across
+        for number, (name, (_, of_site)) in enumerate(zip(network_names(opened), panels, strict=True)):
             block, start = (np.split(grid, blocks)[number], 1) if stacked else (grid, 1 + 3 * number)
             for column, title, values in zip(block.T[start : start + 3], COLUMNS, of_site, strict=True):
                 limits, _ = readable_limits(values)
@@ -106,12 +111,15 @@ def maps(
                 bar_below(image, None, "", cax=column[-1], orientation="horizontal")
                 column[0].set_title(title, loc="center", fontsize="small")
             if len(opened) > 1:
-                block[0, start + 1].set_title(f"{' + '.join(each.network)}\nweight", loc="center", fontsize="small")
+                named = wrapped(name, room, 0.8 * settings["font.size"])
+                block[0, start + 1].set_title(f"{named}\nweight", loc="center", fontsize="small")
         names = ", ".join(dict.fromkeys(name for name, _ in panels))
         notes = [f"site {names}", "input and output: root mean square over channels", f"sampled with seed {seed}"]
         figure.caption(
             caption(first, *notes) if len(opened) == 1 else " · ".join([*notes, first.scale or ""]).strip(" ·")
         )
+        figure.draw_without_rendering()  # panels are as wide as they can be, and the height that they leave is above
+        figure.set_figheight(figure.get_tightbbox().y1 + 0.04)
         return figure
 
 
@@ -141,11 +149,12 @@ def _map(axes: Axes, values: Values, limits: tuple[float, float], picture: npt.N
     return image
 
 
-def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, name: str) -> None:
+def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, name: str, *, across: bool) -> None:
     if picture is None:
         axes.set_frame_on(False)
     else:
         axes.imshow(picture)
     axes.grid(False)
     axes.set(xticks=[], yticks=[])
-    axes.set_ylabel(name.replace(" · ", "\n"), fontsize="small")
+    written: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center"} if across else {}
+    axes.set_ylabel(name.replace(" · ", "\n"), fontsize="small", **written)

@@ -1,9 +1,12 @@
 """What detectors and segmenters find in held-out images, beside the truth."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+import pandas as pd
 
 from stripe.errors import StripeError
 from stripe.names import data_name
@@ -13,10 +16,29 @@ from stripe.plots.runs import Arrays, RunLike, by_network, read_arrays
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import Width, printed_width, styled
 
-__all__ = ["arrays_of", "pictures_of", "predictions"]
+__all__ = ["OfCheckpoint", "arrays_of", "pictures_of", "predictions"]
 
 FILE = "predictions.npz"
 """Where a run keeps the pictures, see ``stripe.tasks.drawing``."""
+
+
+@dataclass(frozen=True)
+class OfCheckpoint:
+    """Pictures that were made with a checkpoint, where there is no run that keeps some.
+
+    Attributes:
+        path: The checkpoint.
+        settings: What is known of it, with the keys ``model`` and ``data``, and mostly ``attention`` and ``asr``.
+        scale: At what scale it was trained, in words; empty where that is not known.
+        arrays: ``truth_0``, ``found_0`` …, each uint8 (H, W, 3), and the number of the ``epoch``, where it is known.
+        metrics: Nothing.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    scale: str
+    arrays: dict[str, npt.NDArray[Any]]
+    metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @kind("runs", "detection, segmentation: what networks find in test images", place=9)
@@ -29,7 +51,7 @@ def predictions(
     colour of their class. Of runs that differ in nothing but the seed the first is drawn.
 
     Args:
-        runs: ``stripe.training.Run`` of detectors or of segmenters, trained on the same data.
+        runs: ``stripe.training.Run`` of detectors or of segmenters, trained on the same data; or ``OfCheckpoint``.
         images: Number of images.
         style: Name of a style of the figure, as in ``stripe.plots.style.parameters``.
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
@@ -56,8 +78,9 @@ def predictions(
         if len(own) != len(truth) or any(a.shape != b.shape or (a != b).any() for a, b in zip(own, truth, strict=True)):
             raise StripeError(f"{run.path} shows other images or another truth: give runs of one task and one data set")
     columns = [truth, *(pictures_of(each, "found") for each in arrays)]
-    epochs = [int(each["epoch"]) for each in arrays]
-    titles = ["truth", *(f"{name}, epoch {epoch}" for name, epoch in zip(firsts, epochs, strict=True))]
+    epochs = [int(each["epoch"]) if "epoch" in each else None for each in arrays]
+    said = [name if epoch is None else f"{name}, epoch {epoch}" for name, epoch in zip(firsts, epochs, strict=True)]
+    titles = ["truth", *said]
     count = min(images, len(truth))
     with styled(style) as settings:
         tall = [picture.shape[0] / picture.shape[1] for picture in truth[:count]]
@@ -76,8 +99,10 @@ def predictions(
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
         data = dict.fromkeys(data_name(str(run.settings.get("data", ""))) for run in firsts.values())
-        scales = dict.fromkeys(run.scale for run in firsts.values())
-        figure.caption(" · ".join([", ".join(data), "; ".join(scales), "detections from a score of 0.5 on"]))
+        scales = dict.fromkeys(run.scale for run in firsts.values() if run.scale)
+        figure.caption(
+            " · ".join([", ".join(data), *(["; ".join(scales)] if scales else []), "detections from a score of 0.5 on"])
+        )
         figure.fit_height()
         return figure
 
@@ -89,6 +114,8 @@ def arrays_of(run: RunLike) -> Arrays:
         NothingToDrawError: The run is of another task, or has not finished an epoch.
         StripeError: The file is damaged.
     """
+    if isinstance(run, OfCheckpoint):
+        return run.arrays
     task = (run.settings.get("task") or {}).get("name", "classification")
     if task not in ("detection", "segmentation"):
         raise NothingToDrawError(

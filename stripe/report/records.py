@@ -147,7 +147,13 @@ def frontier_record(table: pd.DataFrame) -> dict[str, list[Any]]:
             "The frontier has no accuracies but agreements with the network with attention: the labels of the images "
             "that it was measured on are no classes of the network. `stripe plot --kind frontier` draws it."
         )
-    if missing := [name for name in FRONTIER if name not in table]:
+    missing = [name for name in FRONTIER if name not in table]
+    if missing == ["accuracy"] and "sites" in table:
+        raise StripeError(
+            f"The frontier has no accuracies but {table.columns[2]}, which a report does not show. "
+            "`stripe plot --kind frontier` draws it."
+        )
+    if missing:
         raise StripeError(f"This is no table of `stripe fold --frontier`: it lacks {', '.join(missing)}.")
     if table.empty or not all(math.isfinite(value) for value in table["accuracy"]):
         raise StripeError("The frontier has no accuracies: the images that it was measured on had no labels.")

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from stripe.analysis import controls
 from stripe.plots.common import short_names
-from stripe.tasks import structure
+from stripe.tasks import ACCURACY, structure
 from stripe.training.run import Run
 
 __all__ = ["search_record", "search_sentence"]
@@ -21,8 +23,10 @@ def search_record(runs: Sequence[Run]) -> dict[str, Any] | None:
     Returns:
         ``operations`` and ``blocks``, their names; ``epochs``, from 0, before the first; ``weights`` (blocks,
         operations, epochs), the means over the seeds; ``chosen``, the choice of each block, that of most seeds, and
-        ``parts``, the positions of the operations that it consists of; ``counts``, how many seeds made it; ``seeds``,
-        how many searches there are. None if there is none.
+        ``parts``, the positions of the operations that it consists of; ``counts``, how many seeds made it; ``same`` and
+        ``chance``, for how many blocks all seeds made the same, and would by chance; ``seeds``, how many searches there
+        are; ``controls``, rows of words from ``stripe.analysis.controls``, None without any. None if there is no
+        search.
 
     Raises:
         StripeError: A file is damaged, or the searches are of different networks.
@@ -32,20 +36,40 @@ def search_record(runs: Sequence[Run]) -> dict[str, Any] | None:
         return None
     agreed = structure.agreement(searches)
     weights = structure.trajectories(searches)
-    mean = weights.mean("seed").transpose("block", "operation", "epoch").values.astype(np.float64)
+    same, chance = structure.unanimous(searches)
+    mean = weights.mean("seed").transpose("block", "operation", "epoch").to_numpy().astype(np.float64)
     positions = {name: position for position, name in enumerate(structure.OPERATIONS)}
     return {
         "operations": [structure.LABELS[name] for name in structure.OPERATIONS],
         "blocks": short_names(list(agreed))[0],
-        "epochs": weights["epoch"].values.tolist(),
+        "epochs": weights["epoch"].to_numpy().tolist(),
         "weights": mean.round(6).tolist(),
         "chosen": [structure.LABELS[choice] for choice, _ in agreed.values()],
         "parts": [
             [positions[part] for part in structure.PARTS.get(choice, (choice,))] for choice, _ in agreed.values()
         ],
         "counts": [count for _, count in agreed.values()],
+        "controls": _control_rows(controls.read({run.path: run.settings.get("seed", 0) for run in runs})),
+        "same": same,
+        "chance": round(chance, 6),
         "seeds": len(searches),
     }
+
+
+def _control_rows(table: pd.DataFrame | None) -> list[dict[str, str]] | None:
+    """What was found and each of its controls, in words."""
+    if table is None:
+        return None
+    number = ACCURACY.text
+    return [
+        {
+            "choice": row.choice,
+            "last": number(row.last),
+            "best": number(row.best),
+            "difference": controls.difference_in_words(row.difference, row.low, row.high),
+        }
+        for row in controls.compared(table).itertuples()
+    ]
 
 
 def search_sentence(record: dict[str, Any]) -> str:
@@ -53,7 +77,11 @@ def search_sentence(record: dict[str, Any]) -> str:
     chosen, seeds = record["chosen"], record["seeds"]
     found = ", ".join(f"{name} in {chosen.count(name)}" for name in dict.fromkeys(chosen))
     text = f"Of {len(chosen)} block{'s' * (len(chosen) > 1)} after epoch {record['epochs'][-1]}: {found}."
+    if structure.UNDECIDED in chosen:
+        text += f" A block is undecided where no choice leads by {structure.CLOSE:g}."
     if seeds > 1:
-        same = sum(count == seeds for count in record["counts"])
-        text += f" All {seeds} seeds chose the same in {same} of them; the choice shown is the most frequent."
+        text += (
+            f" All {seeds} seeds chose the same in {record['same']} of them, where chance (each seed's choices, "
+            f"shuffled over the blocks) would give {record['chance']:.1f}; the choice shown is the most frequent."
+        )
     return text

@@ -1,8 +1,9 @@
 """Estimates of how long runs take on this machine, from a few steps of each network."""
 
 import math
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from stripe import checkpoint
 from stripe.adapter import batch_of
 from stripe.asr import cached
 from stripe.data import sides
@@ -20,7 +22,9 @@ from stripe.progress import track
 from stripe.reproduce.cache import Planned, Sources
 from stripe.reproduce.job import located
 from stripe.tasks import CLASSES, Task, named
+from stripe.tasks.perceptual import DEFAULT
 from stripe.training import Compute
+from stripe.training.config import RunConfig
 from stripe.training.epoch import total_of
 from stripe.training.holdout import EVERY
 from stripe.training.network import build
@@ -43,7 +47,11 @@ class _Rate:
 
 
 def estimate(
-    runs: Iterable[Planned], *, device: str | None = None, sources: Sources | None = None
+    runs: Iterable[Planned],
+    *,
+    device: str | None = None,
+    sources: Sources | None = None,
+    before: Mapping[Path, RunConfig] | None = None,
 ) -> dict[Path, float]:
     """Estimate the seconds that each run still takes if it is computed alone, with all threads of this machine.
 
@@ -53,17 +61,20 @@ def estimate(
         runs: The runs; finished ones take no time.
         device: Device on which the runs will be computed.
         sources: Where the data comes from, of which a few images are read for a run that is no classification.
+        before: Directory of a run → the run that is trained before it. A network by whose features pictures are
+            compared is tried with random weights while it is not trained yet.
 
     Returns:
         Seconds for the directory of each run; NaN where the network could not be tried, such as for lack of memory.
     """
-    runs = list(runs)
-    to_try = {_key(run): run for run in runs if run.state != "cached"}
+    runs, firsts = list(runs), before or {}
+    keys = {run.path: _key(run, firsts.get(run.path)) for run in runs}
+    to_try = {keys[run.path]: run for run in runs if run.state != "cached"}
     rates = {
-        key: _calibrate(run, device, sources or Sources())
+        key: _calibrate(run, device, sources or Sources(), firsts.get(run.path))
         for key, run in track(to_try.items(), "calibrating", len(to_try))
     }
-    return {run.path: 0.0 if run.state == "cached" else _seconds(run, rates[_key(run)]) for run in runs}
+    return {run.path: 0.0 if run.state == "cached" else _seconds(run, rates[keys[run.path]]) for run in runs}
 
 
 def makespan(seconds: Sequence[float], jobs: int) -> float:
@@ -85,25 +96,26 @@ def makespan(seconds: Sequence[float], jobs: int) -> float:
     return max(ends)
 
 
-def _key(run: Planned) -> tuple[Any, ...]:
+def _key(run: Planned, before: RunConfig | None) -> tuple[Any, ...]:
     """Return what decides the speed of a run: noise, ψ and seeds do not."""
     request = run.request
     described = request.description()
     asr = (described["asr"] or {}).get("attention"), request.copies
     size = run.found.image_size
-    task = request.task_name, str(request.task_args), str(request.args)
+    task = request.task_name, str(request.task_args), str(request.args), before and before.model
     return task, request.model, described["attention"], asr, size, request.recipe is None, request.precision
 
 
-def _calibrate(run: Planned, device: str | None, sources: Sources) -> _Rate:
+def _calibrate(run: Planned, device: str | None, sources: Sources, before: RunConfig | None) -> _Rate:
     """Time steps of the task, after one that is not counted."""
     request = run.request
     compute = Compute.on(pick_device(device), request.precision)
     try:
         batch = min(request.recipe.batch_size if request.recipe else _MOST, _MOST)
-        network, task, images, targets = (_classified if request.task_name == "classification" else _sampled)(
-            run, batch, sources, compute
-        )
+        if request.task_name == "classification":
+            network, task, images, targets = _classified(run, batch, compute)
+        else:
+            network, task, images, targets = _sampled(run, batch, sources, compute, before)
         evaluation = _time(lambda: _score(task, network.eval(), images, targets, compute), compute)
         training = math.nan
         if request.recipe:
@@ -114,7 +126,7 @@ def _calibrate(run: Planned, device: str | None, sources: Sources) -> _Rate:
     return _Rate(training / batch, evaluation / batch)
 
 
-def _classified(run: Planned, batch: int, sources: Sources, compute: Compute) -> tuple[nn.Module, Task, Any, Any]:
+def _classified(run: Planned, batch: int, compute: Compute) -> tuple[nn.Module, Task, Any, Any]:
     """Return a classifier with random images; so no data set need be there."""
     outputs = run.request.num_classes or run.found.classes
     spec = replace(run.request.spec, num_classes=outputs, image_size=run.found.image_size)
@@ -124,23 +136,36 @@ def _classified(run: Planned, batch: int, sources: Sources, compute: Compute) ->
     return network, CLASSES, images, torch.zeros(batch, dtype=torch.long, device=compute.device)
 
 
-def _sampled(run: Planned, batch: int, sources: Sources, compute: Compute) -> tuple[nn.Module, Task, Any, Any]:
+def _sampled(
+    run: Planned, batch: int, sources: Sources, compute: Compute, before: RunConfig | None
+) -> tuple[nn.Module, Task, Any, Any]:
     """Return a network of another task, with images and targets of its data.
 
     Raises:
         StripeError: The data, or another network that the task needs, is not there.
     """
     config = located(run.request, run.path.parent)
-    if config.task_name == "style" and "perceptual_ckpt" not in config.task_args:
-        raise StripeError("the network whose features are compared is not there yet")
     data = sources.load(config)
-    task = named(config.task_name, data, config.task_args)
-    outputs = config.num_classes or task.outputs(data) or len(data.classes)
-    network = compute.place(build(replace(config.spec, num_classes=outputs, image_size=data.image_size)))
-    task.prepare(network, data, compute)
+    with tempfile.TemporaryDirectory() as folder:
+        if config.task_name == "style" and "perceptual_ckpt" not in config.task_args:
+            untrained = _untrained(
+                before or RunConfig(config.task_args.get("perceptual") or DEFAULT, config.data), folder
+            )
+            config = replace(config, task_args={**config.task_args, "perceptual_ckpt": untrained})
+        task = named(config.task_name, data, config.task_args)
+        outputs = config.num_classes or task.outputs(data) or len(data.classes)
+        network = compute.place(build(replace(config.spec, num_classes=outputs, image_size=data.image_size)))
+        task.prepare(network, data, compute)
     images, labels = next(iter(data.train.loader(batch, indices=range(min(batch, len(data.train))), workers=0)))
     images, targets = task.collate(images, labels)
     return network, task, compute.input(data, images), targets
+
+
+def _untrained(request: RunConfig, folder: str) -> str:
+    """Write a checkpoint of a network with random weights, which takes as long as a trained one."""
+    path, description = Path(folder) / "untrained.safetensors", request.description()
+    checkpoint.save(path, build(description), description)
+    return str(path)
 
 
 def _time(step: Any, compute: Compute) -> float:

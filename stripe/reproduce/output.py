@@ -175,7 +175,8 @@ def _beside(row: Mapping[Hashable, Any]) -> str:
     """Return the paper's number and ours."""
     best, high, last = (float(row.get(key, math.nan)) for key in ("best", "best_high", "last"))
     text = f"{_number(row['paper'])} → {_number(best)}"
-    text += f" ± {_number(high - best)}" if math.isfinite(high) else ""
+    if math.isfinite(half := high - best):
+        text += f" ± {half:.2f}" if half < 1 <= abs(best) else f" ± {_number(half)}"
     return text + (f" ({_number(last)})" if math.isfinite(last) else "")
 
 

@@ -30,7 +30,7 @@ CAPTURE_KINDS = {
     if name != "gradcam"  # runs capture attention, and no Grad-CAM maps
 }
 SEVERAL = (*BESIDE, *(name for name in kinds("captures") if name in CAPTURE_KINDS))  # captures in one picture
-TABLE_KINDS: dict[str, tuple[str, ...]] = {"table": ("lines",), **dict.fromkeys(kinds("speeds"), ())}
+TABLE_KINDS: dict[str, tuple[str, ...]] = {"table": ("lines", "width"), **dict.fromkeys(kinds("speeds"), ())}
 OPTIONS: dict[str, tuple[str, ...]] = {
     **CAPTURE_KINDS,
     **TABLE_KINDS,

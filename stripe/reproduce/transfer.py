@@ -70,7 +70,8 @@ def _losses(model: nn.Module, task: Task, data: Data, compute: Compute) -> Losse
     """Return content and style loss of every test image."""
     found: Losses = {name: [] for name in LOSSES}
     with torch.no_grad():
-        for images, _ in data.test.loader(50):
+        for batch in task.needed(data).test.loader(50):
+            images, _ = task.collate(*batch)
             styled = task.forward(model, batch_of(compute.input(data, images.to(compute.device)), model), None)
             for name, values in found.items():
                 values += styled.losses[name].tolist()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stripe.lazy import names_of
 
 if TYPE_CHECKING:
-    from stripe.tasks.base import Meter, OfRecipe, Place, Scored, Task, count_of, select
+    from stripe.tasks.base import Judge, Meter, OfRecipe, Place, Scored, Task, count_of, select
     from stripe.tasks.classification import CLASSES, Classification, Score
     from stripe.tasks.registry import named, recorded, register, tasks
     from stripe.tasks.scoring import ACCURACY, Scoring
@@ -17,6 +17,7 @@ __all__ = [
     "ACCURACY",
     "CLASSES",
     "Classification",
+    "Judge",
     "Meter",
     "OfRecipe",
     "Place",
@@ -34,7 +35,7 @@ __all__ = [
 
 __getattr__ = names_of(
     __name__,
-    base=("Meter", "OfRecipe", "Place", "Scored", "Task", "count_of", "select"),
+    base=("Judge", "Meter", "OfRecipe", "Place", "Scored", "Task", "count_of", "select"),
     classification=("CLASSES", "Classification", "Score"),
     registry=("named", "recorded", "register", "tasks"),
     scoring=("ACCURACY", "Scoring"),

@@ -1,7 +1,9 @@
 """COCO's average precision of detections, over the images of all processes."""
 
+import io
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from itertools import zip_longest
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from stripe.errors import StripeError
 
-__all__ = ["BOX", "MASK", "AveragePrecision"]
+__all__ = ["BOX", "MASK", "AveragePrecision", "PrecisionOfSome"]
 
 BOX, MASK = "bbox", "segm"
 """What is compared with the truth, in COCO's words."""
@@ -26,6 +28,10 @@ _MEASURES = {
 }
 _LABELS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "aps": "APs", "apm": "APm", "apl": "APl"}
 _NONE = object()
+_MISSING = (
+    "Average precision is computed by torchmetrics and pycocotools, which are not installed: "
+    "pip install torchmetrics pycocotools."
+)
 _PREFIX = {BOX: ("", ""), MASK: ("mask_", "mask ")}
 
 
@@ -57,10 +63,7 @@ class AveragePrecision:
                 sync_on_compute=False,
             )
         except ImportError as error:
-            raise StripeError(
-                "Average precision is computed by torchmetrics and pycocotools, which are not installed: "
-                "pip install torchmetrics pycocotools."
-            ) from error
+            raise StripeError(_MISSING) from error
         self._metric = made
         self._metric.warn_on_many_detections = False
 
@@ -119,3 +122,84 @@ class AveragePrecision:
         for name in parts[0]:  # a list with an entry for each image, of which the processes take turns
             turns = zip_longest(*(part[name] for part in parts), fillvalue=_NONE)
             setattr(self._metric, name, [value for turn in turns for value in turn if value is not _NONE])
+
+
+class PrecisionOfSome:
+    """The average precision of boxes, ``ap``, of some of the images alone, by pycocotools.
+
+    Detections and objects of an image are matched once, whatever images are left out.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[dict[str, Any]] = []
+        self._objects: list[dict[str, Any]] = []
+        self._images = 0
+
+    def update(self, detections: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take in the detections in some images and the truth, as ``AveragePrecision.update`` does."""
+        for found, target in zip(detections, targets, strict=True):
+            self._images += 1
+            self._objects += _records(self._images, target, iscrowd=target.get("iscrowd"))
+            self._found += _records(self._images, found, score=found["scores"])
+
+    def without(self, groups: Sequence[Sequence[int]]) -> list[float]:
+        """The average precision in per cent of all images but those of a group; NaN where no object is left.
+
+        Args:
+            groups: For each group the numbers of its images, from 0, in the order in which they were taken in.
+
+        Raises:
+            StripeError: pycocotools is not installed.
+        """
+        try:
+            from pycocotools.coco import COCO
+            from pycocotools.cocoeval import COCOeval
+        except ImportError as error:
+            raise StripeError(_MISSING) from error
+        kinds = sorted({record["category_id"] for record in (*self._objects, *self._found)})
+        sets = []
+        with redirect_stdout(io.StringIO()):  # pycocotools prints what it does
+            for records in (self._objects, self._found):
+                made = COCO()
+                made.dataset = {
+                    "images": [{"id": number + 1} for number in range(self._images)],
+                    "categories": [{"id": kind} for kind in kinds],
+                    "annotations": [{"id": number, **record} for number, record in enumerate(records, 1)],
+                }
+                made.createIndex()
+                sets.append(made)
+            evaluation = COCOeval(*sets, iouType=BOX)
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+            evaluation.params.maxDets = [100]
+            if kinds:
+                evaluation.evaluate()
+            matched = list(evaluation.evalImgs)  # of one class after the other all images
+            values = []
+            for group in groups:
+                out = set(group)
+                kept = [None if place % self._images in out else each for place, each in enumerate(matched)]
+                values.append(_mean_precision(evaluation, kept) if kinds else math.nan)
+        return values
+
+
+def _records(image: int, objects: Mapping[str, Tensor], **more: Tensor | None) -> list[dict[str, Any]]:
+    """Objects or detections of an image, as pycocotools takes them."""
+    boxes = objects["boxes"].detach().cpu().float()
+    sides = boxes[:, 2:] - boxes[:, :2]
+    columns = {
+        "bbox": [[*corner, *side] for corner, side in zip(boxes[:, :2].tolist(), sides.tolist(), strict=True)],
+        "area": sides.prod(1).tolist(),
+        "category_id": objects["labels"].tolist(),
+        **{name: value.tolist() for name, value in more.items() if value is not None},
+    }
+    plain = {"image_id": image, "iscrowd": 0}
+    return [plain | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _mean_precision(evaluation: Any, matched: Sequence[Any]) -> float:
+    """The mean over classes, overlaps and recalls, without the classes of which there is no object."""
+    evaluation.evalImgs = list(matched)
+    evaluation.accumulate()
+    precision = evaluation.eval["precision"]
+    known = precision[precision > -1]
+    return 100 * float(known.mean()) if known.size else math.nan

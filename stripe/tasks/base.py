@@ -18,7 +18,7 @@ from stripe.data.base import Batches, Share
 from stripe.errors import StripeError
 from stripe.tasks.scoring import Scoring
 
-__all__ = ["Meter", "OfRecipe", "Place", "Scored", "Task", "count_of", "select"]
+__all__ = ["Judge", "Meter", "OfRecipe", "Place", "Scored", "Task", "count_of", "select"]
 
 
 class Scored(Protocol):
@@ -47,6 +47,22 @@ class Meter(Protocol):
 
     def compute(self) -> dict[str, float]:
         """Name of a measure → its value, over the images of all processes, in each of which this is called."""
+        ...
+
+
+class Judge(Protocol):
+    """The measure ``Scoring.best`` of some of the images alone, for the standard error of what is no mean over them."""
+
+    def update(self, output: Any, targets: Any) -> None:
+        """Take in the output for a batch and its targets, as ``Task.losses`` takes them."""
+        ...
+
+    def without(self, groups: Sequence[Sequence[int]]) -> list[float]:
+        """The measure of all images but those of a group, for each group; NaN where it is not defined.
+
+        Args:
+            groups: Numbers of the images of each group, in the order in which they were taken in.
+        """
         ...
 
 
@@ -303,6 +319,10 @@ class Task(ABC):
             A meter. What it computes takes the place of the fields of that name of the score, which ``score`` leaves
             NaN.
         """
+        return None
+
+    def judge(self) -> Judge | None:
+        """What judges networks that are compared on the same images; None, the default: nothing does."""
         return None
 
     def optimizers(self, model: nn.Module, recipe: OfRecipe) -> list[torch.optim.Optimizer]:

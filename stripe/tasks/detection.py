@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS
@@ -16,9 +18,9 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from stripe.adapter import Batch, explained
 from stripe.data import Augmentation, Data, Split
 from stripe.errors import StripeError
-from stripe.tasks.average_precision import BOX, MASK, AveragePrecision
-from stripe.tasks.base import Meter, Place, Scored, Task
-from stripe.tasks.drawing import draw_objects, write_predictions
+from stripe.tasks.average_precision import BOX, MASK, AveragePrecision, PrecisionOfSome
+from stripe.tasks.base import Judge, Meter, Place, Scored, Task
+from stripe.tasks.drawing import COUNT, draw_objects, pictures_of, write_predictions
 from stripe.tasks.options import DetectionOptions
 from stripe.tasks.registry import register
 from stripe.tasks.scoring import Scoring
@@ -70,6 +72,10 @@ class Detection(Task):
         classes: How many classes the data has.
         masks: Whether the data has masks.
         options: How images are varied in training; None: as by default.
+
+    Attributes:
+        positions: The network's label of each class of the data; None: those from 1 on, in order. Detections of other
+            labels are left out.
     """
 
     name: ClassVar[str] = "detection"
@@ -79,6 +85,7 @@ class Detection(Task):
     def __init__(self, classes: int, masks: bool = False, options: DetectionOptions | None = None) -> None:
         super().__init__(options)
         self.classes, self._masks = classes, masks
+        self.positions: Sequence[int] | None = None
         self._iou_types: tuple[str, ...] = ()
         self._data: Data | None = None
 
@@ -152,13 +159,14 @@ class Detection(Task):
 
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Found:
         """The losses; and the detections, in evaluation mode."""
-        trained_on = [_of_model(target) for target in targets]
+        labels = torch.tensor(self.positions or range(1, self.classes + 1), device=batch.images[0].device)
+        trained_on = [_of_model(target, labels) for target in targets]
         images = list(batch.images)
         with explained(model, batch):
             if model.training:
                 return Found(_named(model(images, trained_on)), None)
             detections, losses = _evaluated(model, images, trained_on)
-        return Found(_named(losses), [_ours(found) for found in detections])
+        return Found(_named(losses), [_ours(found, labels) for found in detections])
 
     def losses(self, output: Found, targets: Any) -> Mapping[str, Tensor]:
         """Those of the network."""
@@ -172,6 +180,10 @@ class Detection(Task):
         """The average precision; not in training, where a network gives no detections."""
         return None if training else _Meter(self._iou_types)
 
+    def judge(self) -> Judge:
+        """The average precision of boxes."""
+        return _Judge()
+
     def score(self, loss: float, sums: Sequence[float], images: int) -> Scored:
         """The losses by name; what the meter measures is NaN yet."""
         make: Any = namedtuple
@@ -181,9 +193,12 @@ class Detection(Task):
 
     def after_epoch(self, model: nn.Module, epoch: int, folder: Path) -> None:
         """Draw what is found in the first test images, for ``stripe.plots.predictions``."""
-        if self._data is None:
-            return
-        data = self.needed(self._data)
+        if self._data is not None:
+            write_predictions(folder, epoch, self.pictures(model, self._data))
+
+    def pictures(self, model: nn.Module, data: Data, count: int = COUNT) -> dict[str, npt.NDArray[np.uint8]]:
+        """What is found in the first test images, and the truth, see ``stripe.tasks.drawing.pictures_of``."""
+        data = self.needed(data)
 
         def run(batch: Batch, targets: Any) -> list[dict[str, Tensor]]:
             return self.forward(model, batch, targets).detections or []
@@ -191,7 +206,7 @@ class Detection(Task):
         def draw(image: Tensor, target: Mapping[str, Tensor], found: Any) -> tuple[Tensor, Tensor]:
             return draw_objects(image, target, data.classes), draw_objects(image, found, data.classes)
 
-        write_predictions(folder, epoch, model, data, run, draw)
+        return pictures_of(model, data, run, draw, count)
 
 
 class _Meter:
@@ -207,6 +222,21 @@ class _Meter:
     def compute(self) -> dict[str, float]:
         """See ``AveragePrecision.compute``."""
         return self._precision.compute()
+
+
+class _Judge:
+    """The average precision of the boxes in some of the images alone."""
+
+    def __init__(self) -> None:
+        self._precision = PrecisionOfSome()
+
+    def update(self, output: Found, targets: Any) -> None:
+        """Take in a batch."""
+        self._precision.update(output.detections or [], targets)
+
+    def without(self, groups: Sequence[Sequence[int]]) -> list[float]:
+        """See ``PrecisionOfSome.without``."""
+        return self._precision.without(groups)
 
 
 def _outputs(model: nn.Module) -> int | None:
@@ -228,20 +258,21 @@ def _scoring(losses: Sequence[str], iou_types: Sequence[str]) -> Scoring:
     )
 
 
-def _of_model(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a network is trained on: no crowds, no boxes without area, and labels after the background's."""
+def _of_model(target: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+    """What a network is trained on: no crowds, no boxes without area, and its own labels, (C,) of each class."""
     boxes = target["boxes"]
     kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
     if "iscrowd" in target:
         kept &= ~target["iscrowd"].bool()
-    own = {"boxes": boxes[kept], "labels": target["labels"][kept] + 1}
+    own = {"boxes": boxes[kept], "labels": labels[target["labels"][kept]]}
     return own | {"masks": target["masks"][kept]} if "masks" in target else own
 
 
-def _ours(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Detections with labels in 0..C−1; those of the background, which RetinaNet may give, are left out."""
-    kept = found["labels"] > 0
-    return {name: value[kept] - (1 if name == "labels" else 0) for name, value in found.items()}
+def _ours(found: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+    """Detections with labels in 0..C−1; others, such as the background, which RetinaNet may give, are left out."""
+    same = found["labels"][:, None] == labels
+    kept = same.any(1)
+    return {name: same.int().argmax(1)[kept] if name == "labels" else value[kept] for name, value in found.items()}
 
 
 def _named(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -274,7 +305,7 @@ def _evaluated(
 @contextmanager
 def _remembered(backbone: nn.Module) -> Iterator[None]:
     """Within, a backbone computes its feature maps once and gives them again when it is called the second time."""
-    forward = backbone.forward
+    forward, own = backbone.forward, vars(backbone).get("forward")
     known: list[Any] = []
 
     def remember(*args: Any, **kwargs: Any) -> Any:
@@ -287,3 +318,5 @@ def _remembered(backbone: nn.Module) -> Iterator[None]:
         yield
     finally:
         del backbone.forward
+        if own is not None:
+            backbone.forward = own

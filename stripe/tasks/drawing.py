@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
@@ -17,7 +18,7 @@ from stripe.adapter import Batch, batch_of
 from stripe.data import Data
 from stripe.files import write_whole
 
-__all__ = ["COUNT", "FILE", "draw_classes", "draw_objects", "write_predictions"]
+__all__ = ["COUNT", "FILE", "draw_classes", "draw_objects", "pictures_of", "write_predictions"]
 
 FILE = "predictions.npz"
 """Where a run keeps the pictures, ``truth_0``, ``found_0`` …, each uint8 (H, W, 3), and the number of the ``epoch``."""
@@ -35,27 +36,41 @@ DrawPair = Callable[[Tensor, Mapping[str, Tensor], Any], tuple[Tensor, Tensor]]
 """Image uint8 (3, H, W), its target, and the output for it → pictures of the truth and of what was found."""
 
 
-def write_predictions(
-    folder: Path,
-    epoch: int,
-    model: nn.Module,
-    data: Data,
-    run: Callable[[Batch, Any], Sequence[Any]],
-    draw: DrawPair,
-) -> None:
+def write_predictions(folder: Path, epoch: int, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
     """Write the pictures of a run, in the place of those of the epoch before.
 
     Args:
         folder: The run directory.
         epoch: Which epoch.
+        pictures: From ``pictures_of``.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, epoch=np.array(epoch), **pictures)  # type: ignore[arg-type]
+    write_whole(folder / FILE, content.getvalue())
+
+
+def pictures_of(
+    model: nn.Module,
+    data: Data,
+    run: Callable[[Batch, Any], Sequence[Any]],
+    draw: DrawPair,
+    count: int = COUNT,
+) -> dict[str, npt.NDArray[np.uint8]]:
+    """Draw the truth and what a network finds.
+
+    Args:
         model: The network, in evaluation mode.
         data: Its first test images are drawn.
         run: A batch and its targets → the outputs for its images.
         draw: Makes the two pictures of an image.
+        count: How many images, if there are as many.
+
+    Returns:
+        ``truth_0``, ``found_0`` …, each uint8 (H, W, 3).
     """
     device = next(model.parameters()).device
-    arrays: dict[str, Any] = {"epoch": np.array(epoch)}
-    chosen = np.arange(min(COUNT, len(data.test)))
+    arrays: dict[str, npt.NDArray[np.uint8]] = {}
+    chosen = np.arange(min(count, len(data.test)))
     for images, targets in data.test.loader(len(chosen), indices=chosen, workers=0):
         inputs = data.normalize([image.to(device) for image in images])
         there = [{name: value.to(device) for name, value in target.items()} for target in targets]
@@ -64,9 +79,7 @@ def write_predictions(
         for number, (image, target, output) in enumerate(zip(images, targets, outputs, strict=True)):
             for name, picture in zip(("truth", "found"), draw(image, target, output), strict=True):
                 arrays[f"{name}_{number}"] = picture.permute(1, 2, 0).numpy()
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
-    write_whole(folder / FILE, content.getvalue())
+    return arrays
 
 
 def draw_objects(image: Tensor, objects: Mapping[str, Tensor], classes: Sequence[str]) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ from stripe.adapter import Batch, logits_of
 from stripe.data import Augmentation, Data, Split
 from stripe.data.objects import UNKNOWN
 from stripe.errors import StripeError
-from stripe.tasks.base import Place, Task
-from stripe.tasks.drawing import draw_classes, write_predictions
+from stripe.tasks.base import Judge, Place, Task
+from stripe.tasks.drawing import COUNT, draw_classes, pictures_of, write_predictions
 from stripe.tasks.options import SegmentationOptions
 from stripe.tasks.registry import register
 from stripe.tasks.scoring import Scoring
@@ -64,6 +65,10 @@ class Segmentation(Task):
     Args:
         classes: How many classes the data has.
         options: Loss and augmentation; None: as by default.
+
+    Attributes:
+        positions: The network's output of each class of the data; None: those from 1 on, in order. Output 0 is the
+            background.
     """
 
     name: ClassVar[str] = "segmentation"
@@ -78,6 +83,7 @@ class Segmentation(Task):
     def __init__(self, classes: int, options: SegmentationOptions | None = None) -> None:
         super().__init__(options)
         self.classes = classes
+        self.positions: Sequence[int] | None = None
         self._data: Data | None = None
 
     @classmethod
@@ -128,6 +134,8 @@ class Segmentation(Task):
             given = super().forward(model, batch.replaced(stacked), targets)
             first = self._checked(logits_of(given), stacked, model)
             second = given.get("aux") if isinstance(given, Mapping) else None
+            if second is not None and self.positions is not None:
+                second = second[:, self._order(second.shape[1])]
             for row, place in enumerate(places):
                 height, width = images[place].shape[-2:]
                 out[place] = first[row, :, :height, :width].float()
@@ -146,7 +154,12 @@ class Segmentation(Task):
             raise StripeError(
                 f"{kind} tells {logits.shape[1]} classes apart, but the data has {self.classes} and the background."
             )
-        return logits
+        return logits if self.positions is None else logits[:, self._order(logits.shape[1])]
+
+    def _order(self, outputs: int) -> list[int]:
+        """The outputs of the background and of the data's classes, and the others behind."""
+        own = [0, *(self.positions or ())]
+        return own + [output for output in range(outputs) if output not in own]
 
     def losses(self, output: Maps, targets: Any) -> Mapping[str, Tensor]:
         """The mean over the images of their cross-entropies."""
@@ -168,6 +181,10 @@ class Segmentation(Task):
             counts.scatter_add_(0, place.flatten(), known.flatten().long())
         return counts
 
+    def judge(self) -> Judge:
+        """The mean intersection over union."""
+        return _Judge(self)
+
     def score(self, loss: float, sums: Sequence[float], images: int) -> SegmentationScore:
         """See ``SegmentationScore``."""
         matrix = np.asarray(sums, dtype=np.float64).reshape(self.classes + 1, -1)
@@ -180,8 +197,11 @@ class Segmentation(Task):
 
     def after_epoch(self, model: nn.Module, epoch: int, folder: Path) -> None:
         """Draw what is found in the first test images, for ``stripe.plots.predictions``."""
-        if self._data is None:
-            return
+        if self._data is not None:
+            write_predictions(folder, epoch, self.pictures(model, self._data))
+
+    def pictures(self, model: nn.Module, data: Data, count: int = COUNT) -> dict[str, npt.NDArray[np.uint8]]:
+        """The classes that are found in the first test images, and the truth, as ``Detection.pictures``."""
 
         def run(batch: Batch, targets: Any) -> list[Tensor]:
             return [logits.argmax(0) for logits in self.forward(model, batch, targets).out]
@@ -190,7 +210,30 @@ class Segmentation(Task):
             truth = target["segmentation"]
             return draw_classes(image, truth, self.classes), draw_classes(image, found, self.classes)
 
-        write_predictions(folder, epoch, model, self.needed(self._data), run, draw)
+        return pictures_of(model, self.needed(data), run, draw, count)
+
+
+class _Judge:
+    """The mean intersection over union of some of the images alone.
+
+    Args:
+        task: What counts pixels and scores them.
+    """
+
+    def __init__(self, task: Segmentation) -> None:
+        self._task = task
+        self._counts: list[Tensor] = []
+
+    def update(self, output: Maps, targets: Any) -> None:
+        """Take in a batch."""
+        for logits, target in zip(output.out, targets, strict=True):
+            self._counts.append(self._task.sums(Maps([logits], None), [target], training=False).cpu())
+
+    def without(self, groups: Sequence[Sequence[int]]) -> list[float]:
+        """The measure, in per cent, of all images but those of a group."""
+        each = torch.stack(self._counts)
+        lacking = [each[list(group)].sum(0) for group in groups]
+        return [self._task.score(0.0, (each.sum(0) - out).tolist(), 0).miou for out in lacking]
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 A run of a search holds them in the file ``search.nc``, which ``xarray.open_dataset`` reads without any code of ours.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,13 +22,17 @@ __all__ = [
     "LABELS",
     "OPERATIONS",
     "PARTS",
+    "UNDECIDED",
     "agreement",
     "attention_of",
     "choices",
     "choose",
     "controls",
+    "decide",
+    "decisions",
     "read",
     "trajectories",
+    "unanimous",
     "write",
 ]
 
@@ -35,17 +40,29 @@ FILE = "search.nc"
 """Name of the file in the run directory."""
 
 PARALLEL = "ca|sa"
-PARTS = {PARALLEL: ("ca", "sa")}
-"""Of a choice that is no single way: the ways that it consists of."""
+UNDECIDED = "undecided"
+"""What is said of a block whose choice does not lead, see ``decide``."""
+
+PARTS = {PARALLEL: ("ca", "sa"), UNDECIDED: ()}
+"""Of what is no single way: the ways that it consists of."""
 
 CHOICES = (*OPERATIONS, PARALLEL)
 """What can be chosen for a block: one of the ways, or channel and spatial attention in parallel, a half each."""
 
-LABELS = {"identity": "identity", "ca>sa": "CA→SA", "sa>ca": "SA→CA", "ca": "CA", "sa": "SA", "ca|sa": "CA, SA"}
-"""What each is called in tables and pictures; the last as in the report."""
+LABELS = {
+    "identity": "identity",
+    "ca>sa": "CA→SA",
+    "sa>ca": "SA→CA",
+    "ca": "CA",
+    "sa": "SA",
+    PARALLEL: "CA, SA",
+    UNDECIDED: UNDECIDED,
+}
+"""What each is called in tables and pictures; that of both in parallel as in the report."""
 
 CLOSE = 0.1
-"""How far the weights of channel and spatial attention alone may lie apart, for both to be taken."""
+"""Weights less than this apart count as equal: those of CA and SA alone, for both to be taken, and that of a choice and
+of the next best, for nothing to be decided."""
 
 _DIMS = ("epoch", "block", "operation")
 
@@ -70,6 +87,27 @@ def choose(weights: npt.ArrayLike) -> str:
     if p[3] + p[4] > p[:3].max() and abs(p[3] - p[4]) < CLOSE:
         return PARALLEL
     return OPERATIONS[int(p.argmax())]
+
+
+def decide(weights: npt.ArrayLike) -> str:
+    """The choice of ``choose`` where it leads: by 0.1 over the largest of the other weights; else ``UNDECIDED``.
+
+    Every search begins with equal weights, for which the rule says channel and spatial attention in parallel. Here the
+    weight of these two together is their mean.
+
+    Args:
+        weights: As for ``choose``.
+
+    Returns:
+        One of ``CHOICES``, or ``UNDECIDED``.
+
+    Example:
+        >>> decide([0.2, 0.2, 0.2, 0.2, 0.2]), decide([0.0, 0.51, 0.49, 0.0, 0.0]), decide([0.0, 0.7, 0.3, 0.0, 0.0])
+        ('undecided', 'undecided', 'ca>sa')
+    """
+    p, choice = np.asarray(weights, dtype=np.float64), choose(weights)
+    own = [OPERATIONS.index(part) for part in PARTS.get(choice, (choice,))]
+    return choice if p[own].mean() - np.delete(p, own).max() >= CLOSE else UNDECIDED
 
 
 def write(folder: Path, epoch: int, alpha: Mapping[str, npt.ArrayLike], *, family: str, kernel_size: int) -> None:
@@ -160,8 +198,25 @@ def choices(search: xr.Dataset) -> dict[str, str]:
     Returns:
         Name of the block's module → one of ``CHOICES``, in the order of the forward pass.
     """
+    return {block: choose(weights) for block, weights in _last(search).items()}
+
+
+def decisions(search: xr.Dataset) -> dict[str, str]:
+    """What is decided for each block at the last epoch of a search: its choice, or ``UNDECIDED``.
+
+    Args:
+        search: From ``read``.
+
+    Returns:
+        As ``choices``.
+    """
+    return {block: decide(weights) for block, weights in _last(search).items()}
+
+
+def _last(search: xr.Dataset) -> dict[str, npt.NDArray[np.float32]]:
+    """Name of each block's module → its weights at the last epoch, (5,)."""
     last = search["weight"].isel(epoch=-1)
-    return {str(block): choose(last.sel(block=block)) for block in search["block"].values}
+    return {str(block): last.sel(block=block).values for block in search["block"].values}
 
 
 def attention_of(search: xr.Dataset, chosen: Sequence[str] | None = None) -> str:
@@ -185,21 +240,48 @@ def attention_of(search: xr.Dataset, chosen: Sequence[str] | None = None) -> str
 
 
 def agreement(searches: Sequence[xr.Dataset]) -> dict[str, tuple[str, int]]:
-    """How often searches with different seeds chose the same for each block.
+    """How often searches with different seeds decided the same for each block.
 
     Args:
         searches: From ``read``, of the same network; at least one.
 
     Returns:
-        Name of the block's module → what was chosen most often (the first of those that tie), and how often.
+        Name of the block's module → what was decided most often (the first of those that tie), and how often;
+        ``UNDECIDED`` and 0, where no search has decided anything.
 
     Raises:
         StripeError: They are of different networks.
     """
-    each = [choices(search) for search in searches]
+    each = _decisions_of(searches)
+    counts = {block: Counter(found[block] for found in each if found[block] != UNDECIDED) for block in each[0]}
+    return {block: (count.most_common(1) or [(UNDECIDED, 0)])[0] for block, count in counts.items()}
+
+
+def unanimous(searches: Sequence[xr.Dataset]) -> tuple[int, float]:
+    """For how many blocks all searches decided the same, and for how many they would by chance.
+
+    Chance is what is to be expected if the decisions of each search were shuffled over its blocks: where all searches
+    want the same everywhere, it is the number of blocks, and their agreement says nothing of one block or another.
+
+    Args:
+        searches: From ``read``, of the same network; at least one.
+
+    Raises:
+        StripeError: They are of different networks.
+    """
+    each = _decisions_of(searches)
+    same = sum(count == len(each) for _, count in agreement(searches).values())
+    shares = [Counter(found.values()) for found in each]
+    blocks = len(each[0])
+    chance = sum(math.prod(share[choice] / blocks for share in shares) for choice in CHOICES)
+    return same, blocks * chance
+
+
+def _decisions_of(searches: Sequence[xr.Dataset]) -> list[dict[str, str]]:
+    each = [decisions(search) for search in searches]
     if any(list(found) != list(each[0]) for found in each):
         raise StripeError("These searches are of networks with different blocks, so that they cannot be compared.")
-    return {block: Counter(found[block] for found in each).most_common(1)[0] for block in each[0]}
+    return each
 
 
 def trajectories(searches: Sequence[xr.Dataset]) -> xr.DataArray:

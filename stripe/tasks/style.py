@@ -150,9 +150,14 @@ class StyleTransfer(Task):
         self._grams = {name: gram(maps[name]) for name in self.style_layers}
         self._mean, self._std = (torch.tensor(v, device=compute.device).view(-1, 1, 1) for v in data.normalization)
         self._data = data
-        if count := min(chosen.pictures, len(data.test)):
-            indices = choose_images(data.test.labels, count, seed=0)
-            self._shown = next(iter(data.test.loader(count, indices=indices, workers=0)))[0]
+        test = self.needed(data).test
+        if count := min(chosen.pictures, len(test)):
+            indices = choose_images(test.labels, count, seed=0)
+            self._shown, _ = self.collate(*next(iter(test.loader(count, indices=indices, workers=0))))
+
+    def needed(self, data: Data) -> Data:
+        """The images alone."""
+        return data.with_annotations(())
 
     def batches(
         self,
@@ -171,6 +176,10 @@ class StyleTransfer(Task):
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(mix(seed, epoch, 0))).numpy()
         order = order[:images_per_epoch]
         return split.loader(batch_size, indices=order, workers=workers, share=share)
+
+    def collate(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        """Images as one tensor: data with annotations gives them as a list, though all are of one size here."""
+        return (images if isinstance(images, Tensor) else torch.stack(images)), labels
 
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Styled:
         """What the network makes of the images, and the losses of each.

@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 
 from stripe.analysis import compare, overview
-from stripe.analysis.side_by_side import comparison_notes
+from stripe.analysis.side_by_side import comparison_notes, network_rows, site_rows
 from stripe.errors import StripeError
 
 IMAGES = 30
@@ -64,14 +64,24 @@ def test_controls_are_compared_within_their_network() -> None:
     controlled["controls/init/sites/a"] = xr.DataTree(of_control)
     table = compare({"A": controlled, "B": capture({"a": 0.5})}, resamples=100)
     assert table["against_init"].tolist() == ["further", ""]
+    assert table["init_stripe_index"][0] == pytest.approx((14 / 9) / (14 / 9 + 0.01**2))
+    own, control, other = network_rows(table)
+    assert (own["network"], control["network"], other["network"]) == ("A", "A, control init", "B")
+    assert control["η²"] == ">0.999 [>0.999, >0.999]"
+    assert (control["sites"], control["verdicts"]) == (1, "network: 1 further")
+    assert [row["controls"] for row in site_rows(table)] == ["init 0.4 further", "–"]
+    assert any("the same network at initialisation (init)" in note for note in comparison_notes(table))
 
 
 @pytest.mark.parametrize(
     ("sources", "weights", "names"),
     [
         (["runs/a/capture.h5", "runs/b/capture.h5"], ["", ""], ["net, a", "net, b"]),
-        (["one.h5", "two.h5"], ["pretrained", "random (seed 0)"], ["net", "net (random weights)"]),
-        (["x/one.h5", "y/one.h5"], ["", ""], ["net, one, 1", "net, one, 2"]),
+        (["one.h5", "two.h5"], ["pretrained", "random (seed 0)"], ["net, one", "net (random weights)"]),
+        (["x/one.h5", "y/one.h5"], ["", ""], ["net, x/one", "net, y/one"]),
+        (["one.h5", "one.h5"], ["", ""], ["net, one, 1", "net, one, 2"]),
+        (["a/seed-0/capture.h5", "b/seed-0/capture.h5"], ["", ""], ["net, a/seed-0", "net, b/seed-0"]),
+        (["", ""], ["", ""], ["net, 1", "net, 2"]),
     ],
 )
 def test_names_tell_networks_apart(sources: list[str], weights: list[str], names: list[str]) -> None:

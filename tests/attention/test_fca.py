@@ -1,4 +1,8 @@
 import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +12,7 @@ from torch.nn import functional as F
 
 from stripe import asr
 from stripe.attention import FCA
-from stripe.attention.fca import FREQUENCIES, filters
+from stripe.attention.fca import FREQUENCIES, filters, groups
 from stripe.models import build
 
 # FcaNet's published indices (get_freq_indices of "top16" and "low16"): along the height, and along the width.
@@ -58,7 +62,7 @@ def test_gate_is_that_of_the_published_layer(
 def test_coefficients_are_those_of_scipy(size: int, frequencies: str) -> None:
     x = np.random.default_rng(0).normal(size=(size, size))
     spectrum = dctn(x, norm="ortho")
-    weights = filters(size, size, torch.tensor(FREQUENCIES[frequencies]), torch.float64).numpy()
+    weights = filters(size, size, FREQUENCIES[frequencies])
     factor = size // 7
     expected = [spectrum[u * factor, v * factor] for u, v in FREQUENCIES[frequencies]]
     np.testing.assert_allclose((weights * x).sum((1, 2)), expected, atol=1e-10)
@@ -73,9 +77,9 @@ def test_low_frequencies_are_the_lowest() -> None:
 
 @pytest.mark.parametrize(("channels", "sizes"), [(32, [2] * 16), (16, [1] * 16), (58, [3, 4]), (4, [1])])
 def test_channels_are_groups_in_a_row(channels: int, sizes: list[int]) -> None:
-    group = FCA(channels).group
-    assert (group.diff() >= 0).all()
-    assert set(group.bincount().tolist()) - {0} == set(sizes)
+    group = groups(channels)
+    assert (np.diff(group) >= 0).all()
+    assert set(np.bincount(group).tolist()) - {0} == set(sizes)
     assert not FCA(channels).state_dict().keys() - {"fc1.weight", "fc2.weight"}
 
 
@@ -87,6 +91,30 @@ def test_a_constant_is_seen_by_the_first_group_alone() -> None:
     seen[:2] = 7 * psi[:2]
     expected = torch.sigmoid(F.relu(seen @ module.fc1.weight.T) @ module.fc2.weight.T)
     torch.testing.assert_close(module.constant(psi), expected)
+
+
+@pytest.mark.parametrize("transform", [torch.func.grad, torch.inference_mode()], ids=["torch.func", "inference"])
+def test_filters_that_are_kept_serve_any_later_pass(transform: Callable[..., Any]) -> None:
+    module = FCA(16)
+    x = torch.randn(1, 16, 3, 11)
+    transform(lambda x: module(x).sum())(x)
+    x.requires_grad_()
+    module(x).sum().backward()
+    assert x.grad is not None
+
+
+@pytest.mark.parametrize("size", [(14, 7), (16, 9), (3, 5)])
+def test_an_exported_network_has_the_filters_as_constants(size: tuple[int, int], tmp_path: Path) -> None:
+    """With torch's older exporter; the newer one is tried with a whole network."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    module, x = FCA(16).eval(), torch.randn(2, 16, *size)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # sizes become constants, and this exporter will go
+        torch.onnx.export(module, (x,), str(tmp_path / "fca.onnx"), dynamo=False)
+        session = onnxruntime.InferenceSession(str(tmp_path / "fca.onnx"), providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        np.testing.assert_allclose(found, module(x).numpy(), atol=1e-6)
 
 
 def test_asr_is_fused_exactly() -> None:

@@ -100,10 +100,59 @@ def test_what_does_not_vary_is_unlike_everything(dtype: torch.dtype) -> None:
         assert x.grad.isfinite().all()
 
 
-def test_half_precision_is_as_near_as_it_can_be() -> None:
+@pytest.mark.parametrize("similarity", ["correlation", "cosine"])
+@pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e-2, 1e2, 1e4, 1e10])
+def test_the_scale_of_a_map_does_not_matter(scale: float, similarity: str) -> None:
     torch.manual_seed(0)
-    x = torch.randn(2, 64, 4, 4) * 0.05
-    torch.testing.assert_close(SPSA(64).gate(x.half()).float(), SPSA(64).gate(x), atol=2e-3, rtol=0)
+    x = torch.randn(2, 16, 4, 3) + 0.2
+    x[:, :, 0, 0] *= 1e-3  # nor does that of a position
+    module = SPSA(16, similarity=similarity)
+    expected = np.stack([weights(image, similarity=similarity) for image in x.double().numpy()])[:, None]
+    np.testing.assert_allclose(module.gate(x * scale).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_scale_does_not_matter_in_half_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    module = SPSA(64)
+    x = (torch.randn(2, 64, 4, 4) * 2.0**-8).to(dtype)
+    for factor in (1, 2.0**-4, 2.0**16):  # exact in both types
+        gate = module.gate(x * factor)
+        assert gate.dtype == dtype
+        torch.testing.assert_close(gate.float(), module.gate(x.float()), atol=4e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_products_are_not_in_the_precision_of_autocast(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 64, 4, 4) * 1e4  # whose products leave the range of float16
+    with torch.autocast("cpu", dtype):
+        value = SPSA(64).gate(x)
+    torch.testing.assert_close(value, SPSA(64).gate(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [0, 1e-4, 0.1, 1e3])
+def test_rounding_is_no_variance(scale: float, dtype: torch.dtype) -> None:
+    """The average of eleven equal numbers is not quite that number; a map with one such position, and one of them."""
+    torch.manual_seed(0)
+    for x in (torch.randn(1, 11, 3, 3), torch.ones(1, 11, 3, 3)):
+        x[:, :, 1, 1] = 0.3
+        x = (x * scale).to(dtype).requires_grad_()
+        module = SPSA(11)
+        value = module.gate(x)
+        np.testing.assert_allclose(value[0, 0, 1, 1].item(), 0.25, atol=1e-3)
+        (gradient,) = torch.autograd.grad(module(x).sum(), x)
+        assert gradient.isfinite().all()
+        assert gradient.abs().max() < 1e6
+
+
+def test_eps_is_a_part_of_the_energy() -> None:
+    """One position, its own average: C = variance / √((variance + ε·energy)²), here 1 / (1 + 0.5 · (1 + 4))."""
+    x = torch.tensor([1.0, 3.0, 1.0, 3.0])[None, :, None, None]
+    expected = (1 - sigmoid(np.array(1 / 3.5))) ** 2
+    for scale in (1e-4, 1.0, 1e4):
+        np.testing.assert_allclose(attention("spsa,eps=0.5", 4).gate(x * scale).item(), expected, rtol=1e-6)
 
 
 def test_there_are_no_parameters() -> None:
@@ -131,7 +180,8 @@ def test_it_is_no_asr(text: str) -> None:
         ("spsa,alpha=0", "alpha is 0.0; the exponent of SPSA is more than 0"),
         ("spsa,alpha=nan", "alpha is nan"),
         ("spsa,similarity=cosin", "'similarity=cosin' is none of correlation, cosine, dot"),
-        ("spsa,reverse", "no option 'reverse'; its options are heads=, alpha=, reverse=, similarity="),
+        ("spsa,reverse", "no option 'reverse'; its options are heads=, alpha=, reverse=, similarity=, eps="),
+        ("spsa,eps=0", "eps is 0.0; the part of the energy that SPSA adds is more than 0"),
     ],
 )
 def test_what_cannot_be(text: str, message: str) -> None:

@@ -59,6 +59,18 @@ def test_the_size_that_networks_are_made_for() -> None:
         measure(["resnet11", "torchvision:resnet18"])
 
 
+def test_detectors_and_segmenters_at_the_size_of_the_others() -> None:
+    """What a detector computes hangs on what it finds, which is the same for equal weights."""
+    names = ["resnet11", "fcn:resnet11", "retinanet:resnet11", "retinanet:resnet11+asr(se)+fused"]
+    table = measure(names, batch_size=1, repeats=1, num_classes=3)
+    assert table.attrs["image_size"] == 32
+    assert table["detections"].isna().tolist() == [True, True, False, False]
+    assert table["flops"][2] == table["flops"][3] > table["flops"][0]
+    assert "detections" not in measure(["resnet11"], batch_size=1, repeats=1)
+    with pytest.raises(StripeError, match="nothing says what size the images of fcn:resnet11 have; give image_size="):
+        measure(["fcn:resnet11"])
+
+
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [

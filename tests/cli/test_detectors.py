@@ -1,6 +1,8 @@
 """Commands on detectors and segmenters, on photos of different sizes."""
 
+import inspect
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from safetensors.torch import load_file
 from stripe import asr, checkpoint
 from stripe.capture import open_capture
 from stripe.cli import main
+from stripe.cli.resolve import resolve
+from stripe.data import load
 from stripe.models import build
 
 SIZES = [(40, 60), (64, 48), (50, 50), (30, 80)]
@@ -78,6 +82,43 @@ def test_from_photos_to_a_report(coco: Path, tmp_path: Path) -> None:
     assert found["apl"] is None  # there are no large objects
     run("report", folder, "-o", tmp_path / "report.html")
     assert "Test image 1: truth, and what is found after epoch 1" in (tmp_path / "report.html").read_text()
+    run("plot", best, "--kind", "predictions", "--images", 1, "-o", tmp_path / "predictions.png")
+
+
+def coco_of(folder: Path, categories: list[dict[str, object]]) -> Path:
+    """Two photos with one object each, of the last of the categories."""
+    folder.mkdir()
+    for number in (1, 2):
+        Image.fromarray(np.full((48, 64, 3), 60 * number, np.uint8)).save(folder / f"{number}.png")
+    box = {"bbox": [8, 8, 30, 30], "area": 900, "iscrowd": 0, "category_id": categories[-1]["id"]}
+    content = {
+        "images": [{"id": number, "file_name": f"{number}.png", "width": 64, "height": 48} for number in (1, 2)],
+        "annotations": [{"id": number, "image_id": number, **box} for number in (1, 2)],
+        "categories": categories,
+    }
+    (folder / "labels.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_published_numbers_have_gaps(tmp_path: Path) -> None:
+    """Of torchvision's 91 outputs 1 is a person and 90 a toothbrush, which is the third class here."""
+    name = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
+    torch.manual_seed(0)
+    model = build(name)
+    scores = model.roi_heads.box_predictor.cls_score
+    with torch.no_grad():  # everything is a toothbrush or nothing, with equal odds
+        scores.weight.zero_()
+        scores.bias.zero_()[[0, 90]] = 20
+    weights = tmp_path / "published.pth"
+    torch.save(model.state_dict(), weights)
+    categories = [{"id": 1, "name": "person"}, {"id": 13, "name": "stop sign"}, {"id": 90, "name": "toothbrush"}]
+    data = coco_of(tmp_path / "coco", categories)
+    options = ("--ckpt", weights, "--model", name, "--workers", 0, "--data")
+    found = json.loads(run("evaluate", *options, f"coco:{data}", "--format", "json"))
+    assert found["classifier"] == pytest.approx(np.log(2), abs=1e-4)
+    unknown = coco_of(tmp_path / "other", [{"id": 1, "name": "unicorn"}])
+    output = run("evaluate", *options, f"coco:{unknown}", code=1)
+    assert "are 1 (unicorn), and the network's are 90 (person, bicycle, car, motorcycle" in output
 
 
 def test_inspect_a_detector_without_attention() -> None:
@@ -108,6 +149,7 @@ def test_spatial_sites_need_one_size(photos: Path, tmp_path: Path) -> None:
     output = run(
         "capture", "--model", "fasterrcnn:resnet11", "--attention", "cbam", *options, "--batch-size", 2, code=1
     )
+    assert "It has a value for every place of the map: give images of one size (--image-size), or" in output
     assert "have no height and width" in output
     assert "Traceback" not in output
 
@@ -116,6 +158,40 @@ def test_a_segmenter_takes_images_of_one_size(photos: Path, tmp_path: Path) -> N
     options = ("--workers", 0, "--controls", "none", "--data", f"folder:{photos}", "-o", tmp_path / "capture.h5")
     run("capture", "--model", "fcn:resnet11", "--attention", "se", *options, "--image-size", 32)
     assert open_capture(tmp_path / "capture.h5")["image"].size == 4
+
+
+def test_a_segmenter_takes_photos_at_their_own_sizes(photos: Path, tmp_path: Path) -> None:
+    options = ("--workers", 0, "--controls", "none", "--data", f"folder:{photos}", "-o", tmp_path / "capture.h5")
+    run("capture", "--model", "fcn:resnet11", "--attention", "se", *options)
+    assert open_capture(tmp_path / "capture.h5").attrs["data_image_size"] == "own"
+
+
+OWN = [
+    ("fasterrcnn:resnet11", "folder:photos", None),
+    ("fcn:resnet11", "folder:photos", None),
+    ("resnet11", "folder:photos", 32),
+    ("fcn:resnet11", "folder:seen", 32),  # what it was trained on, under another name
+    ("fcn:resnet11", None, 32),
+    ("fcn:resnet11", "scenes:train=4,test=2", 32),  # which has no sizes of its own
+]
+
+
+@pytest.mark.parametrize(("model", "data", "size"), OWN)
+def test_sizes_of_images_of_a_checkpoint(
+    model: str, data: str | None, size: int | None, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other images than those of the training keep their sizes, where they have some and the network takes any."""
+    shutil.copytree(photos, tmp_path / "seen")
+    (photos / "0.png").rename(photos / "first.png")
+    monkeypatch.chdir(tmp_path)
+    seen = load("folder:seen", image_size=32)
+    described = {"data": seen.spec, "data_files": seen.attrs["files"], "image_size": 32}
+    meta = {"model": model, "num_classes": 3, **described}
+    checkpoint.save(Path("trained.safetensors"), build(model, num_classes=3), meta)
+    names = dict.fromkeys(inspect.signature(resolve).parameters)
+    given = {"model_args": (), "data_spec": data, "pretrained": False, "download": False, "seed": 0}
+    read = checkpoint.translate(checkpoint.read(Path("trained.safetensors")))
+    assert resolve(**{**names, **given, "checkpoint": read}).data.image_size == size
 
 
 @pytest.fixture
@@ -153,7 +229,8 @@ def test_fold(tmp_path: Path) -> None:
     folded = tmp_path / "folded.safetensors"
     options = ("--data", "scenes:train=10,test=2", "--image-size", 64, "--images", 2, "--batch-size", 2, "--workers", 0)
     output = run("fold", "--model", "fcn:resnet11", "--attention", "se", *options, "-o", folded)
-    assert "relative change of its outputs" in output
+    assert "The network is judged by mIoU of the annotated images." in output
+    assert "miou change" in output
     model = stripe.load(folded)
     assert model.get_submodule("classifier.4").out_channels == 11  # ten shapes, and the background
 

@@ -1,8 +1,10 @@
+import statistics
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from stripe.analysis import controls
 from stripe.cli import main
 from stripe.tasks import structure
 from stripe.training import Run
@@ -37,7 +39,8 @@ def test_a_search_prints_the_weights_and_what_it_chose(searched: tuple[Path, Res
         assert f"{weights[1]:.4g}" in row
         assert structure.LABELS[structure.choose(weights)] in row
     assert f"stripe train --model resnet11 --attention {out} --out" in result.stdout
-    assert "hardly moved" not in result.stderr
+    open_ = [choice for choice in structure.decisions(found).values() if choice == structure.UNDECIDED]
+    assert result.stdout.count("undecided") == len(open_)
     assert [line.split()[1] for line in result.stderr.splitlines() if line.startswith("epoch")] == ["1/2", "2/2"]
     settings = Run(out).settings
     assert settings["attention"] == "ssmvam,k=3"
@@ -87,11 +90,13 @@ def test_seeds_and_controls(tmp_path: Path) -> None:
     searches = [structure.read(tmp_path / "run" / f"seed-{seed}") for seed in (0, 1)]
     for name, (choice, count) in structure.agreement(searches).items():
         row = next(line for line in result.stdout.splitlines() if name.removesuffix(".attention_module") in line)
-        assert row.count(structure.LABELS[choice]) == count + 1
-        assert f"{count} of 2" in row
+        assert (choice, count) == (structure.UNDECIDED, 0)  # in two steps of .003
+        assert row.count("undecided (CA, SA)") == 2
+        assert "0 of 2" in row
     folder = tmp_path / "run" / "seed-0" / "control"
     assert {"found", "random-1", "all-identity"} <= {path.name for path in folder.iterdir()}
-    assert "α has hardly moved: no weight is above 0.3" in result.stderr  # in two steps of .003
+    assert "6 of 6 choices are undecided: none leads by 0.1" in result.stderr
+    assert "All 2 seeds decided the same in 0 of 3 blocks" in result.stdout
     for line, runs in {"found by the search": 2, "at random": 2, "SA→CA in all blocks": 2}.items():
         row = next(row for row in result.stdout.splitlines() if line in row)
         assert row.split("│")[2].strip() == str(runs)
@@ -102,9 +107,18 @@ def test_seeds_and_controls(tmp_path: Path) -> None:
     scores = [run.history[-1].test_accuracy for run in trained]
     assert trained[0].scoring.spread(scores) in next(row for row in result.stdout.splitlines() if "at random" in row)
 
+    table = controls.read({tmp_path / "run" / f"seed-{seed}": seed for seed in (0, 1)})
+    assert table[table["name"] == "random-1"]["last"].tolist() == scores
+    assert len(table) == 2 * 8
+    found = table[table["name"] == "found"]["last"].mean()
+    difference = f"{statistics.fmean(scores) - found:+.2f}".replace("-", "−")
+    assert f" {difference} (" in next(row for row in result.stdout.splitlines() if "at random" in row)
+
+    (tmp_path / "run" / controls.FILE).unlink()
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("state.pt")}
     assert stripe("search", *command).stdout == result.stdout
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("state.pt")} == written
+    assert (tmp_path / "run" / controls.FILE).exists()  # read again, without training
 
     several = stripe("train", "--attention", tmp_path / "run", "--out", tmp_path / "found", code=1)
     assert "holds 2 searches, each with a choice of its own: name one, as" in several.stderr

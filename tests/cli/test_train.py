@@ -150,7 +150,7 @@ def test_recipes_are_printed_and_overridden(tmp_path):
 
 
 def test_the_recipe_is_that_of_the_model_and_steps_can_be_had_where_it_has_none(tmp_path):
-    options = ["--model", "resnet56-acnet", "--epochs", 2, "--images-per-epoch", 10]
+    options = ["--model", "resnet20-acnet", "--epochs", 2, "--images-per-epoch", 10]
     for name, schedule, rates in (("own", [], [0.1, 0.05]), ("steps", ["--schedule", "step"], [0.1, 0.01])):
         result = stripe_train(*options, *schedule, "--out", tmp_path / name)
         assert result.exit_code == 0, result.output

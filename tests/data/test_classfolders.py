@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from stripe.data import Data, load
+from stripe.data.files import digest_of
 from stripe.errors import StripeError
 
 from .conftest import WriteImages
@@ -103,11 +104,25 @@ def test_halves_that_are_not_used_are_said(write_images: WriteImages, caplog: py
 def test_images_without_classes(write_images: WriteImages, images: dict[str, int], names: list[str]) -> None:
     data = load(f"folder:{write_images('set', images)}")
     assert data.classes == ()
+    assert data.everything is not None
+    assert data.everything.paths == sorted({*data.train.paths, *data.test.paths}) == names
+    assert len(data.train) == len(data.test) == 1  # of one image both are the same
     for split in (data.train, data.test, data.everything):
-        assert split.paths == names
-        assert split.labels.tolist() == [-1] * len(names)
+        assert split.labels.tolist() == [-1] * len(split)
     with pytest.raises(StripeError, match="have no classes, and this needs their labels"):
         data.require_classes()
+
+
+def test_of_images_without_classes_a_fifth_is_held_out(write_images: WriteImages) -> None:
+    data = load(f"folder:{write_images('set', {'.': 12})}")
+    assert (len(data.train), len(data.test)) == (10, 2)
+    assert set(data.train.paths).isdisjoint(data.test.paths)
+    assert data.everything is not None
+    assert data.everything.paths == sorted([*data.train.paths, *data.test.paths])
+    classes = load(f"folder:{write_images('classes', {'a': 2, 'b': 2})}")
+    assert classes.attrs["files"] == digest_of(classes.train.paths, classes.test.paths)
+    every = data.everything.paths
+    assert data.attrs["files"] == digest_of(every, every)  # what older captures of such images say
 
 
 def test_halves_without_classes(write_images: WriteImages) -> None:

@@ -7,10 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stripe.data import load
 from stripe.errors import StripeError
 from stripe.fold import fold
 from stripe.fold.evaluation import Evaluation, evaluate
 from stripe.fold.sample import Sample
+from stripe.models import build
+from stripe.tasks import Classification, named
+from stripe.training import Compute
+from stripe.training import evaluate as score_of
 from tests.conftest import SqueezeExcite
 
 
@@ -140,3 +145,58 @@ def test_some_images_at_equal_distances() -> None:
     assert [item["image"][:, 0, 0, 0].tolist() for item in some.source] == [[0, 3], [6], [9]]
     assert [item["name"] for item in some.source] == [["a", "d"], ["c"], ["b"]]
     assert all(item["of"] == "x" for item in some.source)
+
+
+def test_images_of_a_batch_of_two_with_targets() -> None:
+    """Lists of two images and two targets are no two images."""
+    items = [([torch.full((3, 2, 2), 2.0 * k + i) for i in (0, 1)], [{"k": k}, {"k": k + 10}]) for k in range(3)]
+    some = Sample(items, nn.Conv2d(3, 1, 1), "images").spread(3)
+    assert [[int(image[0, 0, 0]) for image in images] for images, _ in some.source] == [[0], [2], [5]]
+    assert [targets for _, targets in some.source] == [[{"k": 0}], [{"k": 1}], [{"k": 12}]]
+
+
+def test_the_standard_error_of_a_mean_is_its_own() -> None:
+    """The jackknife of a mean, an image left out at a time, is std / √N with n − 1."""
+    draw = torch.Generator().manual_seed(0)
+    before, after = torch.rand(2, 12, generator=draw, dtype=torch.float64)
+    lacking = [torch.stack([(x.sum() - own) / 11 for own in x]) for x in (before, after)]
+    pairs = zip((before, after), lacking, strict=True)
+    scores = [Evaluation(0, 0, torch.zeros(12, 0), x, "ap", (), without) for x, without in pairs]
+    assert scores[1].uncertainty(scores[0]) == pytest.approx(float((after - before).std() / 12**0.5))
+
+
+@pytest.fixture(scope="module")
+def scenes() -> Any:
+    return load("scenes:train=8,test=1", image_size=40)
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "measure"), [("fasterrcnn", "detection", "ap"), ("fcn", "segmentation", "miou")]
+)
+def test_a_task_judges_by_annotations(scenes: Any, model: str, task: str, measure: str) -> None:
+    """The measure is that of ``stripe evaluate`` on all images; each of them is left out once."""
+    torch.manual_seed(0)
+    net = build(f"{model}:resnet11", num_classes=11, attention="se").eval()
+    judge, compute = named(task, scenes), Compute(torch.device("cpu"), torch.float32)
+    judge.prepare(net, scenes, compute)
+    data = judge.needed(scenes)
+    batches = data.train.loader(3, workers=0)
+    sample = Sample([(data.normalize(images), targets) for images, targets in batches], net, "images")
+    sample.task = judge
+    found = evaluate(net, sample)
+    score = score_of(net, batches, data, compute, task=judge)
+    assert (found.measure, found.loss) == (measure, pytest.approx(score.loss, rel=1e-5))
+    assert found.accuracy == pytest.approx(getattr(score, measure), abs=1e-5)
+    assert found.without is not None
+    assert len(found.without) == 8
+    assert np.isnan(found.error(found))
+    assert found.uncertainty(found) == 0
+
+
+def test_tasks_that_cannot_judge(images: list[Tensor], scenes: Any) -> None:
+    with pytest.raises(StripeError, match="classification has no measure of some of the images"):
+        fold(Dense().eval(), images, task=Classification(2))
+    with pytest.raises(StripeError, match="metric= takes its place"):
+        fold(Dense().eval(), images, task=named("segmentation", scenes), metric=right)
+    with pytest.raises(StripeError, match=r"have no targets for the task; give batches of \(images, targets\)"):
+        fold(Dense().eval(), images, task=named("segmentation", scenes))

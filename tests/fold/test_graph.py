@@ -250,9 +250,9 @@ def test_a_network_is_one_where_its_forward_is_outlined() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "wanted"),
     [
-        ("ch_ppocr_mobile_v2.0_cls_infer", (48, 192), {"backwards": 1, "forwards": 8}),
-        ("ch_PP-OCRv4_rec_infer", (48, 64), {"forwards": 2}),
-        ("ch_PP-OCRv4_det_infer", (64, 64), {"backwards": 8, "forwards": 2}),
+        ("ch_ppocr_mobile_v2.0_cls_infer", (48, 64), {"backwards": 1, "forwards": 8}),
+        ("ch_PP-OCRv4_rec_infer", (48, 32), {"forwards": 2}),
+        ("ch_PP-OCRv4_det_infer", (32, 32), {"backwards": 8, "forwards": 2}),
     ],
 )
 @pytest.mark.slow

@@ -19,11 +19,17 @@ IMAGES = torch.randn(4, 3, 32, 32)
 
 
 @pytest.mark.parametrize(
-    ("spec", "attention"), [("resnet11", "se"), ("timm:mobilenetv3_small_050", "none"), ("timm:nf_regnet_b0", "none")]
+    ("spec", "attention", "args"),
+    [
+        ("resnet11", "se", {}),
+        ("timm:mobilenetv3_small_050", "none", {}),
+        ("timm:nf_regnet_b0", "none", {"channels": [16, 32, 48, 64], "depths": [1, 1, 1, 1]}),
+    ],
 )
-def test_loaded_again_it_is_the_same(spec: str, attention: str, tmp_path: Path) -> None:
-    result = fold(models.build(spec, num_classes=7, attention=attention), [IMAGES])
-    result.save(tmp_path / "folded.safetensors", {"model": spec, "num_classes": 7, "attention": attention})
+def test_loaded_again_it_is_the_same(spec: str, attention: str, args: dict[str, Any], tmp_path: Path) -> None:
+    result = fold(models.build(spec, num_classes=7, attention=attention, args=args), [IMAGES])
+    meta = {"model": spec, "num_classes": 7, "attention": attention, "args": args}
+    result.save(tmp_path / "folded.safetensors", meta)
     loaded = stripe.load(tmp_path / "folded.safetensors")
     assert loaded.state_dict().keys() == result.model.state_dict().keys()
     with torch.inference_mode():

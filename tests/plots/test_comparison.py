@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -32,7 +33,7 @@ def test_points_stand_where_the_numbers_are():
     assert drawn(paper, "CIFAR")[0] == [70.0, 71.0]
     assert drawn(here, "CIFAR") == ([50.0, 52.0], [-0.08, 0.92])  # a colour a column, side by side
     assert [text.get_text() for text in paper.get_yticklabels()] == ["plain", "ASR"]
-    assert (paper.get_title("left"), here.get_title("left")) == ("A · the paper", "here, small")
+    assert (paper.get_title("left"), here.get_title("left")) == ("A\nthe paper", "here, small")
     low, high = here.collections[0].get_segments()[0][:, 0]
     assert (low, high) == (49.0, 51.0)  # the interval of the mean
 
@@ -52,3 +53,18 @@ def test_without_numbers_of_the_paper_there_is_one_panel_a_group():
 def test_nothing_to_compare():
     with pytest.raises(StripeError, match="No run of this table is finished"):
         comparison(TWO.assign(best=math.nan))
+
+
+def test_many_columns_have_room_and_markers_of_their_own():
+    seven = table(*[("", row, f"run {n}", 70.0, 50.0 + n, 49.0, 52.0 + n, 49.0) for row in "ab" for n in range(7)])
+    _, here = comparison(seven, width="column").axes
+    lines = [line for line in here.lines if line.get_label().startswith("run")]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 7
+    heights = np.array([line.get_ydata() for line in lines])
+    assert heights[:, 0].max() < heights[:, 1].min()  # those of a row stand together
+
+
+def test_lines_stand_below_each_other_in_a_column():
+    steps = table(*[("", "SE", f"δ = {n}", 70.0 + n, 40.0 - n, math.nan, math.nan, 39.0) for n in (1, 2, 3)])
+    paper, here = comparison(steps, lines=True, width="column").axes
+    assert (paper.get_subplotspec().rowspan.start, here.get_subplotspec().rowspan.start) == (0, 1)

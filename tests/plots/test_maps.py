@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,16 @@ def test_two_networks_stand_side_by_side_or_below_each_other(weighed, width, col
     figure = plots.maps([weighed(), weighed(BEFORE + 1)], images=2, width=width)
     assert len({round(axes.get_subplotspec().colspan.start) for axes in figure.axes}) == columns
     assert sum("weight" in axes.get_title() for axes in figure.axes) == 2
+
+
+def test_maps_of_wide_images_leave_no_empty_band(make_tree, make_site):
+    weights = np.linspace(0, 1, 3 * 4 * 16).reshape(1, 3, 4, 16)
+    site = make_site(weights, "height", "width", kind="spatial", before=weights)
+    figure = plots.maps(make_tree({"a": site}, [0], 3), images=3, width="column")
+    figure.draw_without_rendering()
+    assert figure.get_figheight() - figure.get_tightbbox().y1 < 0.12  # inches
+    names = [axes.yaxis.label.get_window_extent() for axes in figure.axes if axes.get_ylabel()]
+    assert not any(one.overlaps(other) for one, other in pairwise(names))
 
 
 def test_over_the_image(weighed):

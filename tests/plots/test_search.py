@@ -35,7 +35,7 @@ def make_run(
     return Run(path, described, pd.DataFrame())
 
 
-FIRST, SECOND = (0.1, 0.6, 0.1, 0.1, 0.1), (0.3, 0.1, 0.1, 0.25, 0.25)
+FIRST, SECOND = (0.1, 0.6, 0.1, 0.1, 0.1), (0.2, 0.05, 0.05, 0.35, 0.35)
 IDENTITY = (0.6, 0.1, 0.1, 0.1, 0.1)
 
 
@@ -47,8 +47,8 @@ def test_the_weights_of_each_block_from_their_start(tmp_path: Path) -> None:
     figure = plots.search([make_run(tmp_path, [[SECOND, FIRST], [FIRST, SECOND]])])
     first, second = (axes for axes in figure.axes if axes.get_visible())
     assert lines(first)["ca>sa"].get_xdata().tolist() == [0, 1, 2]
-    np.testing.assert_allclose(lines(first)["ca>sa"].get_ydata(), [0.2, 0.1, 0.6], rtol=1e-6)
-    np.testing.assert_allclose(lines(second)["identity"].get_ydata(), [0.2, 0.1, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(lines(first)["ca>sa"].get_ydata(), [0.2, 0.05, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(lines(second)["identity"].get_ydata(), [0.2, 0.1, 0.2], rtol=1e-6)
     assert first.get_title(loc="left") == "layer1.0: CA→SA"
     assert second.get_title(loc="left") == "layer2.0: CA, SA"
     thick = [{name for name, line in lines(axes).items() if line.get_linewidth() > 1} for axes in (first, second)]
@@ -68,12 +68,50 @@ def test_seeds_become_a_mean_a_range_and_a_count(tmp_path: Path) -> None:
     np.testing.assert_allclose(lines(axes)["ca>sa"].get_ydata(), [0.2, (0.6 + 0.1 + 0.6) / 3], rtol=1e-6)
     shade = axes.collections[1].get_paths()[0].vertices
     assert {(1.0, 0.1), (1.0, 0.6)} <= {(x, round(y, 6)) for x, y in shade.tolist()}
-    assert "mean and range over seeds" in figure.get_supxlabel().replace("\n", " ")
+    caption = figure.get_supxlabel().replace("\n", " ")
+    assert "mean and range over seeds" in caption
+    assert "all 3 seeds the same: 0 of 1 blocks, by chance 0.0" in caption
+
+
+def test_a_block_in_which_nothing_leads_is_undecided(tmp_path: Path) -> None:
+    flat = [[(0.2,) * 5, FIRST]]
+    figure = plots.search([make_run(tmp_path, flat), make_run(tmp_path, flat, seed=1)])
+    first, second = (axes for axes in figure.axes if axes.get_visible())
+    assert first.get_title(loc="left") == "layer1.0: undecided"
+    assert second.get_title(loc="left") == "layer2.0: CA→SA  2/2"
+    assert all(line.get_linewidth() < 1 for line in first.lines)
+    caption = figure.get_supxlabel().replace("\n", " ")
+    assert "undecided: no lead of 0.1" in caption
+    # Each seed decided the same for one block of two, which two shufflings of ½ put together in half of the cases.
+    assert "all 2 seeds the same: 1 of 2 blocks, by chance 0.5" in caption
 
 
 def test_a_seed_that_is_not_finished_counts_as_far_as_it_is(tmp_path: Path) -> None:
     figure = plots.search([make_run(tmp_path, [[FIRST], [FIRST]]), make_run(tmp_path, [[IDENTITY]], seed=1)])
     np.testing.assert_allclose(lines(figure.axes[0])["ca>sa"].get_ydata(), [0.2, 0.35, 0.6], rtol=1e-6)
+
+
+def test_controls_stand_below(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, [[FIRST] * 4], seed) for seed in (0, 1)]
+    rows = [
+        f"{seed},{choice},{name},{attention},{last},50"
+        for seed, others in enumerate([(50, 46, 53), (40, 38, 41)])
+        for (choice, name, attention), last in zip(
+            [
+                ("found by the search", "found", "se"),
+                ("at random", "random-1", "eca"),
+                ("CA in all blocks", "all-ca", "x"),
+            ],
+            others,
+            strict=True,
+        )
+    ]
+    (tmp_path / "controls.csv").write_text("\n".join(["seed,choice,name,attention,last,best", *rows]))
+    below = plots.search(runs).axes[-1]
+    assert [label.get_text() for label in below.get_yticklabels()] == ["CA in all blocks", "at random"]
+    assert below.lines[0].get_xdata().tolist() == [2, -3]
+    ends = [segment[:, 0].tolist() for segment in below.collections[0].get_segments()]
+    np.testing.assert_allclose(ends, [[2 - 12.7062, 2 + 12.7062], [-3 - 12.7062, -3 + 12.7062]], atol=1e-3)
 
 
 def test_no_penalty_is_said(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stripe.reproduce import Cache
+from stripe.reproduce import Cache, Changes, Plan, read
 from stripe.reproduce.cache import Sources
+from stripe.reproduce.dependencies import resolve
 from stripe.reproduce.estimate import estimate, makespan
+from tests.reproduce.test_transfer import STYLES
 
 
 def test_what_is_there_takes_no_time_and_the_rest_some(table, cache):
@@ -17,6 +19,14 @@ def test_what_is_there_takes_no_time_and_the_rest_some(table, cache):
     assert all(seconds[run.path] > 0 for run in planned[1:])
     half = replace(planned[1], state="unfinished", done=1)
     assert estimate([half], device="cpu")[half.path] > 0
+
+
+def test_style_transfer_before_its_classifier_is_trained(write, cache):
+    plan = Plan.make(read(write("styles", STYLES)), "quick", Changes(epochs=1, images_per_epoch=8))
+    (run, _) = cache.plan(resolve(plan, cache.plan(plan.before)).requests).values()
+    seconds = estimate([run], device="cpu", sources=cache.sources, before={run.path: plan.before[0]})
+    assert seconds[run.path] > 0
+    assert not cache.folder.exists()
 
 
 def test_a_network_that_cannot_be_built_has_no_estimate(figure, tmp_path):

@@ -12,7 +12,7 @@ from pycocotools import mask as encoding
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from stripe.tasks.average_precision import BOX, MASK, AveragePrecision
+from stripe.tasks.average_precision import BOX, MASK, AveragePrecision, PrecisionOfSome
 
 
 def truth(*boxes, labels=None, crowd=()):
@@ -198,3 +198,24 @@ def test_batches_make_no_difference():
     metric = AveragePrecision((BOX,))
     metric.update(*(list(part) for part in zip(*pairs, strict=True)))
     assert metric.compute() == one
+
+
+def test_of_some_of_the_images():
+    """Without a group it is what torchmetrics computes of the images that are left."""
+    pairs, groups = random_pairs(3, 12), [(), (0, 5), (1, 2, 3, 11)]
+    metric = PrecisionOfSome()
+    for part in (pairs[:7], pairs[7:]):
+        metric.update([found for found, _ in part], [target for _, target in part])
+    expected = [measure(*(pair for number, pair in enumerate(pairs) if number not in out))["ap"] for out in groups]
+    assert metric.without(groups) == pytest.approx(expected, abs=1e-5)  # torchmetrics gives float32
+    assert len({round(value, 3) for value in expected}) == 3
+
+
+def test_of_images_without_objects():
+    metric = PrecisionOfSome()
+    metric.update([found(SQUARE, scores=[0.9]), found(scores=[])], [truth(SQUARE), truth()])
+    assert metric.without([(), (1,)]) == pytest.approx([100, 100])
+    assert math.isnan(metric.without([(0,)])[0])
+    nothing = PrecisionOfSome()
+    nothing.update([found(scores=[])], [truth()])
+    assert math.isnan(nothing.without([()])[0])

@@ -108,6 +108,30 @@ def test_evaluation_leaves_no_trace_and_is_the_same_each_time(data, head):
         assert torch.equal(ours["labels"], theirs["labels"][kept] - 1)
 
 
+def test_labels_of_the_network_in_another_order(data):
+    """The data's classes are ten of the network's thirteen; what has the label of another is left out."""
+    torch.manual_seed(0)
+    model = models.build("fasterrcnn:resnet11", num_classes=14).eval()
+    task = prepared(model, data)
+    batch, targets = some()
+    seen = []
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[1:]))
+    with torch.no_grad():
+        plain = model(list(batch.images))
+    often = int(torch.cat([theirs["labels"] for theirs in plain]).mode().values)
+    others = [label for label in range(13, 0, -1) if label != often]
+    for positions in ([*others[:9], often], others[:10]):
+        task.positions = positions
+        with torch.no_grad():
+            found = task.forward(model, batch, targets).detections
+        assert [target["labels"].tolist() for target in seen[-1][0]] == [positions[:2], []]
+        for ours, theirs in zip(found, plain, strict=True):
+            labels = theirs["labels"].tolist()
+            known = [number for number, label in enumerate(labels) if label in positions]
+            assert ours["labels"].tolist() == [positions.index(labels[number]) for number in known]
+            assert torch.equal(ours["scores"], theirs["scores"][known])
+
+
 def test_the_backbone_runs_once_for_losses_and_detections(data):
     model = network("maskrcnn").eval()
     task = prepared(model, data)

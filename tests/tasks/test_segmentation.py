@@ -69,6 +69,36 @@ def test_an_image_of_unknown_pixels_costs_nothing():
     assert np.isnan(task.score(0, task.sums(output, targets, training=False).tolist(), 1).miou)
 
 
+def test_outputs_in_another_order():
+    """Output 0 is the background, 3 the first class, 1 the second, and 2 a class that the data has not."""
+    batch, targets = batch_of((4, 6), (5, 3))
+    model = PerPixel(4, aux=True)
+    task = Segmentation(2)
+    task.positions = (3, 1)
+    found = task.forward(model, batch, targets)
+    plain = Segmentation(2).forward(model, batch, targets)
+    for own, given in zip(found.out, plain.out, strict=True):
+        assert torch.equal(own, given[[0, 3, 1, 2]])
+    assert task.sums(found, targets, training=False).reshape(3, 4)[:, 3].sum() == sum(
+        int((given.argmax(0) == 2).sum()) for given in plain.out
+    )
+
+
+def test_the_score_of_some_of_the_images():
+    task = Segmentation(2)
+    batch, targets = batch_of((4, 6), (5, 3), (2, 2))
+    output = task.forward(PerPixel(3), batch, targets)
+    judge = task.judge()
+    judge.update(Maps(output.out[:2], None), targets[:2])
+    judge.update(Maps(output.out[2:], None), targets[2:])
+    expected = []
+    for kept in ([0, 1, 2], [1]):
+        some = Maps([output.out[number] for number in kept], None)
+        counts = task.sums(some, [targets[number] for number in kept], training=False)
+        expected.append(task.score(0, counts.tolist(), len(kept)).miou)
+    assert judge.without([(), (0, 2)]) == pytest.approx(expected)
+
+
 def test_the_scores_by_hand():
     """Classes 0 to 3, of which 3 occurs nowhere: intersections 3, 1, 0 of unions 5, 3, 1; and 4 of 7 pixels right."""
     truth = torch.tensor([[0, 0, 0, 0, 1, 1, 2, 255]], dtype=torch.uint8)

@@ -10,7 +10,20 @@ from stripe.attention import attention_factory
 from stripe.attention.search import OPERATIONS
 from stripe.errors import StripeError
 from stripe.tasks import structure
-from stripe.tasks.structure import CHOICES, agreement, attention_of, choices, choose, controls, read, write
+from stripe.tasks.structure import (
+    CHOICES,
+    UNDECIDED,
+    agreement,
+    attention_of,
+    choices,
+    choose,
+    controls,
+    decide,
+    decisions,
+    read,
+    unanimous,
+    write,
+)
 
 SSCBAM = {  # table 3
     (4.7375e-04, 4.4295e-01, 5.5134e-01, 2.0592e-03, 3.1687e-03): "sa>ca",
@@ -56,6 +69,24 @@ def test_channel_and_spatial_attention_in_parallel(weights: tuple[float, ...], c
     assert choose(weights) == choice
 
 
+@pytest.mark.parametrize(
+    ("weights", "decision"),
+    [
+        ((0.20, 0.20, 0.20, 0.20, 0.20), UNDECIDED),  # so begins every search
+        ((0.19, 0.22, 0.19, 0.20, 0.20), UNDECIDED),  # and so it stands after a few steps
+        ((0.00, 0.49, 0.51, 0.00, 0.00), UNDECIDED),  # one of the orders, but which?
+        ((0.00, 0.44, 0.56, 0.00, 0.00), "sa>ca"),
+        ((0.05, 0.05, 0.10, 0.40, 0.40), "ca|sa"),
+        ((0.30, 0.10, 0.10, 0.22, 0.28), UNDECIDED),  # together .5, but the identity leads
+        ((0.30, 0.10, 0.10, 0.19, 0.31), UNDECIDED),
+        ((0.90, 0.025, 0.025, 0.025, 0.025), "identity"),
+        ((0.05, 0.05, 0.05, 0.25, 0.60), "sa"),
+    ],
+)
+def test_a_choice_is_decided_where_it_leads(weights: tuple[float, ...], decision: str) -> None:
+    assert decide(weights) == decision
+
+
 def alphas(*rows: tuple[float, ...]) -> dict[str, np.ndarray]:
     return {f"layer{number}.0.attention_module": np.log(row) for number, row in enumerate(rows, 1)}
 
@@ -63,6 +94,12 @@ def alphas(*rows: tuple[float, ...]) -> dict[str, np.ndarray]:
 def search(tmp_path: Path, *rows: tuple[float, ...], kernel_size: int = 7) -> xr.Dataset:
     write(tmp_path, 1, alphas(*rows), family="mvam", kernel_size=kernel_size)
     return read(tmp_path)
+
+
+def weighed(*rows: tuple[float, ...]) -> xr.Dataset:
+    """A search of one epoch, in memory."""
+    dims = ("epoch", "block", "operation")
+    return xr.Dataset({"weight": (dims, [rows])}, {"block": [f"layer{n}" for n in range(len(rows))]})
 
 
 def test_the_file_holds_alpha_and_its_softmax(tmp_path: Path) -> None:
@@ -121,6 +158,24 @@ def test_how_often_seeds_chose_the_same(tmp_path: Path) -> None:
     }
     with pytest.raises(StripeError, match="different blocks"):
         agreement([each[0], search(tmp_path / "other", first)])
+
+
+def test_agreement_is_of_what_is_decided_and_beside_chance() -> None:
+    flat, first, second = (0.2,) * 5, (0.6, 0.1, 0.1, 0.1, 0.1), (0.1, 0.6, 0.1, 0.1, 0.1)
+    same = [weighed(flat, flat) for _ in range(3)]
+    assert list(decisions(same[0]).values()) == [UNDECIDED] * 2
+    assert list(agreement(same).values()) == [(UNDECIDED, 0)] * 2
+    assert unanimous(same) == (0, 0)
+    one = [weighed(first, first, first, first) for _ in range(3)]
+    assert unanimous(one) == (4, 4)  # in all blocks the same: nothing of one block or another
+    # Halves of two choices: two seeds agree in ½, three in ¼ of the blocks by chance.
+    rows = [(first, first, second, second), (first, first, second, second), (first, second, second, first)]
+    mixed = [weighed(*each) for each in rows]
+    assert unanimous(mixed[:2]) == (4, 2)
+    assert unanimous(mixed) == (2, 1)
+    partly = [weighed(*each) for each in [(first, flat), (flat, flat)]]
+    assert list(agreement(partly).values()) == [("identity", 1), (UNDECIDED, 0)]
+    assert unanimous(partly) == (0, 0)
 
 
 def test_no_search_and_a_damaged_one(tmp_path: Path) -> None:

@@ -155,6 +155,46 @@ def test_batches_are_images_as_they_are_in_another_order(data: Data, seen: str) 
     assert len(next(iter(shared))[1]) == 8
 
 
+def annotated(kind: str, folder: Path) -> str:
+    """The name of data with annotations: six images, one of which is another shape than the others."""
+    if kind == "scenes":
+        return "scenes:train=4,test=2"
+    names = [f"{number}.png" for number in range(6)]
+    (folder / "JPEGImages").mkdir()
+    for number, name in enumerate(names):
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 30 + 9 * (number == 2), 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "JPEGImages" / name)
+    if kind == "voc":
+        (folder / "Annotations").mkdir()
+        box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+        for name in names:
+            content = f"<annotation><filename>{name}</filename><object><name>dog</name>{box}</object></annotation>"
+            (folder / "Annotations" / name).with_suffix(".xml").write_text(content)
+        return f"voc:{folder}"
+    images = [
+        {"id": number, "file_name": name, "width": 30 + 9 * (number == 2), "height": 20}
+        for number, name in enumerate(names)
+    ]
+    thing = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 2, 7, 7], "area": 49, "iscrowd": 0}
+    content = {"images": images, "annotations": [thing], "categories": [{"id": 1, "name": "dog"}]}
+    (folder / "boxes.json").write_text(json.dumps(content))
+    return f"coco:images={folder / 'JPEGImages'},annotations={folder / 'boxes.json'}"
+
+
+@pytest.mark.parametrize("kind", ["scenes", "coco", "voc"])
+def test_of_data_with_annotations_the_images_alone_are_taken(kind: str, tmp_path: Path, seen: str) -> None:
+    data = load(annotated(kind, tmp_path), image_size=32)
+    task, model = task_of(seen, data, Half(), pictures=1), Half()
+    alone = task.needed(data)
+    (images, _), *_ = (task.collate(*batch) for batch in task.batches(alone.train, 3, seed=0, epoch=1, workers=0))
+    assert (images.shape, images.dtype) == ((3, 3, 32, 32), torch.uint8)
+    score = evaluate(model, alone.test.loader(2, workers=0), alone, CPU, task=task)
+    assert score.content > 0
+    task.after_epoch(model, 1, tmp_path)
+    with np.load(tmp_path / "pictures" / "last.npz") as last:
+        assert last["content"].shape == last["made"].shape == (1, 32, 32, 3)
+
+
 def test_frozen_statistics_no_longer_follow_the_batch(data: Data, seen: str) -> None:
     model = build("style", args={"norm": "bn", "width": 2, "blocks": 1})
     task = task_of(seen, data, model, freeze_norm=1)
