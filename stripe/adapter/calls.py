@@ -114,6 +114,8 @@ def explained(model: nn.Module, batch: Batch) -> Iterator[None]:
         if getattr(error, "raised_by_stripe", False):
             raise
         hint = "; take smaller batches" if isinstance(error, torch.OutOfMemoryError) else ""
+        if "more than 1 value per channel" in str(error):  # batch normalisation of a map of one pixel
+            hint = "; it has no statistics of one value: take batches of 2 images at least, as batch_size=2"
         raise StripeError(
             f"{type(model).__name__} does not run on {batch.shape}: {type(error).__name__}: {error}{hint}"
         ) from error

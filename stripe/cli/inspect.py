@@ -12,6 +12,7 @@ from stripe.cli.options import channels_option, format_option, image_size_option
 from stripe.cli.runs import capture_of, is_checkpoint
 from stripe.cli.tables import print_records
 from stripe.errors import StripeError
+from stripe.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,8 @@ def command(
     """List the attention sites of a model, of a checkpoint's network, or of the CAPTURE of a RUN.
 
     A site is a place where a feature map is multiplied by something smaller. It is attention where that depends on
-    the image, and a constant factor (layer scale, ASR …) where it does not.
+    the image, and a constant factor (layer scale …) where it does not. ASR is none: it is in the weights of layers,
+    which are counted.
 
     \b
     stripe inspect capture.h5
@@ -68,17 +70,26 @@ def command(
         return
     if model.pop("pretrained"):
         raise StripeError("--pretrained does not change which sites there are; leave it away.")
+    asr: list[str] = []
     if ckpt is not None:
-        title, found = str(ckpt), _of_checkpoint(ckpt, entry, model_spec, image_size, channels, **model)
+        title = str(ckpt)
+        found, asr = _of_checkpoint(ckpt, entry, model_spec, image_size, channels, **model)
     else:
         assert model_spec is not None
         title, found = model_spec, _of_model(model_spec, image_size, channels, **model)
+    # Frozen normalisations write their arithmetic out, but no more than others are they constant factors.
+    found = [site for site in found if "FrozenBatchNorm" not in site.owner]
     sites = [site.describe() for site in found]
     if sites or output_format != "table":
         print_records(sites, output_format, title=title)
     if sites and output_format == "table":
         click.echo(_summary(found))
-    if not any(site.is_attention for site in found):
+    if asr and output_format == "table":
+        click.echo(
+            f"ASR is in {counted(len(asr), 'layer')}, from {asr[0]} to {asr[-1]}; `stripe fuse --ckpt {title}` puts it "
+            "into the weights."
+        )
+    if not asr and not any(site.is_attention for site in found):
         from stripe.capture import no_attention
 
         click.secho(f"{title} has no attention site: {no_attention(found)}", err=True)
@@ -183,11 +194,12 @@ def _of_checkpoint(
     attention: str | None,
     num_classes: int | None,
     model_args: tuple[tuple[str, Any], ...],
-) -> "list[Site]":
-    """The sites of the network of a checkpoint, with its weights."""
+) -> "tuple[list[Site], list[str]]":
+    """The sites of the network of a checkpoint, with its weights, and the names of the layers with ASR."""
     import torch
 
     from stripe import checkpoint, models
+    from stripe.asr.layers import has_asr
     from stripe.capture import discover
     from stripe.data import sides
 
@@ -205,9 +217,10 @@ def _of_checkpoint(
             attention=attention or read.spec.attention,
             args=dict(model_args),
         )
-    inner, network = _looked_at(checkpoint.restore(read, network).eval())
+    whole = checkpoint.restore(read, network).eval()
+    inner, network = _looked_at(whole)
     images = torch.rand(2, channels or models.input_channels(network) or 3, *sides(size))
-    return _inside(inner, discover(network, images))
+    return _inside(inner, discover(network, images)), [name for name, layer in whole.named_modules() if has_asr(layer)]
 
 
 def _looked_at(network: "nn.Module") -> "tuple[str, nn.Module]":

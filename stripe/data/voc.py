@@ -84,7 +84,9 @@ def load_voc(*, rest: str, seed: int | None = None, image_size: ImageSize | None
         flaws.add("{} mask(s), as no labelmap.txt says what their numbers mean", root.name, len(masks))
         masks = {}
     if are_binary([masks[name] for half in wanted or [[*masks]] for name in half if name in masks]):
-        flaws.add("{} mask(s), as they hold 0 and 255 alone, and 255 is unknown: class k is k", root.name, len(masks))
+        flaws.add(
+            "{} mask(s), as they hold 0 and 255 alone, and 255 is unknown: the first class is 1", root.name, len(masks)
+        )
         masks = {}
     classes = classes or sorted({label for each in said.values() for label, _, _ in each.objects} - {""})
     kinds = (("boxes",) if said else ()) + (("segmentation",) if masks else ())

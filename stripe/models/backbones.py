@@ -20,6 +20,8 @@ _HEIGHT, _WIDTH = 256, 192
 
 _COARSEST = 32
 
+_ADVICE = "take a convolutional network such as resnet20, torchvision:resnet50 or timm:seresnet50"
+
 
 class Stage(NamedTuple):
     """The last map of one resolution.
@@ -64,7 +66,7 @@ class Backbone:
         except Exception as error:  # the code may be the user's: anything may come out of it
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise StripeError(
-                f"{name} cannot be a backbone, for which a network must take images of any size: {reason}"
+                f"{name} cannot be a backbone, for which a network must take images of any size: {reason}; {_ADVICE}"
             ) from error
         found: dict[int, Stage] = {}
         for node, shape in shapes.items():
@@ -75,7 +77,9 @@ class Backbone:
         self.stages = list(found.values())
         strides = [stage.stride for stage in self.stages]
         if len(strides) < 2 or any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
-            raise StripeError(f"{name} cannot be a backbone: its maps do not become half as large from stage to stage")
+            raise StripeError(
+                f"{name} cannot be a backbone: its maps do not become half as large from stage to stage; {_ADVICE}"
+            )
 
     def body(self, taken: Mapping[str, Stage]) -> fx.GraphModule:
         """The classifier up to some of its stages; it shares the weights, whose names stay.

@@ -5,6 +5,7 @@ metadata (``help``, ``range``, ``metavar``) of those of ``stripe.training.RunCon
 flags of them, and recipes and Python give them as ``task_args``.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -61,6 +62,9 @@ class DetectionOptions:
     scale: tuple[float, float] = field(default=(1.0, 1.0), metadata=_SCALE)
     photometric: bool = field(default=False, metadata=_PHOTOMETRIC)
 
+    def __post_init__(self) -> None:
+        _check_scale(self.scale)
+
 
 @options_of("segmentation")
 @dataclass(frozen=True)
@@ -84,6 +88,17 @@ class SegmentationOptions:
         metadata={"range": Range(8), "help": "Pixels of the random part trained on, of images of different sizes."},
     )
     photometric: bool = field(default=False, metadata=_PHOTOMETRIC)
+
+    def __post_init__(self) -> None:
+        _check_scale(self.scale)
+
+
+def _check_scale(scale: tuple[float, float]) -> None:
+    low, high = scale
+    if not 0 < low <= high < math.inf:
+        raise StripeError(
+            f"scale is {low:g},{high:g}; it must be the least factor, above 0, and then the largest, such as 0.5,2"
+        )
 
 
 def made(kind: type | None, values: Mapping[str, Any], task: str) -> Any:

@@ -1,5 +1,6 @@
 """The class of every pixel: cross-entropy, and the mean intersection over union."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from stripe.tasks.registry import register
 from stripe.tasks.scoring import Scoring
 
 __all__ = ["Maps", "Segmentation", "SegmentationScore"]
+
+logger = logging.getLogger(__name__)
 
 
 class SegmentationScore(NamedTuple):
@@ -98,6 +101,8 @@ class Segmentation(Task):
                 f"The images of {data.spec} have no class of each pixel, which a segmenter is trained on: give data "
                 "such as scenes, coco:DIR or voc:DIR."
             )
+        if options and data.image_size and options.crop != SegmentationOptions().crop:
+            logger.warning("crop=%d has no effect: all images have one size, which is trained on whole", options.crop)
         return cls(len(data.classes), options)
 
     def prepare(self, model: nn.Module, data: Data, compute: Place) -> None:

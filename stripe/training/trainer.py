@@ -17,6 +17,7 @@ from stripe.data import Data, Split, choose_images, in_pixels, normalization_of,
 from stripe.data.crops import mix
 from stripe.errors import StripeError
 from stripe.models import input_channels, normalizes_itself
+from stripe.models.composed import parse
 from stripe.names import counted
 from stripe.provenance import provenance
 from stripe.tasks import Classification, Task, named
@@ -86,7 +87,8 @@ def train(
     if recipe is None:
         raise StripeError("recipe is None; a training needs one.")
     spec = config.spec
-    if config.capture and spec.attention == "none" and ":" not in config.model:
+    composed = parse(config.model)
+    if config.capture and spec.attention == "none" and ":" not in (composed.backbone if composed else config.model):
         if spec.asr:
             raise StripeError(
                 f"ASR is a constant already, so in {config.model} there is no attention to capture: give mode='both', "

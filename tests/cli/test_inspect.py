@@ -3,6 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from stripe import checkpoint
+from stripe.models.spec import AsrSpec, ModelSpec
+from stripe.training.network import build
+
 
 def test_model(run) -> None:
     sites = json.loads(run("inspect", "--model", "timm:seresnet18", "--format", "json", "--image-size", "64").stdout)
@@ -81,6 +85,26 @@ def test_a_checkpoint_says_its_network(run) -> None:
     of_flag = run("inspect", "--ckpt", checkpoint, "--format", "json").stdout
     assert {site["kind"] for site in json.loads(of_flag)} == {"channel"}
     assert run("inspect", checkpoint, "--format", "json").stdout == of_flag
+
+
+@pytest.mark.parametrize(
+    ("spec", "layers", "between"),
+    [
+        (ModelSpec("resnet11", asr=AsrSpec(), num_classes=3), 3, "layer1.0.bn3 to layer3.0.bn3"),
+        (ModelSpec("style", asr=AsrSpec()), 15, "in1 to in5"),
+        (
+            ModelSpec("fcn:resnet11", asr=AsrSpec(), num_classes=3, args={"frozen_norm": True}),
+            *(3, "backbone.layer1.0.bn3 to backbone.layer3.0.bn3"),
+        ),
+    ],
+)
+def test_the_layers_with_asr_are_counted(run, spec, layers, between) -> None:
+    checkpoint.save(Path("it.safetensors"), build(spec), spec.to_meta())
+    said = run("inspect", "it.safetensors", "--image-size", "32").output
+    assert f"ASR is in {layers} layers, from" in said
+    assert between in said
+    assert "Frozen" not in said
+    assert "stripe fuse --ckpt it.safetensors" in said
 
 
 def test_a_run_stands_for_its_capture(run) -> None:

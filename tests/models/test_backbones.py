@@ -91,7 +91,10 @@ class Decides(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Tokens(), "net cannot be a backbone: its maps do not become half as large"),
+        (
+            Tokens(),
+            "net cannot be a backbone: its maps do not become half as large from stage to stage; take a convolutional",
+        ),
         (Decides(), "net cannot be a backbone"),
         (nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)), "net cannot be a backbone, for which .* of any size"),
     ],

@@ -13,6 +13,7 @@ from stripe.errors import StripeError
 from stripe.tasks import Segmentation, named
 from stripe.tasks.options import SegmentationOptions
 from stripe.tasks.segmentation import Maps
+from stripe.training import RunConfig
 
 
 class PerPixel(nn.Module):
@@ -169,3 +170,27 @@ def test_what_is_refused():
         named("segmentation", data).forward(nn.Linear(6, 2), batch, targets)
     with pytest.raises(StripeError, match="have no class of each pixel"):
         named("segmentation", replace(data, annotations=("boxes",)))
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+@pytest.mark.parametrize("scale", [[2, 1], [0, 1], [-1, 1]])
+def test_a_scale_in_the_wrong_order_is_refused_before_anything_is_loaded(task, scale):
+    said = r"scale is -?\d,1; it must be the least factor, above 0, and then the largest"
+    with pytest.raises(StripeError, match=said):
+        RunConfig(task=task, task_args={"scale": scale})
+
+
+def test_a_crop_beside_one_size_has_no_effect_and_that_is_said(caplog):
+    data = load("scenes:train=4,test=2")
+    named("segmentation", replace(data, image_size=None), {"crop": 32})
+    named("segmentation", data)
+    assert not caplog.records
+    named("segmentation", data, {"crop": 32})
+    assert "crop=32 has no effect" in caplog.text
+
+
+def test_a_single_value_of_a_channel_has_no_statistics():
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    batch, targets = batch_of((4, 6))
+    with pytest.raises(StripeError, match="take batches of 2 images at least, as batch_size=2"):
+        Segmentation(2).forward(model.train(), batch, targets)

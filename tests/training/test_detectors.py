@@ -148,4 +148,6 @@ def test_what_does_not_fit_together(tmp_path, scenes):
         train(tmp_path / "a", scenes, **SETTINGS | {"model": "resnet11"})
     with pytest.raises(StripeError, match="have no boxes"):
         train(tmp_path / "b", load("shapes:train=20,test=10"), **SETTINGS)
+    with pytest.raises(StripeError, match=r"in fasterrcnn:resnet11 there is no attention .* or capture=0"):
+        train(tmp_path / "a", scenes, **SETTINGS, mode="asr", capture=2)
     assert not (tmp_path / "a").exists()
