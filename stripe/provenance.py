@@ -13,7 +13,9 @@ __all__ = ["command_line", "provenance"]
 def command_line() -> str:
     """Return the command as the user could type it again, or the name of the program that embeds us."""
     program = Path(sys.argv[0]).name or "python"
-    return shlex.join([program, *sys.argv[1:]]) if program in {"stripe", "__main__.py"} else program
+    if program in {"stripe", "__main__.py"}:  # the latter as `python -m stripe`
+        return shlex.join(["stripe", *sys.argv[1:]])
+    return program
 
 
 def provenance() -> dict[str, str]:
