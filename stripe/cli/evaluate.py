@@ -95,7 +95,8 @@ def command(
         said = f"top-1 {score.accuracy:.2f} %, top-5 {score.top5:.2f} %, loss {score.loss:.4f}"
     else:
         found = {name: float(getattr(score, name)) for name in task.scoring.measures}
-        measured = [name for name, value in found.items() if not math.isnan(value)]
+        best = task.scoring.best  # said where there is nothing to measure, too
+        measured = [name for name, value in found.items() if name == best or not math.isnan(value)]
         said = ", ".join(f"{task.scoring.label(name)} {task.scoring.text(found[name], name)}" for name in measured)
     about = {"images": len(images), "data": resolved.data.spec, "split": split}
     if output_format == "json":

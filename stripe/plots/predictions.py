@@ -48,7 +48,8 @@ def predictions(
     """Draw a row for each test image: the truth, and beside it what each network finds after its last epoch.
 
     Detections have the name of their class and their score, and are drawn from a score of 0.5 on. Pixels have the
-    colour of their class. Of runs that differ in nothing but the seed the first is drawn.
+    colour of their class, whose name stands in their middle. Of runs that differ in nothing but the seed the first is
+    drawn.
 
     Args:
         runs: ``stripe.training.Run`` of detectors or of segmenters, trained on the same data; or ``OfCheckpoint``.
@@ -100,9 +101,13 @@ def predictions(
                 axes.spines[:].set_visible(False)
         data = dict.fromkeys(data_name(str(run.settings.get("data", ""))) for run in firsts.values())
         scales = dict.fromkeys(run.scale for run in firsts.values() if run.scale)
-        figure.caption(
-            " · ".join([", ".join(data), *(["; ".join(scales)] if scales else []), "detections from a score of 0.5 on"])
-        )
+        notes = {
+            "detection": "detections from a score of 0.5 on",
+            "segmentation": "each class of pixels has its colour and name, the background none",
+        }
+        tasks = dict.fromkeys(str((run.settings.get("task") or {}).get("name")) for run in firsts.values())
+        said = [notes[task] for task in tasks if task in notes]
+        figure.caption(" · ".join([", ".join(data), *(["; ".join(scales)] if scales else []), *said]))
         figure.fit_height()
         return figure
 

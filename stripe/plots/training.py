@@ -24,6 +24,11 @@ _SPLITS: dict[str, dict[str, Any]] = {
     "train": {"linestyle": "--", "linewidth": 0.7},
     "test": {"linestyle": "-", "linewidth": 1.0},
 }
+_POINTS: dict[str, dict[str, Any]] = {
+    "train": {"marker": "o", "markersize": 6, "markerfacecolor": "none"},
+    "test": {"marker": "o", "markersize": 3},
+}
+"""Of one epoch, which makes no line: a ring and a dot, which can be seen where both are in one place."""
 _MOST = 6  # as many colours as a style has
 
 
@@ -64,7 +69,7 @@ def training(
     with styled(style, ax=ax, width=width) as settings:
         if ax is not None:
             _panel(ax, tables, scoring.best, scoring)
-            ax.legend(handles=[*_split_lines(), *_network_lines(groups, tables, scoring)])
+            ax.legend(handles=[*_split_lines(tables), *_network_lines(groups, tables, scoring)])
             return ax
         drawn = {"kind": "training", "runs": {name: [str(run.path) for run in group] for name, group in groups.items()}}
         quantities = tuple(dict.fromkeys(("loss", scoring.best)))
@@ -76,7 +81,7 @@ def training(
         parts = _losses_by_name(panels["loss"], *tables.values(), names=scoring.losses) if len(groups) == 1 else []
         # Many lines leave no corner free: the legend then gets the upper third for itself.
         several: dict[str, Any] = {"ncols": 2, "loc": "upper right", "fontsize": "x-small"} if parts else {}
-        panels["loss"].legend(handles=[*_split_lines(), *parts], **several)
+        panels["loss"].legend(handles=[*_split_lines(tables), *parts], **several)
         panels["loss"].set_ylim(0, _top_loss(tables) * (1.5 if parts else 1))
         networks = _network_lines(groups, tables, scoring)
         title = f"test {scoring.label(scoring.best)} after the last and the best epoch"
@@ -91,20 +96,31 @@ def _panel(axes: Axes, tables: Mapping[str, Sequence[pd.DataFrame]], quantity: s
     for number, group in enumerate(tables.values()):
         for split, line in _SPLITS.items():
             values = pd.concat([table[f"{split}_{quantity}"] for table in group], axis=1)
-            _curve(axes, values, f"C{number}", line)
+            _curve(axes, values, f"C{number}", line, _POINTS[split])
     for drop in _drops(tables):
         axes.axvline(drop, color="0.5", linewidth=0.6, linestyle=":", zorder=0)
     title = "loss" if quantity == "loss" else scoring.label(quantity)
     axes.set(xlabel="epoch", ylabel=scoring.axis(quantity), title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if _one_epoch(tables):  # or the axis shows a few hundredths of an epoch
+        epoch = next(iter(tables.values()))[0].index[0]
+        axes.set_xlim(epoch - 1, epoch + 1)
+        axes.set_xticks([epoch])
     if axes.dataLim.y0 >= 0:  # then no margin below 0, which would suggest such values
         axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _split_lines() -> list[Line2D]:
+def _split_lines(tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[Line2D]:
     """What tells the splits apart, for a legend."""
-    return [Line2D([], [], color="0.5", label=split, **line) for split, line in _SPLITS.items()]
+    lines = {split: line | {"linestyle": ""} | _POINTS[split] for split, line in _SPLITS.items()}
+    lines = lines if _one_epoch(tables) else _SPLITS
+    return [Line2D([], [], color="0.5", label=split, **line) for split, line in lines.items()]
+
+
+def _one_epoch(tables: Mapping[str, Sequence[pd.DataFrame]]) -> bool:
+    """Whether all runs have the same one epoch."""
+    return len({epoch for group in tables.values() for table in group for epoch in table.index}) == 1
 
 
 def _network_lines(
@@ -124,10 +140,10 @@ def _metrics(run: RunLike) -> pd.DataFrame:
     return table.set_index("epoch")
 
 
-def _curve(axes: Axes, values: pd.DataFrame, color: str, line: Mapping[str, Any]) -> None:
+def _curve(axes: Axes, values: pd.DataFrame, color: str, line: Mapping[str, Any], point: Mapping[str, Any]) -> None:
     """The mean over the columns, one a seed, and their range."""
-    point = "." if len(values) == 1 else ""  # one epoch makes no line
-    axes.plot(values.index, values.mean(axis=1), color=color, marker=point, zorder=3, **line)  # and above the axis
+    how = {**line, **point} if len(values) == 1 else line
+    axes.plot(values.index, values.mean(axis=1), color=color, zorder=3, **how)  # above the axis
     if values.shape[1] > 1:
         axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), color=color, alpha=0.2, linewidth=0)
 
@@ -151,7 +167,7 @@ def _losses_by_name(axes: Axes, tables: Sequence[pd.DataFrame], *, names: Sequen
     handles = []
     for number, name in enumerate(names, 1):
         values = pd.concat([table[f"test_{name}"] for table in tables], axis=1)
-        _curve(axes, values, f"C{number}", {"linewidth": 0.7})
+        _curve(axes, values, f"C{number}", {"linewidth": 0.7}, _POINTS["test"])
         handles.append(Line2D([], [], color=f"C{number}", linewidth=0.7, label=name.replace("_", " ")))
     return handles
 

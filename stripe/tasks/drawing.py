@@ -91,7 +91,7 @@ def draw_objects(image: Tensor, objects: Mapping[str, Tensor], classes: Sequence
         classes: Names of the classes.
 
     Returns:
-        uint8 (3, H', W'), enlarged where the image is small.
+        uint8 (3, H', W'), enlarged where the image is small. Where no score is high enough, a line of text says so.
     """
     found = {name: value.detach().cpu() for name, value in objects.items() if name in _OF_OBJECTS}
     if "scores" in found:
@@ -99,7 +99,7 @@ def draw_objects(image: Tensor, objects: Mapping[str, Tensor], classes: Sequence
         found = {name: value[kept] for name, value in found.items()}
     large, factor = _enlarged(image)
     if not len(found["boxes"]):
-        return large
+        return _with_names(large, [(0.0, 0.0)], [f"none from {LEAST_SCORE:g} on"]) if "scores" in found else large
     colors = [_color(int(label), len(classes)) for label in found["labels"]]
     names = [classes[int(label)] for label in found["labels"]]
     if "scores" in found:
@@ -109,41 +109,52 @@ def draw_objects(image: Tensor, objects: Mapping[str, Tensor], classes: Sequence
         masks = F.interpolate(masks[None], size=large.shape[1:], mode="nearest")[0] > 0.5
         large = draw_segmentation_masks(large, masks, alpha=0.45, colors=colors)
     boxes = found["boxes"] * factor
-    return _with_names(draw_bounding_boxes(large, boxes, colors=colors, width=2), boxes, names)
+    return _with_names(draw_bounding_boxes(large, boxes, colors=colors, width=2), boxes[:, :2].tolist(), names)
 
 
 _OF_OBJECTS = ("boxes", "labels", "scores", "masks")
 
 
-def draw_classes(image: Tensor, classes: Tensor, count: int) -> Tensor:
-    """An image with the class of each pixel as a colour.
+def draw_classes(image: Tensor, classes: Tensor, names: Sequence[str]) -> Tensor:
+    """An image with the class of each pixel as a colour, and the name of each class once, where it is.
 
     Args:
         image: uint8 (3, H, W).
         classes: (H, W): 0 the background, k + 1 class k; others are not coloured.
-        count: How many classes there are.
+        names: Names of the classes.
 
     Returns:
         uint8 (3, H', W'), enlarged where the image is small.
     """
     large, _ = _enlarged(image)
     there = F.interpolate(classes[None, None].float(), size=large.shape[1:], mode="nearest")[0, 0].long().cpu()
-    present = [label for label in range(count) if (there == label + 1).any()]
+    present = [label for label in range(len(names)) if (there == label + 1).any()]
     if not present:
         return large
     masks = torch.stack([there == label + 1 for label in present])
     colored: Tensor = draw_segmentation_masks(
-        large, masks, alpha=0.6, colors=[_color(label, count) for label in present]
+        large, masks, alpha=0.6, colors=[_color(label, len(names)) for label in present]
     )
-    return colored
+    return _with_names(colored, [_middle(mask) for mask in masks], [names[label] for label in present])
 
 
-def _with_names(image: Tensor, boxes: Tensor, names: Sequence[str]) -> Tensor:
-    """An image with names in the upper left corners of boxes, which can be read on any ground."""
+def _middle(mask: Tensor) -> tuple[float, float]:
+    """Left and top of a name in the middle of the pixels of a class: in that of them next to their mean."""
+    places = mask.nonzero().float()
+    top, left = places[(places - places.mean(0)).square().sum(1).argmin()].tolist()
+    return left - 16, top - 10
+
+
+def _with_names(image: Tensor, corners: Sequence[Sequence[float]], names: Sequence[str]) -> Tensor:
+    """An image with names whose upper left corners are given; within it, and so that they can be read on any ground."""
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
-    for (left, top, *_), name in zip(boxes.tolist(), names, strict=True):
-        pen.text((left + 4, top + 2), name, fill="white", stroke_width=1, stroke_fill="black", font=font)
+    for (left, top), name in zip(corners, names, strict=True):
+        place = (
+            max(0, min(left + 4, picture.width - font.getlength(name) - 2)),
+            max(0, min(top + 2, picture.height - 16)),
+        )
+        pen.text(place, name, fill="white", stroke_width=1, stroke_fill="black", font=font)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 

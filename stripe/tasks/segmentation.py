@@ -213,7 +213,7 @@ class Segmentation(Task):
 
         def draw(image: Tensor, target: Mapping[str, Tensor], found: Any) -> tuple[Tensor, Tensor]:
             truth = target["segmentation"]
-            return draw_classes(image, truth, self.classes), draw_classes(image, found, self.classes)
+            return draw_classes(image, truth, data.classes), draw_classes(image, found, data.classes)
 
         return pictures_of(model, self.needed(data), run, draw, count)
 

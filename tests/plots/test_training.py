@@ -76,6 +76,17 @@ def test_a_run_that_is_not_finished_and_one_of_one_epoch(tmp_path: Path) -> None
     assert labels(figure) == ["a:  40.00 ± 28.28 %, best 40.00 ± 28.28 %", "b:  5.00 %, best 5.00 %"]
 
 
+def test_one_epoch_is_one_tick_and_two_points_that_can_be_told_apart() -> None:
+    axes = plots.training([make_run([20])]).axes[1]
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+    train, test = axes.lines
+    assert (train.get_markerfacecolor(), test.get_markerfacecolor()) == ("none", "C0")
+    assert train.get_markersize() > test.get_markersize()
+    many = plots.training([make_run([20]), make_run([5, 10], "b")]).axes[1]
+    assert {line.get_marker() for line in many.lines} == {"o", "None"}
+
+
 def test_what_cannot_be_drawn() -> None:
     with pytest.raises(plots.NothingToDrawError, match="runs/a-0 has not finished an epoch"):
         plots.training([make_run([])])

@@ -36,17 +36,23 @@ def test_what_has_a_low_score_is_not_drawn():
         "masks": torch.zeros(2, 1, 40, 60),
     }
     assert changed(draw_objects(GREY, objects, ("a", "b"))) == pytest.approx((40, 200, 80, 240), abs=3)
+    low = draw_objects(GREY, objects | {"scores": torch.tensor([0.1, 0.1])}, ("a", "b"))
+    assert changed(low) == pytest.approx((2, 16, 4, 110), abs=8)  # "none from 0.5 on", in its corner
     nothing = {name: value[:0] for name, value in objects.items()}
-    assert (draw_objects(GREY, nothing, ("a", "b")) == 128).all()
+    assert torch.equal(draw_objects(GREY, nothing, ("a", "b")), low)
+    nothing.pop("scores")
+    assert (draw_objects(GREY, nothing, ("a", "b")) == 128).all()  # the truth
 
 
 def test_classes_of_pixels_have_colours_of_their_own():
     classes = torch.zeros(40, 60, dtype=torch.uint8)
     classes[:10, :30], classes[:10, 30:], classes[20:, :] = 1, 2, 255
-    picture = draw_classes(GREY, classes, 2)
+    picture = draw_classes(GREY, classes, ("a", "bbbb"))
     assert changed(picture) == (0, 79, 0, 479)
     assert not torch.equal(picture[:, 0, 0], picture[:, 0, -1])
-    assert (draw_classes(GREY, torch.zeros_like(classes), 2) == 128).all()
+    white = [(part == 255).all(0).any().item() for part in (picture[:, 20:60, 60:180], picture[:, 20:60, 300:420])]
+    assert white == [True, True]  # the names
+    assert (draw_classes(GREY, torch.zeros_like(classes), ("a", "b")) == 128).all()
 
 
 def run(folder, *, task="detection", pictures=3):
@@ -66,6 +72,15 @@ def test_the_figure_has_a_row_for_each_image_and_a_column_for_each_network(tmp_p
     assert titles == ["truth", "one, epoch 7", "two, epoch 7"]
     assert len(figure.axes) == 6
     assert figure.axes[4].images[0].get_array().max() == 20
+
+
+@pytest.mark.parametrize(
+    ("task", "said"), [("detection", "a score of 0.5 on"), ("segmentation", "each class of pixels has its colour")]
+)
+def test_the_caption_says_what_is_drawn(tmp_path, task, said):
+    caption = plots.draw("predictions", [run(tmp_path / "one", task=task)]).get_supxlabel().replace("\n", " ")
+    assert said in caption
+    assert ("score" in caption) is (task == "detection")
 
 
 def test_what_cannot_be_drawn(tmp_path):
