@@ -28,7 +28,7 @@ class SPSA(Attention):
 
     ``v = (1 − σ(C))^α``, C the correlation over channels of a position's values with ``k = GAP(x)``: mean and standard
     deviation over channels are taken off both. With several heads, each part of the channels has a correlation of its
-    own. Time and memory grow linearly with the number of positions.
+    own, which for two channels is but a sign. Time and memory grow linearly with the number of positions.
 
     Variants of the paper's appendix: without the reverse operation, ``v = σ(C)^α`` (``spsa,reverse=no``), and with the
     dot product, over the root of the number of channels, or its cosine for the correlation (``spsa,similarity=dot``).
@@ -37,7 +37,7 @@ class SPSA(Attention):
 
     Args:
         channels: C, the number of channels of the maps.
-        heads: Number of parts of the channels, of which it is a divisor.
+        heads: Number of parts of the channels, of which it is a divisor; each part has at least two.
         alpha: α, the exponent, more than 0.
         reverse: Whether it is 1 − σ(C) and not σ(C).
         similarity: What C is: ``correlation``, ``cosine`` or ``dot``.
@@ -45,7 +45,7 @@ class SPSA(Attention):
             mean square of the whole map. What does not vary over channels, but for rounding, has the correlation 0.
 
     Raises:
-        StripeError: The channels cannot be divided among the heads, or α or ε is not more than 0.
+        StripeError: The heads do not divide the channels into parts of two or more; α or ε is not more than 0.
 
     Example:
         >>> import torch
@@ -68,6 +68,11 @@ class SPSA(Attention):
         super().__init__()
         if heads < 1 or channels % heads:
             raise StripeError(f"heads is {heads}; SPSA divides the channels of its maps among them, here {channels}")
+        if channels < 2 * heads:
+            raise StripeError(
+                f"heads is {heads}; the correlation of SPSA needs 2 channels or more for each of them, and its maps "
+                f"have {channels} in all"
+            )
         if not 0 < alpha < float("inf"):
             raise StripeError(f"alpha is {alpha}; the exponent of SPSA is more than 0")
         if not 0 < eps < float("inf"):

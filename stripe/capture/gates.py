@@ -116,7 +116,8 @@ def classify(
         if kind == "channel" and inside <= CHANNEL:
             shape = (groups * prod(shape),)
         else:
-            dims, shape = ("frame" if inside <= {UNKNOWN, "frame"} else "group", *dims), (groups, *shape)
+            outside = "frame" if inside <= {UNKNOWN, "frame"} else "window" if inside & SPATIAL else "group"
+            dims, shape = (outside if outside not in dims else "groups", *dims), (groups, *shape)
         outer = (groups, *outer)
     within = Shape(image_axis, groups, tuple(sizes[axis] for axis in others))
     return Gating(kind, dims, shape, outer, within)
@@ -175,6 +176,9 @@ def _kind(
         every = len(kept) == sum(role in SPATIAL for role in roles.values())
         return "spatial" if every or surviving >= {"height", "width"} else "strip", tuple(names), shape
     if len(surviving) == len(names):
+        dropped = [role for axis, role in roles.items() if axis not in kept]
+        if surviving <= SPATIAL | {"channel"} and set(dropped) == {"channel"}:  # a map for each group of channels
+            return "spatial", tuple("group" if role == "channel" else role for role in names), shape
         if surviving == {"branch", "channel"} or surviving == {"branch"}:
             return "branch", tuple(names), shape
         if surviving <= SPATIAL | {"channel"}:

@@ -46,7 +46,8 @@ def maps(
     """Draw what one spatial site does to its map, for several images: the input, the weights and the output.
 
     Of the maps the root mean square over the channels is shown. A weight multiplies all channels of a position, so that
-    the output is the input times the weight (times 1 + weight, where the product is added to the map). Several captures
+    the output is the input times the weight (times 1 + weight, where the product is added to the map); of several heads
+    the mean weight is shown. Several captures
     of the same images stand side by side, as SPSA with and without its reverse operation. Paper of SPSA: fig. 3.
 
     Args:
@@ -134,9 +135,11 @@ def _of_site(
         raise NothingToDrawError(
             f"The capture was made without the maps before {name}; make one with record_input=True."
         )
-    weight, entering = (as_maps(data[each].sel(epoch=epoch).isel(image=rows), name) for each in ("attention", before))
-    factor = 1 + weight if capture.facts[name].residual else weight
-    return name, (entering, weight, entering * factor)
+    weight, entering = (data[each].sel(epoch=epoch).isel(image=rows) for each in ("attention", before))
+    leaving = entering * (1 + weight if capture.facts[name].residual else weight)
+    if "group" in weight.dims:  # each head weighs channels of its own
+        entering, leaving = ((each**2).mean("group") ** 0.5 for each in (entering, leaving))
+    return name, (as_maps(entering, name), as_maps(weight, name), as_maps(leaving, name))
 
 
 def _map(axes: Axes, values: Values, limits: tuple[float, float], picture: npt.NDArray[np.uint8] | None) -> Any:

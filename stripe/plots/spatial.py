@@ -45,7 +45,8 @@ def spatial(
     """Draw maps of spatial attention: one row per image, one column per site, and the image itself at the left.
 
     If spatial attention were a constant, all maps of a column would be equal. The colours of a column span the 1–99 %
-    quantiles of its maps, which are written below it, as sites have different ranges. Paper: fig. 30.
+    quantiles of its maps, which are written below it, as sites have different ranges. Of several heads the mean is
+    drawn. Paper: fig. 30.
 
     Args:
         capture: A capture, its tree or its path.
@@ -126,7 +127,8 @@ def as_maps(values: xr.DataArray, name: str) -> npt.NDArray[np.floating]:
     """Arrange spatial attention as maps.
 
     Args:
-        values: Attention values (image, height, width), or (image, token) with a square number of tokens.
+        values: Attention values (image, height, width), or (image, token) with a square number of tokens. Of maps for
+            each group of channels, as those of attention with several heads, the mean is taken.
         name: Name of the site, for the error.
 
     Returns:
@@ -135,6 +137,8 @@ def as_maps(values: xr.DataArray, name: str) -> npt.NDArray[np.floating]:
     Raises:
         NothingToDrawError: The values cannot be arranged as maps.
     """
+    if "group" in values.dims:
+        values = values.mean("group", dtype=np.float64).astype(values.dtype)
     array = values.values
     if array.ndim == 3:
         return array

@@ -164,6 +164,7 @@ def test_sites_of_several_heads() -> None:
     sites = discover(build("resnet11", attention="spsa,heads=4"), torch.randn(2, 3, 32, 32))
     assert [site.shape for site in sites] == [(4, 32, 32), (4, 16, 16), (4, 8, 8)]
     assert all(site.is_attention for site in sites)
+    assert {(site.kind, site.dims) for site in sites} == {("spatial", ("group", "height", "width"))}
 
 
 @pytest.mark.parametrize("text", ["spsa", "spsa,heads=4", "spsa+se", "se+spsa"])
@@ -177,6 +178,7 @@ def test_it_is_no_asr(text: str) -> None:
     [
         ("spsa,heads=3", "heads is 3; SPSA divides the channels of its maps among them, here 64"),
         ("spsa,heads=0", "heads is 0"),
+        ("spsa,heads=64", "heads is 64; the correlation of SPSA needs 2 channels or more for each of them.* 64 in all"),
         ("spsa,alpha=0", "alpha is 0.0; the exponent of SPSA is more than 0"),
         ("spsa,alpha=nan", "alpha is nan"),
         ("spsa,similarity=cosin", "'similarity=cosin' is none of correlation, cosine, dot"),

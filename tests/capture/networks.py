@@ -517,6 +517,31 @@ def channels_last_memory(net, x):
     return x * v
 
 
+@case("spatial")
+def a_map_for_each_head(net, x):
+    x = net.conv(x).unflatten(1, (2, C // 2))
+    return x * torch.sigmoid(x.mean(2, keepdim=True))
+
+
+@case("spatial")
+def a_map_for_each_head_channels_last(net, x):
+    x = net.conv(x).permute(0, 2, 3, 1).unflatten(3, (2, C // 2))
+    return x * torch.sigmoid(x.mean(4, keepdim=True))
+
+
+@case("spatial")
+def a_map_for_each_head_in_the_batch(net, x):
+    x = net.conv(x)
+    y = x.reshape(len(x) * 2, C // 2, *x.shape[2:])
+    return y * torch.sigmoid(y.mean(1, keepdim=True))
+
+
+@case("spatial")
+def a_weight_for_each_token_and_head(net, x):
+    x = net.fc(net.conv(x).flatten(2).transpose(1, 2)).unflatten(2, (2, C // 2)).transpose(1, 2)
+    return x * torch.sigmoid(x.mean(3, keepdim=True))
+
+
 @case("strip strip")
 def coordinate(net, x):
     x = net.conv(x)

@@ -44,6 +44,17 @@ def test_the_output_is_the_input_times_the_weight(weighed, residual):
     assert figure.drawn["sites"] == ["a"]
 
 
+def test_each_head_weighs_channels_of_its_own(make_tree, make_site):
+    """The input is the root mean square over all channels, and so is the output."""
+    weights, before = (np.stack([each, each**2], axis=2) for each in (WEIGHTS, BEFORE))
+    tree = make_tree({"a": make_site(weights, "group", "height", "width", kind="spatial", before=before)}, [0], 3)
+    ((_, entering, weight, leaving),) = rows_of(plots.maps(tree, images=[1]), 4)
+    np.testing.assert_allclose(shown(entering), np.sqrt((BEFORE[0, 1] ** 2 + BEFORE[0, 1] ** 4) / 2))
+    np.testing.assert_allclose(shown(weight), (WEIGHTS[0, 1] + WEIGHTS[0, 1] ** 2) / 2)
+    products = [BEFORE[0, 1] * WEIGHTS[0, 1], BEFORE[0, 1] ** 2 * WEIGHTS[0, 1] ** 2]
+    np.testing.assert_allclose(shown(leaving), np.sqrt((products[0] ** 2 + products[1] ** 2) / 2))
+
+
 @pytest.mark.parametrize(("width", "columns"), [("page", 7), ("column", 4)])
 def test_two_networks_stand_side_by_side_or_below_each_other(weighed, width, columns):
     figure = plots.maps([weighed(), weighed(BEFORE + 1)], images=2, width=width)

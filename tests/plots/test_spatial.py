@@ -58,3 +58,11 @@ def test_what_makes_no_map(make_tree, make_site, shape, dims):
     tree = make_tree({"t": make_site(np.zeros(shape), *dims, kind="spatial")}, [0], 2)
     with pytest.raises(NothingToDrawError, match=r"attention at t \(.*\) makes no map"):
         plots.spatial(tree)
+
+
+@pytest.mark.parametrize("dims", [("group", "height", "width"), ("height", "width", "group")])
+def test_of_several_heads_the_mean_is_drawn(make_tree, make_site, dims):
+    values = np.arange(24.0).reshape(1, 3, 2, 2, 2)
+    tree = make_tree({"a": make_site(values, *dims, kind="spatial")}, [0], 3)
+    panel = [axes for axes in plots.spatial(tree, images=[1]).axes if axes.images][1]
+    np.testing.assert_array_equal(panel.images[0].get_array(), values[0, 1].mean(dims.index("group")))
