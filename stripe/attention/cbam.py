@@ -16,6 +16,9 @@ from stripe.errors import StripeError
 
 __all__ = ["CBAM", "ChannelGate", "SpatialGate"]
 
+LARGEST = 127
+"""Largest side of a kernel: no map of a network that is trained for images is so wide that more would matter."""
+
 Order = Literal["ca>sa", "sa>ca", "ca|sa"]
 
 
@@ -64,7 +67,7 @@ class SpatialGate(Attention):
         kernel_size: k, odd.
 
     Raises:
-        StripeError: k is even, or less than 1.
+        StripeError: k is even, less than 1 or more than 127.
     """
 
     kind = "spatial"
@@ -72,6 +75,8 @@ class SpatialGate(Attention):
 
     def __init__(self, kernel_size: int = 7) -> None:
         super().__init__()
+        if kernel_size > LARGEST:
+            raise StripeError(f"kernel_size is {kernel_size}; the kernel of spatial attention has at most {LARGEST}")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise StripeError(
                 f"kernel_size is {kernel_size}; the kernel of spatial attention has an odd size: 3, 5, 7 …"

@@ -59,6 +59,10 @@ class ECA(SqueezeAttention):
         size = kernel_size(channels) if k is None else k
         if size < 1 or size % 2 == 0:
             raise StripeError(f"k is {size}; the kernel of ECA has an odd size: 3, 5, 7 …")
+        if size > max(2 * channels - 1, kernel_size(channels)):
+            raise StripeError(
+                f"k is {size}; with more than {2 * channels - 1} it reaches beyond all {channels} channels"
+            )
         self.conv = nn.Conv1d(1, 1, size, padding=size // 2, bias=False)
 
     def excite(self, squeezed: Tensor) -> Tensor:

@@ -10,6 +10,7 @@
 ============================= =====================================================================================
 """
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -26,6 +27,9 @@ from stripe.names import did_you_mean
 __all__ = ["attention", "attention_factory", "for_every_block"]
 
 Make = Callable[[int], nn.Module]
+
+_NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE)
+"""Numbers as people write them, without what Python allows besides, such as 1_000."""
 
 TRUTH = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -102,9 +106,9 @@ def _module(text: str, whole: str) -> Callable[[int], Attention]:
     if name == "none":
         raise StripeError(f"attention {whole!r}: none stands alone, or as one entry of a list")
     if name not in ATTENTION:
-        raise StripeError(
-            f"unknown attention {name!r}{inside}; there are none, {', '.join(ATTENTION)}{did_you_mean(name, ATTENTION)}"
-        )
+        close = did_you_mean(name.strip().lower(), ATTENTION)
+        folder = f". There is no folder {whole} with a structure that was searched, either" if "/" in whole else ""
+        raise StripeError(f"unknown attention {name!r}{inside}; there are none, {', '.join(ATTENTION)}{close}{folder}")
     cls = ATTENTION[name]
     arguments: dict[str, Any] = {}
     if colon and order not in cls.orders:
@@ -112,7 +116,15 @@ def _module(text: str, whole: str) -> Callable[[int], Attention]:
         raise StripeError(f"unknown attention {head!r}{inside}: {known}")
     if colon:
         cls, arguments = cls.ordered(order)
-    return cls.factory(**arguments, **_arguments(cls, head, settings, inside))
+    make = cls.factory(**arguments, **_arguments(cls, head, settings, inside))
+
+    def made(channels: int) -> Attention:
+        try:
+            return make(channels)
+        except StripeError as error:
+            raise StripeError(f"attention {text!r}{inside}: {error}") from error
+
+    return made
 
 
 def _arguments(cls: type[Attention], head: str, settings: Sequence[str], inside: str) -> dict[str, Any]:
@@ -143,6 +155,8 @@ def _value(text: str, kind: Any, what: str) -> Any:
         return TRUTH[text]
     number = int if kind in (int, int | None) else float
     try:
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(text)
         return number(text)
     except ValueError:
         raise StripeError(f"{what} is not a {'whole ' if number is int else ''}number") from None

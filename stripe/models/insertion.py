@@ -3,7 +3,7 @@
 - ResNet, ResNeXt, Wide ResNet (torchvision, timm): after the last normalisation of each block, before the addition.
 - VGG with batch normalisation (torchvision, timm): between each normalisation and its ReLU.
 - ShuffleNetV2 (torchvision): between the last normalisation of each residual branch and its ReLU.
-- MobileNetV2 (torchvision): after the last normalisation of each block, before the addition where there is one.
+- MobileNetV2 (torchvision, timm): after the last normalisation of each block, before the addition where there is one.
 - MobileNetV1 (timm): between normalisation and ReLU of both layers of each block.
 - RepVGG (timm): between the sum of each block's branches and the ReLU.
 - ViT (timm): after the multi-head attention and after the MLP of each block, before the additions.
@@ -24,6 +24,7 @@ import timm
 import torch
 import torchvision
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv
+from timm.models._efficientnet_blocks import InvertedResidual as InvertedResidualOfTimm
 from timm.models.byobnet import RepVggBlock
 from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
@@ -37,8 +38,8 @@ __all__ = ["TokenAttention", "insert_attention"]
 Make = Callable[[int], nn.Module]
 
 KNOWN = (
-    "ResNet, VGG with batch normalisation, MobileNetV1, RepVGG and ViT of timm, and ResNet, VGG, MobileNetV2 and "
-    "ShuffleNetV2 of torchvision"
+    "ResNet, VGG with batch normalisation, MobileNetV1, MobileNetV2, RepVGG and ViT of timm, and ResNet, VGG, "
+    "MobileNetV2 and ShuffleNetV2 of torchvision"
 )
 
 
@@ -110,11 +111,13 @@ def _shufflenet(model: nn.Module, make: Make) -> None:
 
 def _mobilenet(model: nn.Module, make: Make) -> None:
     blocks = _blocks(model.get_submodule("blocks"))
-    if not all(isinstance(block, DepthwiseSeparableConv) for block in blocks):
+    if not all(type(block) in (DepthwiseSeparableConv, InvertedResidualOfTimm) for block in blocks):
         raise _unknown(model)
     _refuse_present(model, [block.se for block in blocks])
+    is_first_version = all(type(block) is DepthwiseSeparableConv for block in blocks)
     for block in blocks:
-        for norm in (block.bn1, block.bn2):
+        last = block.bn3 if isinstance(block, InvertedResidualOfTimm) else block.bn2
+        for norm in (block.bn1, last) if is_first_version else (last,):
             _in_front_of(norm, "act", make(norm.num_features))
 
 

@@ -90,9 +90,8 @@ def diff(
             "(`stripe train --capture 200`)."
         )
     chosen_sites = choose_sites(opened, sites, CHANNEL_KINDS, 1)
-    ids = opened.images
-    images = images or (4 if ax is None else 1)
-    rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
+    ids, default = opened.images, 4 if ax is None else 1
+    rows = choose(default if images is None else images, ids, what="image", seed=seed, classes=opened.labels)
     chosen, matrices = {}, {}
     for name, data in chosen_sites.items():
         values = columns(data["attention"].isel(image=rows))

@@ -79,7 +79,7 @@ def maps(
         raise StripeError(
             "The captures hold other images, so that no row could show one image; give captures of one set."
         )
-    rows = choose(images or 4, first.images, what="image", seed=seed, classes=first.labels)
+    rows = choose(4 if images is None else images, first.images, what="image", seed=seed, classes=first.labels)
     panels = [_of_site(each, sites, choose_epoch(each, epoch), rows) for each in opened]
     with styled(style, cmap, width=width) as settings:
         drawn = describe(

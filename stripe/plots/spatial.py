@@ -77,9 +77,8 @@ def spatial(
         epoch = choose_epoch(opened, epoch)
         chosen_sites = choose_sites(opened, sites, ["spatial"], _SITES if ax is None else 1)
         names, ending = short_names(list(chosen_sites))
-        ids = opened.images
-        images = images or (6 if ax is None else 1)
-        rows = choose(images, ids, what="image", seed=seed, classes=opened.labels)
+        ids, default = opened.images, 6 if ax is None else 1
+        rows = choose(default if images is None else images, ids, what="image", seed=seed, classes=opened.labels)
         if ax is not None:
             check_single(len(chosen_sites) * len(rows), "choose one site and one image, as images=[3]")
             ((name, data),) = chosen_sites.items()

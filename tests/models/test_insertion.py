@@ -33,6 +33,7 @@ def count(model: nn.Module) -> int:
         ("torchvision:resnet50", 25_557_032, {256: 3, 512: 4, 1024: 6, 2048: 3}),
         ("torchvision:resnext50_32x4d", 25_028_904, {256: 3, 512: 4, 1024: 6, 2048: 3}),
         ("torchvision:mobilenet_v2", 3_504_872, None),
+        ("timm:mobilenetv2_100", 3_504_872, None),
     ],
 )
 def test_parameter_counts(spec: str, plain: int, blocks: dict[int, int] | None) -> None:
@@ -57,6 +58,7 @@ def test_parameter_counts(spec: str, plain: int, blocks: dict[int, int] | None) 
         ("torchvision:resnet18", {}, 32, 8),
         ("torchvision:resnext50_32x4d", {}, 32, 16),
         ("torchvision:mobilenet_v2", {}, 64, 17),
+        ("timm:mobilenetv2_050", {}, 64, 17),
     ],
 )
 def test_one_training_step_with_se(spec: str, args: dict[str, Any], size: int, sites: int) -> None:
