@@ -1,5 +1,6 @@
 """Numbers of the paper (left) beside our own (right)."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib as mpl
@@ -71,12 +72,14 @@ def comparison(
                     axes.set_xlabel(axis)
                 title = {"paper": "the paper", "best": here}[side] if number == 0 or lines else ""
                 axes.set_title("\n".join(text for text in (name if axes is own[0] else "", title) if text))
+        cut = _cut_whiskers(grid[:, -1], table, lines)
         handles, labels = grid[0][-1].get_legend_handles_labels()
         if len(labels) > 1:
             figure.legend(handles, labels, loc="outside upper left", ncols=4)
         hollow = "here: best epoch, hollow: last epoch" if len(across) > 1 else "hollow: last epoch"
         notes = [hollow] if table["last"].notna().any() else []
-        notes += ["whiskers: 95 % interval of the mean over seeds"] if table["best_low"].notna().any() else []
+        if table["best_low"].notna().any():
+            notes.append(f"whiskers: 95 % interval of the mean over seeds{', cut at the edge' if cut else ''}")
         figure.caption(" · ".join([*([caption] if caption else []), *notes]))
         return figure
 
@@ -113,6 +116,20 @@ def _points(axes: Axes, part: pd.DataFrame, side: str) -> None:
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0)
+
+
+def _cut_whiskers(panels: Iterable[Axes], table: pd.DataFrame, lines: bool) -> bool:
+    """Have the points fill the panels, where a few seeds give intervals many times as wide; whether some are cut."""
+    points = table[["best", "last"]].to_numpy(dtype=float)
+    low, high = np.nanmin(points), np.nanmax(points)
+    room = 1.5 * max(high - low, 0.02 * abs(high))
+    ends = table[["best_low", "best_high"]].to_numpy(dtype=float)
+    if not np.any((ends < low - room) | (ends > high + room)):
+        return False
+    for axes in panels:
+        set_limits, limits = (axes.set_ylim, axes.get_ylim()) if lines else (axes.set_xlim, axes.get_xlim())
+        set_limits(max(limits[0], low - room), min(limits[1], high + room))
+    return True
 
 
 def _row_height(part: pd.DataFrame) -> float:

@@ -68,3 +68,11 @@ def test_lines_stand_below_each_other_in_a_column():
     steps = table(*[("", "SE", f"δ = {n}", 70.0 + n, 40.0 - n, math.nan, math.nan, 39.0) for n in (1, 2, 3)])
     paper, here = comparison(steps, lines=True, width="column").axes
     assert (paper.get_subplotspec().rowspan.start, here.get_subplotspec().rowspan.start) == (0, 1)
+
+
+def test_whiskers_many_times_as_wide_as_the_points_are_cut():
+    wide = table(("A", "plain", "C", 76.0, 33.0, -89.0, 155.0, 34.0), ("A", "ASR", "C", 77.0, 47.0, 12.0, 83.0, 47.0))
+    figure = comparison(wide)
+    low, high = figure.axes[1].get_xlim()
+    assert 0 < low < 33 and 47 < high < 100
+    assert "cut at the edge" in figure.get_supxlabel().replace("\n", " ")
