@@ -318,7 +318,8 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[st
         for key in ("model", "attention", "args", "data", "mean", "std", "model_sha256")
         if key in resolved.attrs
     }
-    told["image_size"] = write_size(resolved.data.image_size)
+    if resolved.data.image_size is not None:  # else each image has its own
+        told["image_size"] = write_size(resolved.data.image_size)
     if read and names["model_spec"] in (None, read.spec.model):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
     ready = names["pretrained"] or "model_sha256" in resolved.attrs
