@@ -13,6 +13,7 @@ from stripe.cli.runs import captures_of, open_runs
 
 if TYPE_CHECKING:
     from stripe.plots.kinds import DataType
+    from stripe.training import Run
 
 __all__ = ["command"]
 
@@ -106,7 +107,7 @@ class WidthType(click.ParamType[float | str]):
     "--kind",
     type=KindName(),
     required=True,
-    help="What to draw; all: what a capture can show.",
+    help="What to draw; all: what a capture can show, or runs without one.",
 )
 @click.option(
     "-o",
@@ -174,7 +175,10 @@ def command(
     if kind == "all":
         if output and Path(output).suffix:
             raise StripeError(f"--kind all draws several pictures; -o is their folder, and {output} looks like a file")
-        drawn, left_out = plots.draw_all(_capture(kind, paths), output or ".", **options)
+        if runs := _without_capture(paths):
+            drawn, left_out = plots.draw_all_of_runs(runs, output or ".", **options)
+        else:
+            drawn, left_out = plots.draw_all(_capture(kind, paths), output or ".", **options)
         for path in drawn.values():
             click.echo(path)
         for name, reason in left_out.items():
@@ -237,6 +241,12 @@ def _data(kind: str, paths: Sequence[Path]) -> Any:
             from stripe import bench
 
             return bench.read_table(paths[0], "accuracy against speed")
+
+
+def _without_capture(paths: Sequence[Path]) -> "list[Run]":
+    """The runs in some directories; none where one has a capture, or is a file."""
+    runs = open_runs(paths) if all(path.is_dir() for path in paths) else []
+    return [] if any(run.capture_file.exists() for run in runs) else runs
 
 
 def _capture(kind: str, paths: Sequence[Path]) -> Path:

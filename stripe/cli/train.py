@@ -211,7 +211,8 @@ def _summarise(run: "Run") -> None:
     at_best, at_last = (scoring.text(getattr(epoch, f"test_{scoring.best}")) for epoch in (best, last))
     title = f"test {scoring.label(scoring.best)}"
     held_out = run.settings["held_out"]
-    by = f"by {held_out['images']:,} held-out training images" if held_out else "on the test split itself"
+    by = f"by {counted(held_out['images'], 'held-out training image')}" if held_out else "on the test split itself"
+    task = (run.settings.get("task") or {}).get("name")
     folder = run.path / "checkpoints"
     click.echo(
         f"{run.path}: {run.scale}\n"
@@ -223,8 +224,12 @@ def _summarise(run: "Run") -> None:
     if run.settings["capture"]:
         kind = "diff" if len(run.history) > 1 else "stripe"
         click.echo(f"  capture        {run.capture_file}\nNext: stripe plot --kind {kind} {run.capture_file}")
+    elif task == "style":
+        click.echo(f"Next: stripe stylize --ckpt {run.best_file} --image photo.jpg -o styled.png")
     elif run.settings["asr"]:
         click.echo(f"Next: stripe fuse --ckpt {run.best_file} -o fused.safetensors")
+    elif run.settings["attention"] == "none" and task in ("detection", "segmentation"):
+        click.echo(f"Next: stripe plot --kind predictions {run.path}")
     elif run.settings["attention"] == "none":
         click.echo(f"Next: stripe evaluate --ckpt {run.best_file}")
     else:

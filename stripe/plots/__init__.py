@@ -14,7 +14,7 @@ from stripe.plots.figure import StripeFigure
 from stripe.plots.frontier import frontier
 from stripe.plots.gradcam import gradcam
 from stripe.plots.index import index
-from stripe.plots.kinds import KINDS, RUN_KINDS, TABLE_KINDS, draw, draw_all, find
+from stripe.plots.kinds import KINDS, RUN_KINDS, TABLE_KINDS, draw, draw_all, draw_all_of_runs, find
 from stripe.plots.save import save
 from stripe.plots.search import search
 from stripe.plots.select import NothingToDrawError
@@ -36,6 +36,7 @@ __all__ = [
     "diff",
     "draw",
     "draw_all",
+    "draw_all_of_runs",
     "frontier",
     "gradcam",
     "index",

@@ -6,7 +6,7 @@ one decorated function to this folder.
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,11 +15,24 @@ from stripe.capture import CaptureLike, as_capture
 from stripe.errors import StripeError
 from stripe.names import did_you_mean, renamed
 from stripe.plots.figure import FigureOrAxes
+from stripe.plots.runs import RunLike, folder_name
 from stripe.plots.save import check_format, save
 from stripe.plots.select import NothingToDrawError
 from stripe.registry import LAST, Registry
 
-__all__ = ["KINDS", "RUN_KINDS", "TABLE_KINDS", "DataType", "Kind", "draw", "draw_all", "find", "kind", "kinds"]
+__all__ = [
+    "KINDS",
+    "RUN_KINDS",
+    "TABLE_KINDS",
+    "DataType",
+    "Kind",
+    "draw",
+    "draw_all",
+    "draw_all_of_runs",
+    "find",
+    "kind",
+    "kinds",
+]
 
 DataType = Literal["capture", "captures", "runs", "speeds", "frontier"]
 """Data of a plot: a capture, several captures, runs, a table of ``stripe.bench``, or the costs of folding each site."""
@@ -149,15 +162,48 @@ def draw_all(
         NothingToDrawError: No kind can be drawn from this capture.
         StripeError: A file cannot be written, or the capture has no such site, image, channel or epoch.
     """
-    drawn, left_out = {}, {}
     opened = as_capture(capture)
-    stem = Path(opened.path).stem or "capture"
-    for kind, known in kinds("capture", "captures").items():
+    return _draw_all(("capture", "captures"), opened, Path(opened.path).stem or "capture", folder, extension, options)
+
+
+def draw_all_of_runs(
+    runs: Sequence[RunLike], folder: str | os.PathLike[str], *, extension: str = "png", **options: Any
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Draw every kind that runs can show, as ``<first run's name>-<kind>.png``: their curves, and what they made.
+
+    Args:
+        runs: ``stripe.training.Run``, at least one.
+        folder: As of ``draw_all``.
+        extension: As of ``draw_all``.
+        **options: As of ``draw_all``.
+
+    Returns:
+        As ``draw_all``.
+
+    Raises:
+        NothingToDrawError: No kind can be drawn from these runs.
+        StripeError: A file is damaged or cannot be written.
+    """
+    if not runs:
+        raise StripeError("draw_all_of_runs needs at least one run")
+    return _draw_all(("runs",), runs, folder_name(runs[0].path), folder, extension, options)
+
+
+def _draw_all(
+    data_types: tuple[DataType, ...],
+    data: Any,
+    stem: str,
+    folder: str | os.PathLike[str],
+    extension: str,
+    options: dict[str, Any],
+) -> tuple[dict[str, Path], dict[str, str]]:
+    drawn, left_out = {}, {}
+    for kind, known in kinds(*data_types).items():
         path = Path(folder) / f"{stem}-{kind}.{extension}"
         check_format(path)
         try:
             taken = {name: value for name, value in options.items() if name in known.options}
-            figure = draw(kind, opened, **taken)
+            figure = draw(kind, data, **taken)
         except NothingToDrawError as error:
             left_out[kind] = str(error)
         else:

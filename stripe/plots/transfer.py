@@ -12,7 +12,7 @@ from stripe.plots.runs import Arrays, RunLike, by_network, folder_name, read_arr
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import Width, printed_width, styled
 
-__all__ = ["transfer"]
+__all__ = ["arrays_of", "transfer"]
 
 PICTURES = "pictures/last.npz"
 """Where a run keeps what its network makes of held-out images, see ``stripe.tasks.style``."""
@@ -52,7 +52,7 @@ def transfer(
     if not groups:
         raise StripeError("transfer needs at least one run")
     firsts = [group[0] for group in groups.values()]
-    arrays = [_arrays(run) for run in firsts]
+    arrays = [arrays_of(run) for run in firsts]
     shown = arrays[0]["content"]
     for run, other in zip(firsts[1:], arrays[1:], strict=True):
         if other["content"].shape != shown.shape or (other["content"] != shown).any():
@@ -92,7 +92,13 @@ def transfer(
         return figure
 
 
-def _arrays(run: RunLike) -> Arrays:
+def arrays_of(run: RunLike) -> Arrays:
+    """The pictures of a run, and their losses.
+
+    Raises:
+        NothingToDrawError: The run is none of style transfer, has not finished an epoch, or keeps no pictures.
+        StripeError: The file is damaged.
+    """
     if (run.settings.get("task") or {}).get("name") != "style":
         raise NothingToDrawError(f"{run.path} is no run of style transfer, so it has no pictures to draw.")
     return read_arrays(run, PICTURES, ARRAYS, otherwise="was trained with pictures=0")

@@ -18,7 +18,7 @@ from stripe.plots.style import DIFFERENCE_MAP, VALUE_MAP
 from stripe.progress import track
 from stripe.report.budget import BUDGET, Plan, plan
 from stripe.report.encode import encode
-from stripe.report.predictions import predictions_pictures
+from stripe.report.predictions import predictions_pictures, transfer_pictures
 from stripe.report.records import frontier_record, gradcam_records, shape_of, site_record
 from stripe.report.search import search_record, search_sentence
 from stripe.report.sentences import (
@@ -75,6 +75,7 @@ def contents(
         "gradcam_std": any("std" in record for record in gradcam),
         "frontier": frontier_sentence(data["frontier"]) if data["frontier"] else None,
         "predictions": predictions_pictures(source.runs, source.notes),
+        "transfer": transfer_pictures(source.runs, source.notes),
         "search": data["search"],
         "search_sentence": search_sentence(data["search"]) if data["search"] else None,
         "notes": source.notes,

@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -95,6 +96,20 @@ def test_a_run_stands_for_its_capture(run, capture, tmp_path):
     assert run("--kind", "index", "runs/seed-1").stdout == "seed-1-index.png\n"
     assert "pictures/capture-index.png" in run("--kind", "all", "runs/seed-0", "-o", "pictures").stdout
     assert "runs/seed-0/capture.h5 holds no Grad-CAM maps" in run("--kind", "gradcam", "runs").stderr
+
+
+def test_all_of_a_run_without_a_capture(run, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    record = {"format": "stripe-run", "scale": "2 epochs", "settings": {"task": {"name": "style"}}, "sessions": []}
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "pictures").mkdir()
+    images, ones = np.zeros((1, 8, 8, 3), np.uint8), np.ones(1)
+    arrays = {"style": images, "content": images, "made": images, "content_loss": ones, "style_loss": ones}
+    np.savez(folder / "pictures" / "last.npz", epoch=2, **arrays)
+    result = run("--kind", "all", "mine", "-o", "pictures")
+    assert result.stdout.split() == ["pictures/mine-transfer.png"]
+    assert "Left out predictions: mine was trained for style" in result.stderr
 
 
 def test_a_folder_that_is_no_run(run, tmp_path):
