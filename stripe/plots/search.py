@@ -96,7 +96,9 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
             _controls(figure.add_subplot(grid[1]), table)
         handles = [Line2D([], [], label=structure.LABELS[name], **look) for name, look in _LOOKS.items()]
         figure.legend(handles=handles, loc="outside upper left", ncols=3 if is_narrow(width) else 5)
-        figure.caption(_caption(runs, searches, ending))
+        below = "" if table is None else "below: other choices on the same budget"
+        below += ", 95 % interval over the seeds" if below and len(runs) > 1 else ""
+        figure.caption(_caption(runs, searches, below, ending_note(ending)))
         return figure
 
 
@@ -139,11 +141,11 @@ def _controls(axes: Axes, table: pd.DataFrame) -> None:
     axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     axes.set_yticks(range(len(compared)), compared["choice"].tolist())
     axes.set_ylim(-0.6, len(compared) - 0.4)
-    axes.set_xlabel("test accuracy minus that of what was found, in points")
+    axes.set_xlabel("test accuracy minus found (points)")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _caption(runs: Sequence[RunLike], searches: Sequence[xr.Dataset], ending: str) -> str:
+def _caption(runs: Sequence[RunLike], searches: Sequence[xr.Dataset], *endings: str) -> str:
     """Network · data · scale · penalty · what the lines mean · how far the seeds agree."""
     from stripe.tasks import structure
 
@@ -164,6 +166,6 @@ def _caption(runs: Sequence[RunLike], searches: Sequence[xr.Dataset], ending: st
         runs[0].scale,
         penalty,
         *notes,
-        ending_note(ending),
+        *endings,
     ]
     return " · ".join(part for part in parts if part)

@@ -4,6 +4,7 @@ Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019, https://arxi
 order, with the penalty of "Attention Module", section 2, on what is not wanted: on the identity above all.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from stripe.tasks.classification import Classification
 from stripe.tasks.options import SearchOptions
 from stripe.tasks.registry import register
 from stripe.tasks.scoring import Scoring
+from stripe.tasks.template import template_of
 
 __all__ = ["Search", "SearchScore", "penalty_of"]
 
@@ -219,7 +221,8 @@ class Search(Task):
         modules = mixed(model)
         first = next(iter(modules.values()))
         alpha = {name: module.alpha.detach().float().cpu().numpy() for name, module in modules.items()}
-        structure.write(folder, epoch, alpha, family=first.family, kernel_size=first.kernel_size)
+        attention = template_of(_asked_for(folder), list(modules.values()))
+        structure.write(folder, epoch, alpha, family=first.family, kernel_size=first.kernel_size, attention=attention)
 
 
 class Halves(Batches):
@@ -285,6 +288,12 @@ def halved(split: Split, seed: int) -> tuple[IntArray, IntArray]:
     by_class = shuffled[np.argsort(strata(split.labels)[shuffled], kind="stable")]
     count = len(split) // 2
     return by_class[0 : 2 * count : 2], by_class[1 : 2 * count : 2]
+
+
+def _asked_for(folder: Path) -> str:
+    """The attention that the settings of a run say."""
+    record = json.loads((folder / "run.json").read_bytes())
+    return str(record["settings"].get("attention", "none"))
 
 
 def mixed(model: nn.Module) -> dict[str, MixedAttention]:

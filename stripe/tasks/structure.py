@@ -15,6 +15,7 @@ import xarray as xr
 from stripe.attention.search import OPERATIONS
 from stripe.errors import StripeError
 from stripe.files import replacing
+from stripe.tasks import template
 
 __all__ = [
     "CHOICES",
@@ -110,21 +111,32 @@ def decide(weights: npt.ArrayLike) -> str:
     return choice if p[own].mean() - np.delete(p, own).max() >= CLOSE else UNDECIDED
 
 
-def write(folder: Path, epoch: int, alpha: Mapping[str, npt.ArrayLike], *, family: str, kernel_size: int) -> None:
+def write(
+    folder: Path,
+    epoch: int,
+    alpha: Mapping[str, npt.ArrayLike],
+    *,
+    family: str,
+    kernel_size: int,
+    attention: str | None = None,
+) -> None:
     """Add an epoch to the file of a search; it and later ones that are there, of a training that goes on, are replaced.
 
     Args:
         folder: The run directory.
         epoch: Which, from 1.
         alpha: Name of each block's module, in the order of the forward pass → its α, (5,).
-        family: What the modules are halves of, ``cbam`` or ``mvam``.
-        kernel_size: Of the spatial half.
+        family: What the first module has the halves of, ``cbam`` or ``mvam``.
+        kernel_size: Of its spatial half.
+        attention: The attention that is searched, as ``stripe.attention.attention_factory`` takes it, whose modules
+            need not be alike: ``sscbam/none/ssmvam,k=3+se``. None: all are as the first.
 
     Raises:
         StripeError: The file cannot be written, or the one that is there is damaged.
     """
     values = np.stack([np.asarray(value, dtype=np.float32) for value in alpha.values()])
     exponentials = np.exp(values - values.max(axis=1, keepdims=True))
+    attrs = {"family": family, "kernel_size": kernel_size, **({"attention": attention} if attention else {})}
     row = xr.Dataset(
         {
             "alpha": (_DIMS, values[None], {"long_name": "α"}),
@@ -135,14 +147,14 @@ def write(folder: Path, epoch: int, alpha: Mapping[str, npt.ArrayLike], *, famil
             ),
         },
         {"epoch": [epoch], "block": list(alpha), "operation": list(OPERATIONS)},
-        {"family": family, "kernel_size": kernel_size},
     )
     if (folder / FILE).exists():
         before = read(folder)
         if list(before["block"].values) != list(alpha):
             raise StripeError(f"{folder / FILE} is of another network; give this search another folder.")
         before = before.sel(epoch=before["epoch"] < epoch)
-        row = xr.concat([before, row], "epoch", combine_attrs="override") if before.sizes["epoch"] else row
+        row = xr.concat([before, row], "epoch") if before.sizes["epoch"] else row
+    row.attrs = attrs
     with replacing(folder / FILE) as unfinished:
         row.to_netcdf(unfinished, engine="h5netcdf")
 
@@ -154,7 +166,8 @@ def read(folder: Path) -> xr.Dataset:
         folder: The run directory.
 
     Returns:
-        ``alpha`` and ``weight``, both (epoch, block, operation), with the attributes ``family`` and ``kernel_size``.
+        ``alpha`` and ``weight``, both (epoch, block, operation), with the attributes ``family`` and ``kernel_size``,
+        and mostly ``attention``, see ``write``.
 
     Raises:
         StripeError: The run is no search, no epoch of it has ended, or the file is damaged.
@@ -186,6 +199,8 @@ def _damage(found: xr.Dataset) -> str | None:
         return "it holds no epoch or no block"
     if found.attrs.get("family") not in ("cbam", "mvam") or found.attrs.get("kernel_size", 0) % 2 != 1:
         return "it does not say which attention was searched"
+    if len(template.searched(_places(found))) != found.sizes["block"]:
+        return "its attention has another number of blocks"
     return None
 
 
@@ -227,16 +242,25 @@ def attention_of(search: xr.Dataset, chosen: Sequence[str] | None = None) -> str
         chosen: One of ``CHOICES`` for each block, in place of what the search has chosen.
 
     Returns:
-        A list with one entry per block, such as ``cbam:ca>sa/none/cbam:sa``; ``none`` where no block has attention.
+        A list with one entry per place of the network, such as ``cbam:ca>sa/none/cbam:sa+se``, in which all that was
+        not searched is as it was; ``none`` where no block has attention.
+
+    Raises:
+        StripeError: There is not one choice for each block.
     """
-    family, kernel_size = search.attrs["family"], int(search.attrs["kernel_size"])
-    kernel = "" if kernel_size == 7 else f",k={kernel_size}"
-    # Channel attention alone has no kernel.
-    names = [
-        "none" if name == "identity" else f"{family}:{name}{'' if name == 'ca' else kernel}"
-        for name in (choices(search).values() if chosen is None else chosen)
-    ]
-    return "/".join(names) if set(names) != {"none"} else "none"
+    chosen = list(choices(search).values()) if chosen is None else chosen
+    if len(chosen) != search.sizes["block"]:
+        raise StripeError(f"chosen= has {len(chosen)} choices, and the search {search.sizes['block']} blocks.")
+    ways = iter(chosen)
+    entries = [template.filled(place, ways) for place in _places(search)]
+    return "/".join(entries) if set(entries) != {"none"} else "none"
+
+
+def _places(search: xr.Dataset) -> list[str]:
+    """What was searched, place by place."""
+    attrs = search.attrs
+    text = attrs.get("attention") or template.of_module(attrs["family"], int(attrs["kernel_size"]))
+    return template.places(str(text), search.sizes["block"])
 
 
 def agreement(searches: Sequence[xr.Dataset]) -> dict[str, tuple[str, int]]:

@@ -32,7 +32,7 @@ def test_a_search_prints_the_weights_and_what_it_chose(searched: tuple[Path, Res
     out, result = searched
     found = structure.read(out)
     assert found["epoch"].values.tolist() == [1, 2]
-    assert found.attrs == {"family": "mvam", "kernel_size": 3}
+    assert found.attrs == {"family": "mvam", "kernel_size": 3, "attention": "ssmvam,k=3"}
     rows = [line for line in result.stdout.splitlines() if "layer" in line]
     assert len(rows) == 3
     for row, weights in zip(rows, found["weight"].isel(epoch=-1).values, strict=True):

@@ -145,6 +145,34 @@ def test_what_was_found_is_a_list_of_names(tmp_path: Path) -> None:
     assert attention_of(search(tmp_path / "3", *rows, kernel_size=3)) == "none/mvam:ca>sa,k=3/mvam:ca/mvam:ca|sa,k=3"
     assert attention_of(found, ["identity"] * 4) == "none"
     assert attention_of(found, ["sa"] * 4) == "mvam:sa/mvam:sa/mvam:sa/mvam:sa"
+    with pytest.raises(StripeError, match="has 3 choices, and the search 4 blocks"):
+        attention_of(found, ["sa"] * 3)
+
+
+@pytest.mark.parametrize(
+    ("attention", "found"),
+    [
+        ("sscbam", "none/cbam:ca>sa/cbam:ca/cbam:sa"),
+        ("sscbam,k=3/ssmvam/sscbam/ssmvam,k=3", "none/mvam:ca>sa/cbam:ca/mvam:sa,k=3"),
+        ("sscbam+se", "se/cbam:ca>sa+se/cbam:ca+se/cbam:sa+se"),
+        ("eca+ssmvam,k=3", "eca/eca+mvam:ca>sa,k=3/eca+mvam:ca/eca+mvam:sa,k=3"),
+        (
+            "none/sscbam/se,bias=no/sscbam+spsa/none/ssmvam/sscbam",
+            "none/none/se,bias=no/cbam:ca>sa+spsa/none/mvam:ca/cbam:sa",
+        ),
+        ("sscbam+ssmvam", "mvam:ca>sa/cbam:ca+mvam:sa"),
+    ],
+)
+def test_what_was_not_searched_stays_in_its_place(tmp_path: Path, attention: str, found: str) -> None:
+    rows = [
+        (0.9, 0.025, 0.025, 0.025, 0.025),
+        *[tuple(0.6 if n == way else 0.1 for n in range(5)) for way in (1, 3, 4)],
+    ]
+    for epoch in (1, 2):
+        write(tmp_path, epoch, alphas(*rows), family="cbam", kernel_size=7, attention=attention)
+    searched = read(tmp_path)
+    assert attention_of(searched) == found
+    attention_factory(found)
 
 
 def test_how_often_seeds_chose_the_same(tmp_path: Path) -> None:
@@ -198,6 +226,8 @@ def test_no_search_and_a_damaged_one(tmp_path: Path) -> None:
         lambda found: found.assign_attrs(family="se"),
         lambda found: found.assign_attrs(kernel_size="seven"),
         lambda found: found.assign_attrs(kernel_size=4),
+        lambda found: found.assign_attrs(attention="se"),
+        lambda found: found.assign_attrs(attention="sscbam/sscbam"),
     ],
 )
 def test_a_file_of_something_else(tmp_path: Path, damage: object) -> None:
@@ -230,6 +260,6 @@ def test_controls_are_what_was_found_choices_at_random_and_each_in_all_blocks(tm
     many = {
         name for kind, text in controls(found, 60, seed=0).values() if kind == "at random" for name in text.split("/")
     }
-    assert many == {attention_of(found, [choice]) for choice in CHOICES}
+    assert many == {attention_of(found, [choice] * 4).split("/")[0] for choice in CHOICES}
     for _, text in drawn.values():
         attention_factory(text)  # each is a name
