@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,7 +102,9 @@ def test_a_run_stands_for_its_capture(run, capture, tmp_path):
 def test_all_of_a_run_without_a_capture(run, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
-    record = {"format": "stripe-run", "scale": "2 epochs", "settings": {"task": {"name": "style"}}, "sessions": []}
+    record = json.loads((Path(__file__).parents[1] / "first_release" / "run" / "run.json").read_text())
+    of_task = {"measures": ["loss"], "best": "loss", "higher_is_better": False, "losses": [], "labels": {}, "units": {}}
+    record["settings"]["task"] = {"name": "style", **of_task}
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "pictures").mkdir()
     images, ones = np.zeros((1, 8, 8, 3), np.uint8), np.ones(1)
