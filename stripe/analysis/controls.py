@@ -57,7 +57,7 @@ def _checked(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, engine="python", keep_default_na=False)[list(COLUMNS)].astype(COLUMNS)
         seeds = _found(table)["seed"]
-        if not np.isfinite(table[["last", "best"]]).to_numpy().all():
+        if not np.isfinite(table[["last", "best"]].to_numpy()).all():
             raise ValueError("an accuracy is no number")
         if seeds.duplicated().any() or not set(table["seed"]) <= set(seeds):
             raise ValueError("it does not say what each search found")

@@ -258,15 +258,15 @@ def _print_controls(table: "pd.DataFrame", title: str) -> None:
 
     by_choice = table.groupby("choice")
     rows = []
-    for row in controls.compared(table).itertuples():
-        of = by_choice.get_group(row.choice)
+    for row in controls.compared(table).to_dict("records"):
+        of = by_choice.get_group(row["choice"])
         rows.append(
             {
-                "choice": row.choice,
+                "choice": row["choice"],
                 "runs": len(of),
                 "test accuracy, last epoch": ACCURACY.spread(of["last"].tolist()),
                 "best epoch": ACCURACY.spread(of["best"].tolist()),
-                "minus found": controls.difference_in_words(row.difference, row.low, row.high),
+                "minus found": controls.difference_in_words(row["difference"], row["low"], row["high"]),
             }
         )
     print_records(rows, "table", title=title)

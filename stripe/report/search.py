@@ -63,12 +63,12 @@ def _control_rows(table: pd.DataFrame | None) -> list[dict[str, str]] | None:
     number = ACCURACY.text
     return [
         {
-            "choice": row.choice,
-            "last": number(row.last),
-            "best": number(row.best),
-            "difference": controls.difference_in_words(row.difference, row.low, row.high),
+            "choice": row["choice"],
+            "last": number(row["last"]),
+            "best": number(row["best"]),
+            "difference": controls.difference_in_words(row["difference"], row["low"], row["high"]),
         }
-        for row in controls.compared(table).itertuples()
+        for row in controls.compared(table).to_dict("records")
     ]
 
 
