@@ -1,5 +1,7 @@
 """``stripe search``: which attention each block of a network wants, and what a choice at random would have done."""
 
+import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +9,7 @@ import click
 
 from stripe.cli.interrupts import interruptible
 from stripe.cli.options import KeyValue, data_options, device_option, option_of, precision_option, workers_option
+from stripe.errors import StripeError
 from stripe.tasks.options import SearchOptions
 from stripe.training import Recipe, RunConfig
 
@@ -110,6 +113,11 @@ def command(
     from stripe.files import write_whole
     from stripe.training import join, recipe_for, train, train_seeds
 
+    if (task := models.task_of(model_spec)) != "classification":
+        raise StripeError(
+            f"A structure is searched in a classifier, and {model_spec} is a network for {task}: give a "
+            "classifier, such as --model resnet18-cifar, or the name of the backbone alone."
+        )
     data_spec = data_spec or "shapes"
     changes: dict[str, Any] = {"batch_size": batch_size, "lr": lr}
     recipe = replace(recipe_for(model_spec, data_spec), **{k: v for k, v in changes.items() if v is not None})
@@ -207,10 +215,21 @@ def _print_found(out: Path, runs: "Sequence[Run]") -> None:
             fg="yellow",
             err=True,
         )
-    click.echo(
-        f"Next: stripe plot --kind search {out}\n"
-        f"      stripe train --model {runs[0].settings['model']} --attention {runs[0].path} --out …"
-    )
+    click.echo(f"Next: stripe plot --kind search {out}\n      {_training_of(runs[0])} --out …")
+    if len(runs) > 1:
+        click.echo("      (of the first seed; the folders of the others stand beside it)")
+
+
+def _training_of(run: "Run") -> str:
+    """The command that trains what a search has found, in the same network on the same data."""
+    settings = run.settings
+    size = settings["image_size"]
+    size = str(size) if isinstance(size, int) else "x".join(map(str, size))
+    arguments = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings["args"].items()
+    ]
+    words = ["stripe", "train", "--model", settings["model"], *(f"--model-arg={each}" for each in arguments)]
+    return shlex.join([*words, "--attention", str(run.path), "--data", settings["data"], "--image-size", size])
 
 
 def _in_words(weights: Any) -> str:

@@ -38,7 +38,8 @@ def test_a_search_prints_the_weights_and_what_it_chose(searched: tuple[Path, Res
     for row, weights in zip(rows, found["weight"].isel(epoch=-1).values, strict=True):
         assert f"{weights[1]:.4g}" in row
         assert structure.LABELS[structure.choose(weights)] in row
-    assert f"stripe train --model resnet11 --attention {out} --out" in result.stdout
+    data, size = Run(out).settings["data"], Run(out).settings["image_size"]
+    assert f"stripe train --model resnet11 --attention {out} --data {data} --image-size {size} --out …" in result.stdout
     open_ = [choice for choice in structure.decisions(found).values() if choice == structure.UNDECIDED]
     assert result.stdout.count("undecided") == len(open_)
     assert [line.split()[1] for line in result.stderr.splitlines() if line.startswith("epoch")] == ["1/2", "2/2"]
@@ -131,4 +132,10 @@ def test_options_that_are_wrong_are_named(tmp_path: Path) -> None:
     assert "--penalty" in result.stderr
     result = stripe("train", "--penalty", 1, "--out", tmp_path / "run", code=1)
     assert "--penalty is an option of the task search" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_of_another_task(tmp_path: Path) -> None:
+    result = stripe("search", "--model", "maskrcnn:resnet11", "--out", tmp_path / "run", code=1)
+    assert "maskrcnn:resnet11 is a network for detection" in result.stderr
     assert not (tmp_path / "run").exists()
