@@ -10,7 +10,17 @@ from typing import Any, ParamSpec, TypeVar
 
 from stripe.errors import StripeError
 
-__all__ = ["counted", "data_name", "did_you_mean", "fitting", "matching", "renamed", "run_name", "without_folders"]
+__all__ = [
+    "counted",
+    "data_name",
+    "did_you_mean",
+    "fitting",
+    "in_brackets",
+    "matching",
+    "renamed",
+    "run_name",
+    "without_folders",
+]
 
 _ABSOLUTE = re.compile(r"((?:[\w-]+[:=])*)((?:/(?!/)|[A-Za-z]:\\).+)", re.DOTALL)
 
@@ -34,6 +44,16 @@ def run_name(settings: Mapping[str, Any]) -> str:
     parts += [f"asr({asr['attention']})"] if asr else []
     parts += [f"noise({noise['factor']:g}, {noise['offset']:g})"] if noise else []
     return "+".join(parts)
+
+
+def in_brackets(arguments: Mapping[str, Any] | None) -> str:
+    """Arguments of a model, to be said after its name; nothing where there are none.
+
+    Example:
+        >>> "resnet18-cifar" + in_brackets({"width": 8}), "resnet11" + in_brackets({})
+        ('resnet18-cifar (width=8)', 'resnet11')
+    """
+    return f" ({', '.join(f'{name}={value}' for name, value in arguments.items())})" if arguments else ""
 
 
 def counted(count: int, noun: str) -> str:

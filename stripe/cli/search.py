@@ -10,6 +10,7 @@ import click
 from stripe.cli.interrupts import interruptible
 from stripe.cli.options import KeyValue, data_options, device_option, option_of, precision_option, workers_option
 from stripe.errors import StripeError
+from stripe.names import in_brackets
 from stripe.tasks.options import SearchOptions
 from stripe.training import Recipe, RunConfig
 
@@ -198,7 +199,9 @@ def _print_found(out: Path, runs: "Sequence[Run]") -> None:
                 row[f"seed {run.settings['seed']}"] = _in_words(weights)
         for row, (choice, count) in zip(rows, structure.agreement(searches).values(), strict=True):
             row |= {"most often": structure.LABELS[choice], "how often": f"{count} of {len(runs)}"}
-    print_records(rows, "table", title=f"{runs[0].settings['model']}: {runs[0].scale}")
+    print_records(
+        rows, "table", title=f"{runs[0].settings['model']}{in_brackets(runs[0].settings['args'])}: {runs[0].scale}"
+    )
     click.echo("CA, SA: both in parallel, a half each; chosen where their weights together exceed each of the others.")
     if len(runs) > 1:
         same, chance = structure.unanimous(searches)

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from stripe.analysis import controls
 from stripe.errors import StripeError
-from stripe.names import data_name
+from stripe.names import data_name, in_brackets
 from stripe.plots.common import ending_note, short_names
 from stripe.plots.figure import StripeFigure
 from stripe.plots.kinds import kind
@@ -161,7 +161,7 @@ def _caption(runs: Sequence[RunLike], searches: Sequence[xr.Dataset], *endings: 
         notes.append("line and shade: mean and range over seeds")
         notes.append(f"all {len(runs)} seeds the same: {same} of {of} blocks, by chance {chance:.1f}")
     parts = [
-        f"{settings.get('model', '')} + {settings.get('attention', '')}",
+        f"{settings.get('model', '')}{in_brackets(settings.get('args'))} + {settings.get('attention', '')}",
         data_name(str(settings.get("data", ""))),
         runs[0].scale,
         penalty,

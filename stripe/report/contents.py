@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from stripe.analysis.sites import select_sites
 from stripe.capture import SiteFacts
 from stripe.errors import StripeError
-from stripe.names import counted, data_name, run_name
+from stripe.names import counted, data_name, in_brackets, run_name
 from stripe.plots.common import short_names
 from stripe.plots.style import DIFFERENCE_MAP, VALUE_MAP
 from stripe.progress import track
@@ -151,7 +151,8 @@ def _title(source: Source) -> str:
     """What network, on what data."""
     if source.runs:
         settings = source.runs[0].settings
-        return f"{run_name(settings)} on {data_name(str(settings.get('data', 'unknown data')))}"
+        network = f"{run_name(settings)}{in_brackets(settings.get('args'))}"
+        return f"{network} on {data_name(str(settings.get('data', 'unknown data')))}"
     assert source.capture is not None  # there is one or the other
     network = "+".join(source.capture.network) or "a network"
     return f"{network} on {data_name(source.capture.data) or 'unknown data'}"
