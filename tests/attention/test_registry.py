@@ -10,6 +10,10 @@ from stripe.errors import StripeError
 @pytest.mark.parametrize("shape", [(2, 16, 4, 4), (1, 1, 1, 1)])
 def test_every_module_keeps_the_protocol(name: str, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
+    if name == "spsa" and shape[1] == 1:  # which compares channels
+        with pytest.raises(StripeError, match="2 channels or more"):
+            attention(name, 1)
+        return
     module = attention(name, shape[1]).eval()  # batch statistics need more than one image
     x = torch.randn(shape)
 

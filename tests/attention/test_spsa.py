@@ -180,7 +180,7 @@ def test_it_is_no_asr(text: str) -> None:
         ("spsa,heads=0", "heads is 0"),
         ("spsa,heads=64", "heads is 64; the correlation of SPSA needs 2 channels or more for each of them.* 64 in all"),
         ("spsa,alpha=0", "alpha is 0.0; the exponent of SPSA is more than 0"),
-        ("spsa,alpha=nan", "alpha is nan"),
+        ("spsa,alpha=nan", "'alpha=nan' is not a number"),
         ("spsa,similarity=cosin", "'similarity=cosin' is none of correlation, cosine, dot"),
         ("spsa,reverse", "no option 'reverse'; its options are heads=, alpha=, reverse=, similarity=, eps="),
         ("spsa,eps=0", "eps is 0.0; the part of the energy that SPSA adds is more than 0"),

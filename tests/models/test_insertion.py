@@ -197,7 +197,7 @@ def test_vit_after_attention_and_after_mlp() -> None:
     [
         ("timm:seresnet50", "se", "has attention already"),
         ("timm:repvgg_d2se", "se", "has attention already"),
-        ("timm:efficientnet_b0", "se", "where attention goes in a EfficientNet is not known"),
+        ("timm:efficientnet_b0", "se", "this EfficientNet has attention already"),
         ("timm:resnet50_gn", "se", "where attention goes in a ResNet is not known"),
         ("torchvision:alexnet", "se", "where attention goes in a AlexNet is not known.*RepVGG"),
         ("torchvision:vgg11", "se", "no batch normalisation"),
