@@ -178,7 +178,7 @@ def differences(table: pd.DataFrame) -> str:
     largest = f"{what} − {row['control']} at {place}: {difference_text(row)}"
     sure = compared[compared["difference_low"].notna()]
     if sure.empty:
-        number = len(compared)
+        number = len(main)
         return f"Differences to the control are of one seed, without intervals; the largest of {number} is {largest}."
     above, below = int((sure["difference_low"] > 0).sum()), int((sure["difference_high"] < 0).sum())
     return (
