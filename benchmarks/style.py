@@ -197,7 +197,8 @@ def main() -> None:
         )
 
     chosen = choose_images(data.test.labels, min(HELD_OUT, len(data.test)), seed=0)
-    images = torch.cat([task("in").collate(*batch)[0] for batch in data.test.loader(50, indices=chosen)])
+    collate = task("in").collate
+    images = torch.cat([collate(*batch)[0] for batch in data.test.loader(50, indices=chosen)])
     setting = {
         key: str(value) for key, value in sorted(vars(args).items()) if key not in ("out", "pictures", "seeds", "kinds")
     }

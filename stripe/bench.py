@@ -89,7 +89,7 @@ def measure(
     size = _common_size(chosen) if image_size is None else parse_size(image_size)
     try:
         with torch.random.fork_rng([]):  # what a detector finds depends on weights and images
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # not those of other devices, which would stay so
             networks = [_placed(variant.build(num_classes, size), where) for variant in chosen]
             noise = {form: _noise(*form, batch_size, size, where) for form in dict.fromkeys(map(_form, networks))}
         images = [noise[_form(network)] for network in networks]

@@ -1,7 +1,7 @@
 """A site beside its controls: the same site in a network that has not learned, or whose gate has not."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,10 +10,23 @@ from stripe.analysis.evidence import evidence
 from stripe.analysis.metrics import FROZEN
 from stripe.capture import CaptureLike, as_capture
 
-__all__ = ["CONTROLS", "compare_sites", "control_evidence"]
+__all__ = ["CONTROLS", "compare_sites", "control_evidence", "controls_of"]
 
 CONTROLS = {"init": "at initialisation", "permuted": "with the gate's parameters permuted"}
 """Name of a control → where its site is, in words."""
+
+
+def controls_of(names: Iterable[object]) -> list[str]:
+    """Return the controls that a verdict, or a table of verdicts, has been compared with.
+
+    Args:
+        names: The names of its numbers or columns.
+
+    Example:
+        >>> controls_of(["site", "against_init", "init_stripe_index"])
+        ['init']
+    """
+    return [name.removeprefix("against_") for name in map(str, names) if name.startswith("against_")]
 
 
 def compare_sites(site: Mapping[str, Any], control: Mapping[str, Any]) -> str:

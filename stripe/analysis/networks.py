@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stripe.analysis.comparison import compare_sites, control_evidence
+from stripe.analysis.comparison import compare_sites, control_evidence, controls_of
 from stripe.analysis.evidence import evidence
 from stripe.analysis.metrics import metrics
 from stripe.analysis.verdict import CATEGORIES, verdicts
@@ -72,9 +72,8 @@ def compare(
         first = first or rows
         tables.append(found)
     table = pd.concat(tables, ignore_index=True)
-    for column in (str(column) for column in table.columns):
-        if column.startswith("against_"):
-            table[column] = table[column].fillna("")  # of a network without that control
+    for column in (f"against_{control}" for control in controls_of(table)):
+        table[column] = table[column].fillna("")  # of a network without that control
     common = set.intersection(*(set(found["site"]) for found in tables))
     table.attrs = {
         "networks": list(opened),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from stripe.analysis.comparison import CONTROLS
+from stripe.analysis.comparison import CONTROLS, controls_of
 from stripe.analysis.networks import overview
 from stripe.analysis.verdict import CATEGORIES
 from stripe.analysis.wording import control_text, index_text, interval_text, share_text
@@ -107,8 +107,7 @@ def _error(table: pd.DataFrame) -> str:
 
 def _controls(table: pd.DataFrame) -> list[str]:
     """The controls that some of these sites have."""
-    found = [str(column) for column in table if str(column).startswith("against_") and (table[column] != "").any()]
-    return [column.removeprefix("against_") for column in found]
+    return [control for control in controls_of(table) if (table[f"against_{control}"] != "").any()]
 
 
 def _control(own: pd.DataFrame, control: str, name: str) -> dict[str, Any]:

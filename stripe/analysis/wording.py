@@ -6,7 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["control_text", "index_text", "interval_text", "like_control", "percent", "percent_interval", "share_text"]
+from stripe.analysis.comparison import controls_of
+
+__all__ = [
+    "control_text",
+    "difference_text",
+    "index_text",
+    "interval_text",
+    "like_control",
+    "percent",
+    "percent_interval",
+    "share_text",
+    "signed",
+]
 
 # Nearer to 0 or 1 than this a share is one of them, but for rounding of float64.
 EXACT = 1e-9
@@ -54,7 +66,7 @@ def control_text(row: Mapping[Any, Any], name: str) -> str:
 
     It is a dash where the verdict was given without controls.
     """
-    controls = [str(key).removeprefix("against_") for key in row if str(key).startswith("against_") and row[key]]
+    controls = [control for control in controls_of(row) if row[f"against_{control}"]]
     texts = []
     for control in controls:
         error = row.get(f"{control}_{name}", math.nan)
@@ -65,7 +77,7 @@ def control_text(row: Mapping[Any, Any], name: str) -> str:
 
 def like_control(verdicts: pd.DataFrame) -> int:
     """How many of the sites that are a constant, or nearly one, are equal to one of their controls."""
-    against = [column for column in verdicts if str(column).startswith("against_")]
+    against = [f"against_{control}" for control in controls_of(verdicts)]
     constant = verdicts["category"].isin(["constant", "nearly constant"])
     return int((constant & (verdicts[against] == "equal").any(axis=1)).sum())
 
@@ -79,3 +91,31 @@ def index_text(index: float) -> str:
 
 def _bare(share: float, decimals: int) -> str:
     return percent(share, decimals).replace("%", "").replace(" ", "")
+
+
+def difference_text(value: float, low: float, high: float) -> str:
+    """Return a difference and its interval, where it has one, and a dash where there is no difference.
+
+    Example:
+        >>> difference_text(-1.2, -3.0, 0.6), difference_text(0.5, math.nan, math.nan)
+        ('−1.20 (−3.00 … +0.60)', '+0.50')
+    """
+    if not math.isfinite(value):
+        return "–"
+    size = max(abs(number) for number in (value, low, high) if math.isfinite(number))
+    mean, *ends = (signed(number, size) for number in (value, low, high))
+    return f"{mean} ({' … '.join(ends)})" if math.isfinite(low) else mean
+
+
+def signed(value: float, size: float | None = None) -> str:
+    """Return a difference with its sign, and a dash where there is none.
+
+    Args:
+        value: The difference.
+        size: What decides the number of decimals, if not the difference itself.
+    """
+    if not math.isfinite(value):
+        return "–"
+    size = abs(value) if size is None else size
+    decimals = 2 - min(0, 1 + math.floor(math.log10(size))) if size else 2
+    return f"{'−' if value < 0 else '+'}{abs(value):.{0 if size >= 1000 else decimals}f}"

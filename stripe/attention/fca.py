@@ -94,7 +94,7 @@ def _of_channels(
         return torch.as_tensor(of_groups[groups(channels)], dtype=dtype, device=device)
 
 
-_kept = lru_cache(maxsize=64)(_of_channels)  # for a network asks for the same few in every pass
+_kept = lru_cache(maxsize=16)(_of_channels)  # for a network asks for the same few in every pass
 
 
 def groups(channels: int) -> npt.NDArray[np.int64]:

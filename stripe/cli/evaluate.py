@@ -56,7 +56,7 @@ def command(
     from stripe import checkpoint as checkpoints
     from stripe.cli.classes import Relabelled, compare_classes
     from stripe.cli.resolve import resolve
-    from stripe.cli.tasks import batch_size_for, task_of
+    from stripe.cli.tasks import batch_size_for, scoring_task
     from stripe.devices import pick_device
     from stripe.errors import StripeError
     from stripe.tasks import Classification
@@ -70,7 +70,7 @@ def command(
     checkpoints.load_into(resolved.model, read)
     model = compute.place(resolved.model)
     try:
-        task = task_of(resolved, read, compute, pretrained=names["pretrained"])
+        task = scoring_task(resolved, read, compute, pretrained=names["pretrained"])
     except StripeError as error:
         raise StripeError(f"{checkpoint}: {error}") from error
     data = task.needed(resolved.data)

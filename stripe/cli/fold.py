@@ -145,7 +145,7 @@ def command(
     from stripe.cli.classes import Classes, NoClassifierError, compare_classes
     from stripe.cli.onnx import write_folded
     from stripe.cli.resolve import resolve
-    from stripe.cli.tasks import batch_size_for, task_of
+    from stripe.cli.tasks import batch_size_for, scoring_task
     from stripe.data import choose_images
     from stripe.devices import pick_device
     from stripe.errors import StripeError
@@ -186,7 +186,7 @@ def command(
     task: Task | None = None
     if resolved.data.annotations and judged_by is None:
         try:
-            task = task_of(resolved, read, compute, pretrained=names["pretrained"])
+            task = scoring_task(resolved, read, compute, pretrained=names["pretrained"])
         except StripeError as error:
             click.echo(f"No task judges the network: {error}", err=True)
     try:
@@ -312,6 +312,7 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[st
     """What the network is built, and its images made, from again; ASR and noise are in its weights."""
     from stripe.cli.resolve import outputs_for
     from stripe.data import write_size
+    from stripe.models import outputs_of
 
     told = {
         key: resolved.attrs[key]
@@ -323,7 +324,8 @@ def _meta(read: Any, resolved: Any, names: dict[str, Any], class_names: tuple[st
     if read and names["model_spec"] in (None, read.spec.model):
         return {key: value for key, value in read.meta.items() if key not in ("asr", "noise", "provenance")} | told
     ready = names["pretrained"] or "model_sha256" in resolved.attrs
-    classes = names["num_classes"] or (None if ready else outputs_for(told["model"], resolved.data))
+    built = None if ready else outputs_of(resolved.model) or outputs_for(told["model"], resolved.data)
+    classes = names["num_classes"] or built
     return {**told, "num_classes": classes, **({"classes": list(class_names)} if class_names else {})}
 
 

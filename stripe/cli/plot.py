@@ -107,7 +107,7 @@ class WidthType(click.ParamType[float | str]):
     "--kind",
     type=KindName(),
     required=True,
-    help="What to draw; all: what a capture can show, or runs without one.",
+    help="What to draw; all: every kind that the capture, or runs without a capture, can show.",
 )
 @click.option(
     "-o",
@@ -210,6 +210,9 @@ def _predictions(
 
     if isinstance(images, list):
         raise StripeError("--kind predictions draws the first test images; give --images a number")
+    if images is not None and images < 1:
+        raise StripeError(f"--images {images}: at least one image is drawn")
+    count = 4 if images is None else images
     named = (model_spec, data_spec, image_size)
     found: list[Any] = []
     for path in paths:
@@ -217,7 +220,7 @@ def _predictions(
         if runs and named == (None, None, None):
             found += runs
             continue
-        found += [predict(file, *named, images or 4) for file in [run.best_file for run in runs] or [path]]
+        found += [predict(file, *named, count) for file in [run.best_file for run in runs] or [path]]
     return found
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stripe.data import ImageSize
-    from stripe.plots.predictions import OfCheckpoint
+    from stripe.plots.predictions import CheckpointPictures
 
 __all__ = ["predict"]
 
@@ -16,7 +16,7 @@ def predict(
     data_spec: str | None,
     image_size: "ImageSize | None",
     count: int,
-) -> "OfCheckpoint":
+) -> "CheckpointPictures":
     """Draw what a detector or segmenter finds.
 
     Args:
@@ -27,21 +27,21 @@ def predict(
         count: How many images are drawn.
 
     Raises:
-        StripeError: The checkpoint is none of a detector or segmenter, or the data none for it.
+        StripeError: The network is no detector or segmenter, or the data does not fit it.
     """
     from stripe import checkpoint as checkpoints
     from stripe.cli.resolve import resolve
-    from stripe.cli.tasks import task_of
+    from stripe.cli.tasks import scoring_task
     from stripe.devices import pick_device
     from stripe.errors import StripeError
-    from stripe.models import task_of as named_task
-    from stripe.plots.predictions import OfCheckpoint
+    from stripe.models import task_of
+    from stripe.plots.predictions import CheckpointPictures
     from stripe.tasks import Detection, Segmentation
     from stripe.training import Compute
 
     read = checkpoints.translate(checkpoints.read(path))
     name = model_spec or read.spec.model
-    if name is not None and named_task(name) not in ("detection", "segmentation"):
+    if name is not None and task_of(name) not in ("detection", "segmentation"):
         raise StripeError(f"{path} is of {name}; predictions are drawn of detectors and segmenters.")
     if data_spec is None and "data" not in read.meta:
         raise StripeError(f"Name the data with --data: {path} does not say what it was trained on.")
@@ -61,10 +61,11 @@ def predict(
     checkpoints.load_into(resolved.model, read)
     model = compute.place(resolved.model).eval()
     try:
-        task = task_of(resolved, read, compute, pretrained=False)
+        task = scoring_task(resolved, read, compute, pretrained=False)
     except StripeError as error:
         raise StripeError(f"{path}: {error}") from error
-    assert isinstance(task, Detection | Segmentation)
+    if not isinstance(task, Detection | Segmentation):
+        raise StripeError(f"{path} was trained for {task.name}; predictions are drawn of detectors and segmenters.")
     arrays: dict[str, Any] = dict(task.pictures(model, resolved.data, count))
     epoch = read.meta.get("epoch")
     settings = {key: read.meta.get(key) for key in ("attention", "asr", "noise", "seed")}
@@ -75,4 +76,4 @@ def predict(
         "file": str(path),
     }
     trained = str(read.meta.get("scale") or "")
-    return OfCheckpoint(path, settings, trained, arrays | ({} if epoch is None else {"epoch": epoch}))
+    return CheckpointPictures(path, settings, trained, arrays | ({} if epoch is None else {"epoch": epoch}))

@@ -96,8 +96,10 @@ def resolve(
     data_spec = data_spec or str(meta.get("data", "shapes"))
     load = partial(datasets.load, data_spec, root=data_root, download=download)
     if image_size or models.task_of(spec) not in OWN_SIZES:
-        native = models.native_image_size(spec, pretrained=pretrained) if ":" in spec else None
-        data = load(image_size=image_size or described.image_size or native)
+        size = image_size or described.image_size
+        if size is None and ":" in spec:
+            size = models.native_image_size(spec, pretrained=pretrained)
+        data = load(image_size=size)
     else:
         # The images keep their sizes where each has its own, unless the network was trained on them at another one.
         data = load(own_sizes=True)
@@ -107,8 +109,9 @@ def resolve(
     attention = attention or described.attention
     in_file = spec.startswith("onnx:")
     if num_classes is None and not in_file:
-        published = pretrained or _is_as_published(spec, checkpoint, args)
-        num_classes = described.num_classes or (None if published else outputs_for(spec, data))
+        num_classes = described.num_classes
+        if num_classes is None and not (pretrained or _is_as_published(spec, checkpoint, args)):
+            num_classes = outputs_for(spec, data)
     torch.manual_seed(seed)
 
     def build(published: bool) -> nn.Module:

@@ -110,7 +110,7 @@ def command(
 
     from stripe import data as datasets
     from stripe import models
-    from stripe.analysis import controls
+    from stripe.analysis import search_controls
     from stripe.files import write_whole
     from stripe.training import join, recipe_for, train, train_seeds
 
@@ -163,9 +163,9 @@ def command(
         if control is not None:
             table = _train_controls(runs, data, config, control, of_machine, tell)
             if world.leads:
-                write_whole(out / controls.FILE, table.to_csv(index=False, lineterminator="\n").encode())
+                write_whole(out / search_controls.FILE, table.to_csv(index=False, lineterminator="\n").encode())
                 _print_controls(table, f"Trained anew: {runs[0].scale}")
-                click.echo(f"Table: {out / controls.FILE}")
+                click.echo(f"Table: {out / search_controls.FILE}")
 
 
 def _epoch(metrics: "EpochMetrics", epochs: int) -> str:
@@ -246,15 +246,16 @@ def _in_words(weights: Any) -> str:
 def _train_controls(
     runs: "Sequence[Run]", data: "Data", config: RunConfig, random: int, of_machine: dict[str, Any], tell: Any
 ) -> "pd.DataFrame":
-    """Train what each search found and its controls, with the seed of the search; see ``stripe.analysis.controls``.
+    """Train what each search found and its controls, with the seed of the search.
 
-    A choice that several of them are is trained once.
+    The table is that of ``stripe.analysis.search_controls``. Where several choices are the same attention, it is
+    trained once.
     """
     from dataclasses import replace
 
     import pandas as pd
 
-    from stripe.analysis import controls
+    from stripe.analysis import search_controls
     from stripe.tasks import structure
     from stripe.training import train
 
@@ -269,18 +270,19 @@ def _train_controls(
                 trained[attention] = train(run.path / "control" / name, data, of_control, **of_machine)
             last, best = (each.test_accuracy for each in (trained[attention].history[-1], trained[attention].best))
             rows.append((seed, kind, name, attention, last, best))
-    return pd.DataFrame(rows, columns=list(controls.COLUMNS))
+    return pd.DataFrame(rows, columns=list(search_controls.COLUMNS))
 
 
 def _print_controls(table: "pd.DataFrame", title: str) -> None:
     """The test accuracy of what was found beside that of other choices, and how far it is from theirs."""
-    from stripe.analysis import controls
+    from stripe.analysis import search_controls
+    from stripe.analysis.wording import difference_text
     from stripe.cli.tables import print_records
     from stripe.tasks import ACCURACY
 
     by_choice = table.groupby("choice")
     rows = []
-    for row in controls.compared(table).to_dict("records"):
+    for row in search_controls.compared(table).to_dict("records"):
         of = by_choice.get_group(row["choice"])
         rows.append(
             {
@@ -288,7 +290,7 @@ def _print_controls(table: "pd.DataFrame", title: str) -> None:
                 "runs": len(of),
                 "test accuracy, last epoch": ACCURACY.spread(of["last"].tolist()),
                 "best epoch": ACCURACY.spread(of["best"].tolist()),
-                "minus found": controls.difference_in_words(row["difference"], row["low"], row["high"]),
+                "minus found": difference_text(row["difference"], row["low"], row["high"]),
             }
         )
     print_records(rows, "table", title=title)

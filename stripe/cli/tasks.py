@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from stripe.tasks import Task
     from stripe.training import Compute
 
-__all__ = ["batch_size_for", "task_of"]
+__all__ = ["batch_size_for", "scoring_task"]
 
 BATCH_SIZE = 128
 OF_LARGE_IMAGES = 8
@@ -17,12 +17,14 @@ OF_LARGE_IMAGES = 8
 
 def batch_size_for(model: str, given: int | None) -> int:
     """Images per batch: as given, or what fits the network of that name."""
-    from stripe.models import task_of as named_task
+    from stripe.models import task_of
 
-    return given or (OF_LARGE_IMAGES if named_task(model) in ("detection", "segmentation") else BATCH_SIZE)
+    return given or (OF_LARGE_IMAGES if task_of(model) in ("detection", "segmentation") else BATCH_SIZE)
 
 
-def task_of(resolved: "Resolved", checkpoint: "Checkpoint | None", compute: "Compute", *, pretrained: bool) -> "Task":
+def scoring_task(
+    resolved: "Resolved", checkpoint: "Checkpoint | None", compute: "Compute", *, pretrained: bool
+) -> "Task":
     """The task that a checkpoint says, else the one that the network's name says; prepared for the network and data.
 
     A detector or segmenter is told which of its outputs each class of the data is: by the names of both, or in order
@@ -37,18 +39,20 @@ def task_of(resolved: "Resolved", checkpoint: "Checkpoint | None", compute: "Com
     Raises:
         StripeError: The data is not for this task, or its classes are no classes of the network.
     """
-    from stripe.models import task_of as named_task
+    from stripe.models import task_of
     from stripe.tasks import Detection, Segmentation, named, recorded
 
     settings = checkpoint.meta.get("task") if checkpoint else None
-    by_name = named_task(resolved.attrs["model"])
+    by_name = task_of(resolved.attrs["model"])
     if settings is None and by_name in ("detection", "segmentation"):
         task = named(by_name, resolved.data)
     else:
         task = recorded(settings, resolved.data)
+    # First, for classes that the network does not know are no matter of how many outputs it should be trained with.
+    positions = _positions(resolved, checkpoint, pretrained) if isinstance(task, Detection | Segmentation) else None
     task.prepare(resolved.model, resolved.data, compute)
     if isinstance(task, Detection | Segmentation):
-        task.positions = _positions(resolved, checkpoint, pretrained)
+        task.positions = positions
     return task
 
 
@@ -68,8 +72,8 @@ def _positions(resolved: "Resolved", checkpoint: "Checkpoint | None", pretrained
         if outputs == len(classes) + 1:
             return None
         raise StripeError(
-            f"The network tells {outputs - 1} classes and the background apart, and nobody says which; the classes of "
-            f"{spec} are {some(classes)}: take data of the network's classes."
+            f"The network tells {outputs - 1} classes and the background apart, and the checkpoint does not name them; "
+            f"the classes of {spec} are {some(classes)}: take data of the network's classes."
         )
     positions = positions_of(classes, names)
     if positions is None:

@@ -78,6 +78,7 @@ def print_verdicts(
 
 def _shown(row: dict[str, Any], channels: int, has_output: bool) -> dict[str, Any]:
     """What a table shows of a site."""
+    from stripe.analysis.comparison import controls_of
     from stripe.analysis.wording import control_text, index_text, interval_text, share_text
 
     name = "output_error" if has_output else "constant_error"
@@ -88,7 +89,7 @@ def _shown(row: dict[str, Any], channels: int, has_output: bool) -> dict[str, An
         "η²": index_text(row["stripe_index"]),
         "channel/image/both": share_text(row),
         name: interval_text(row, name),
-        **({"controls": control_text(row, name)} if any(key.startswith("against_") for key in row) else {}),
+        **({"controls": control_text(row, name)} if controls_of(row) else {}),
         "settled_by": row["settled_by"],
         "verdict": row["category"],
     }

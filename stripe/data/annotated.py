@@ -129,16 +129,7 @@ class AnnotatedSplit(Split):
         """See ``Split.with_annotations``."""
         return AnnotatedSplit(self._images, kinds, self.image_size)
 
-    def loader(
-        self,
-        batch_size: int,
-        *,
-        indices: npt.ArrayLike | None = None,
-        workers: int | None = None,
-        share: Share = np.arange,
-    ) -> Batches:
-        """See ``Split.loader``."""
-        order = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
+    def _plain(self, order: IntArray, batch_size: int, workers: int | None, share: Share) -> Batches:
         fetch = _Fetch(self._images, self.kinds, order, partial(fit, size=self.image_size), seed=0)
         return _Annotated(fetch, batch_size, workers, share=share)
 

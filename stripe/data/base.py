@@ -90,7 +90,6 @@ class Split(ABC):
         """The number of images."""
         return len(self.labels)
 
-    @abstractmethod
     def loader(
         self,
         batch_size: int,
@@ -107,6 +106,12 @@ class Split(ABC):
             workers: Processes that decode, for images that are streamed; by default one per core, 8 at most.
             share: Which images of a batch this process needs, as for ``train_batches``; the labels are those of all.
         """
+        order = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
+        return self._plain(order, batch_size, workers, share)
+
+    @abstractmethod
+    def _plain(self, order: IntArray, batch_size: int, workers: int | None, share: Share) -> Batches:
+        """The images of ``loader``, in this order."""
 
     @abstractmethod
     def augmented(

@@ -53,16 +53,8 @@ class MemorySplit(Split):
         assert isinstance(self._source, Images)
         return read_all(self._source, indices, f"Reading {len(indices):,} images")
 
-    def loader(
-        self,
-        batch_size: int,
-        *,
-        indices: npt.ArrayLike | None = None,
-        workers: int | None = None,
-        share: Share = np.arange,
-    ) -> Batches:
-        """See ``Split.loader``. ``workers`` has no effect: all is in memory."""
-        return _Plain(self, np.arange(len(self)) if indices is None else indices, batch_size, share)
+    def _plain(self, order: IntArray, batch_size: int, workers: int | None, share: Share) -> Batches:
+        return _Plain(self, order, batch_size, share)  # all is in memory, so that no process has to decode
 
     def augmented(
         self,

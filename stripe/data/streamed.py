@@ -37,16 +37,7 @@ class StreamedSplit(Split):
         super().__init__(labels, paths, image_size)
         self._images = images
 
-    def loader(
-        self,
-        batch_size: int,
-        *,
-        indices: npt.ArrayLike | None = None,
-        workers: int | None = None,
-        share: Share = np.arange,
-    ) -> Batches:
-        """See ``Split.loader``."""
-        order = np.arange(len(self)) if indices is None else indices
+    def _plain(self, order: IntArray, batch_size: int, workers: int | None, share: Share) -> Batches:
         return _Streamed(self, order, batch_size, workers, self._images, transform=None, share=share)
 
     def augmented(

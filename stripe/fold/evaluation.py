@@ -14,6 +14,7 @@ from stripe.errors import StripeError
 from stripe.fold.proposals import Undecided
 from stripe.fold.sample import Measure, Metric, Sample
 from stripe.modes import evaluating
+from stripe.tasks import Task
 
 __all__ = ["Evaluation", "check_labels", "evaluate"]
 
@@ -94,7 +95,7 @@ def evaluate(
         StripeError: It does not run, or returns nothing that can be judged, or no finite numbers.
     """
     if sample.task is not None:
-        return _judged(model, sample, around)
+        return _judged(model, sample, sample.task, around)
     outputs, hits, losses, widths = [], [], [], set()
     with evaluating(model), torch.no_grad():
         for batch, labels, item in sample.with_items():
@@ -142,11 +143,11 @@ def evaluate(
     return Evaluation(100 * float(right.mean()), math.fsum(losses) / len(every), every, right)
 
 
-def _judged(model: nn.Module, sample: Sample, around: Callable[[], AbstractContextManager[object]]) -> Evaluation:
+def _judged(
+    model: nn.Module, sample: Sample, task: Task, around: Callable[[], AbstractContextManager[object]]
+) -> Evaluation:
     """Judge a network by annotated images, as their task does."""
-    task = sample.task
-    judge = task.judge() if task else None
-    assert task is not None
+    judge = task.judge()
     assert judge is not None  # which fold has asked
     losses, count = [], 0
     with evaluating(model), torch.no_grad():

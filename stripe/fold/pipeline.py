@@ -120,6 +120,10 @@ def fold(
     if task is not None and (metric is not None or task.judge() is None):
         why = "metric= takes its place" if metric is not None else f"{task.name} has no measure of some of the images"
         raise StripeError(f"task= cannot judge: {why}; give one of both, or leave task= away")
+    if task is not None and not task.scoring.higher_is_better:
+        raise StripeError(
+            f"task= judges by {task.scoring.best}, of which less is better; give a task whose more is better"
+        )
     if measure not in get_args(Measure):
         raise StripeError(f"{measure!r} cannot be measured; there are {', '.join(get_args(Measure))}")
     check_weights(model)
@@ -138,7 +142,7 @@ def fold(
             f"the {judges.what} show no object, so there is no {task.scoring.label(task.scoring.best)} to judge by; "
             "give more images"
         )
-    if measure == "agreement" and metric is None:
+    if measure == "agreement" and metric is None and task is None:
         judges.predicted = before.logits.argmax(1)
         before = Evaluation(100.0, math.nan, before.logits, torch.ones(len(before.logits)), measure)
 

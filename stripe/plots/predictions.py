@@ -16,14 +16,14 @@ from stripe.plots.runs import Arrays, RunLike, by_network, read_arrays
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import Width, printed_width, styled
 
-__all__ = ["OfCheckpoint", "arrays_of", "pictures_of", "predictions"]
+__all__ = ["CheckpointPictures", "arrays_of", "pictures_of", "predictions"]
 
 FILE = "predictions.npz"
 """Where a run keeps the pictures, see ``stripe.tasks.drawing``."""
 
 
 @dataclass(frozen=True)
-class OfCheckpoint:
+class CheckpointPictures:
     """Pictures that were made with a checkpoint, where there is no run that keeps some.
 
     Attributes:
@@ -52,14 +52,16 @@ def predictions(
     drawn.
 
     Args:
-        runs: ``stripe.training.Run`` of detectors or of segmenters, trained on the same data; or ``OfCheckpoint``.
+        runs: ``stripe.training.Run`` of detectors or of segmenters, trained on the same data, or
+            ``CheckpointPictures``.
         images: Number of images.
         style: Name of a style of the figure, as in ``stripe.plots.style.parameters``.
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
 
     Raises:
-        NothingToDrawError: A run is of another task, or has not finished an epoch.
-        StripeError: A file is damaged, or the runs are of different images.
+        NothingToDrawError: A run is of another task, or has not finished an epoch, or the runs are of different
+            images.
+        StripeError: A file is damaged.
 
     Example:
         >>> from stripe import plots
@@ -77,7 +79,9 @@ def predictions(
     for run, other in zip(firsts.values(), arrays, strict=True):
         own = pictures_of(other, "truth")
         if len(own) != len(truth) or any(a.shape != b.shape or (a != b).any() for a, b in zip(own, truth, strict=True)):
-            raise StripeError(f"{run.path} shows other images or another truth: give runs of one task and one data set")
+            raise NothingToDrawError(
+                f"{run.path} shows other images or another truth: give runs of one task and one data set"
+            )
     columns = [truth, *(pictures_of(each, "found") for each in arrays)]
     epochs = [int(each["epoch"]) if "epoch" in each else None for each in arrays]
     said = [name if epoch is None else f"{name}, epoch {epoch}" for name, epoch in zip(firsts, epochs, strict=True)]
@@ -119,7 +123,7 @@ def arrays_of(run: RunLike) -> Arrays:
         NothingToDrawError: The run is of another task, or has not finished an epoch.
         StripeError: The file is damaged.
     """
-    if isinstance(run, OfCheckpoint):
+    if isinstance(run, CheckpointPictures):
         return run.arrays
     task = (run.settings.get("task") or {}).get("name", "classification")
     if task not in ("detection", "segmentation"):

@@ -98,12 +98,12 @@ def common_scoring(runs: Sequence[RunLike]) -> Scoring:
         runs: At least one.
 
     Raises:
-        StripeError: They are runs of different tasks.
+        NothingToDrawError: They are runs of different tasks.
     """
     each = [scoring_of(run) for run in runs]
     if len({(scoring.best, scoring.losses) for scoring in each}) > 1:
         names = " and by ".join(dict.fromkeys(scoring.best for scoring in each))
-        raise StripeError(f"These runs are scored by {names}: they are of different tasks, and no comparison.")
+        raise NothingToDrawError(f"These runs are scored by {names}: they are of different tasks, and no comparison.")
     return each[0]
 
 

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from stripe.analysis import controls
-from stripe.errors import StripeError
+from stripe.analysis import search_controls
 from stripe.names import data_name, in_brackets
 from stripe.plots.common import ending_note, short_names
 from stripe.plots.figure import StripeFigure
@@ -52,8 +51,8 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
 
     Raises:
-        NothingToDrawError: A run is no search, or has not finished an epoch.
-        StripeError: The runs differ in more than the seed, or a file is damaged.
+        NothingToDrawError: A run is no search or has not finished an epoch, or the runs differ in more than the seed.
+        StripeError: A file is damaged.
 
     Example:
         >>> from stripe import plots
@@ -62,17 +61,17 @@ def search(runs: Sequence[RunLike], *, style: str = "paper", width: Width | None
     """
     from stripe.tasks import structure  # which imports torch
 
+    searches = [_read(run) for run in runs]
     groups = by_network(runs)
     if len(groups) != 1:
-        raise StripeError(
+        raise NothingToDrawError(
             f"{len(groups)} networks or ways of searching in one picture: draw the searches of one, which may differ "
             "in their seed."
         )
-    searches = [_read(run) for run in runs]
     chosen = structure.agreement(searches)
     weights = structure.trajectories(searches)
     names, ending = short_names(list(chosen))
-    table = controls.read({run.path: run.settings.get("seed", 0) for run in runs})
+    table = search_controls.read({run.path: run.settings.get("seed", 0) for run in runs})
     drawn = {"kind": "search", "runs": [str(run.path) for run in runs], "chosen": {k: v[0] for k, v in chosen.items()}}
     with styled(style) as settings:
         columns = min(len(names), 2 if is_narrow(width) else 4)
@@ -133,7 +132,7 @@ def _panel(axes: Axes, weights: xr.DataArray, choice: str) -> None:
 
 def _controls(axes: Axes, table: pd.DataFrame) -> None:
     """How far the accuracy of each control is from that of what was found."""
-    compared = controls.compared(table).dropna(subset="difference").iloc[::-1]
+    compared = search_controls.compared(table).dropna(subset="difference").iloc[::-1]
     half = (compared["high"] - compared["difference"]).fillna(0)
     axes.errorbar(
         compared["difference"], range(len(compared)), xerr=half, fmt="o", markersize=3, color="C0", linewidth=1

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from stripe.errors import StripeError
 from stripe.names import data_name
 from stripe.plots.diff import learning_rate_drops
 from stripe.plots.figure import FigureOrAxes, StripeFigure
@@ -53,8 +52,8 @@ def training(
         A figure; or ``ax``.
 
     Raises:
-        NothingToDrawError: A run has not finished an epoch.
-        StripeError: There is no run, there are more networks than can be told apart, or runs of different tasks.
+        NothingToDrawError: There is no run, a run has not finished an epoch, there are more networks than can be told
+            apart, or runs of different tasks.
 
     Example:
         >>> from stripe import plots
@@ -63,7 +62,7 @@ def training(
     """
     groups = by_network(runs)
     if not 1 <= len(groups) <= _MOST:
-        raise StripeError(f"{len(groups)} networks in one picture: draw 1 to {_MOST}, which can be told apart.")
+        raise NothingToDrawError(f"{len(groups)} networks in one picture: draw 1 to {_MOST}, which can be told apart.")
     scoring = common_scoring(runs)
     tables = {name: [_metrics(run) for run in group] for name, group in groups.items()}
     with styled(style, ax=ax, width=width) as settings:

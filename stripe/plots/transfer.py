@@ -38,8 +38,9 @@ def transfer(
         width: Width of the figure in inches, ``"column"`` (3.3) or ``"page"`` (7); by default what the panels need.
 
     Raises:
-        NothingToDrawError: A run is none of style transfer, or has not finished an epoch.
-        StripeError: A file is damaged, or the runs are of different images.
+        NothingToDrawError: A run is none of style transfer, or has not finished an epoch, or the runs are of different
+            images.
+        StripeError: A file is damaged.
 
     Example:
         >>> from stripe import plots
@@ -56,7 +57,7 @@ def transfer(
     shown = arrays[0]["content"]
     for run, other in zip(firsts[1:], arrays[1:], strict=True):
         if other["content"].shape != shown.shape or (other["content"] != shown).any():
-            raise StripeError(
+            raise NothingToDrawError(
                 f"{run.path} shows other images than {firsts[0].path}: give runs of the same data, image size and "
                 "number of pictures"
             )

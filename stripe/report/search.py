@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stripe.analysis import controls
+from stripe.analysis import search_controls
+from stripe.analysis.wording import difference_text
 from stripe.plots.common import short_names
 from stripe.tasks import ACCURACY, structure
 from stripe.training.run import Run
@@ -25,7 +26,7 @@ def search_record(runs: Sequence[Run]) -> dict[str, Any] | None:
         operations, epochs), the means over the seeds; ``chosen``, the choice of each block, that of most seeds, and
         ``parts``, the positions of the operations that it consists of; ``counts``, how many seeds made it; ``same`` and
         ``chance``, for how many blocks all seeds made the same, and would by chance; ``seeds``, how many searches there
-        are; ``controls``, rows of words from ``stripe.analysis.controls``, None without any. None if there is no
+        are; ``controls``, rows of words from ``stripe.analysis.search_controls``, None without any. None if there is no
         search.
 
     Raises:
@@ -49,7 +50,7 @@ def search_record(runs: Sequence[Run]) -> dict[str, Any] | None:
             [positions[part] for part in structure.PARTS.get(choice, (choice,))] for choice, _ in agreed.values()
         ],
         "counts": [count for _, count in agreed.values()],
-        "controls": _control_rows(controls.read({run.path: run.settings.get("seed", 0) for run in runs})),
+        "controls": _control_rows(search_controls.read({run.path: run.settings.get("seed", 0) for run in runs})),
         "same": same,
         "chance": round(chance, 6),
         "seeds": len(searches),
@@ -66,9 +67,9 @@ def _control_rows(table: pd.DataFrame | None) -> list[dict[str, str]] | None:
             "choice": row["choice"],
             "last": number(row["last"]),
             "best": number(row["best"]),
-            "difference": controls.difference_in_words(row["difference"], row["low"], row["high"]),
+            "difference": difference_text(row["difference"], row["low"], row["high"]),
         }
-        for row in controls.compared(table).to_dict("records")
+        for row in search_controls.compared(table).to_dict("records")
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from stripe.analysis.comparison import controls_of
 from stripe.analysis.wording import control_text, index_text, interval_text, like_control, share_text
 from stripe.names import counted
 from stripe.report.budget import Plan
@@ -55,7 +56,7 @@ def headline(verdicts: pd.DataFrame) -> tuple[str, str]:
     found = [f"{int(counts[name])} {name} ({meaning})" for name, meaning in _CATEGORIES.items() if name in counts]
     of = counted(sites, "site")
     second = f"Of {of} at epoch {int(verdicts['epoch'].max())}: {'; '.join(found)}."
-    if constant and not any(str(column).startswith("against_") for column in verdicts):
+    if constant and not controls_of(verdicts):
         second += " No control was recorded, and the attention of an untrained network looks like a constant, too."
     elif equal := like_control(verdicts):
         which = f"{equal} of these {constant} constants" if constant > 1 else "This constant"

@@ -1,6 +1,5 @@
 """Findings: what a figure of a capture or a table with a control shows, in numbers and in a sentence."""
 
-import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from stripe.analysis import map_correlation, metrics, settled_fraction, stripe_index, verdicts
+from stripe.analysis.wording import difference_text
 from stripe.capture import Capture, CaptureLike, as_capture
 from stripe.names import counted
 from stripe.plots.common import columns
@@ -15,7 +15,7 @@ from stripe.plots.diff import learning_rate_drops
 from stripe.plots.select import CHANNEL_KINDS, choose_sites
 from stripe.plots.spatial import as_maps
 
-__all__ = ["TOLERANCE", "difference_text", "differences", "findings_of", "signed"]
+__all__ = ["TOLERANCE", "difference_of", "differences", "findings_of"]
 
 TOLERANCE = 0.01
 """Differences from epoch to epoch up to which a value counts as unchanged."""
@@ -175,7 +175,7 @@ def differences(table: pd.DataFrame) -> str:
     of_column = row["control"] in set(table["column"])
     what, where = (row["column"], row["row"]) if of_column else (row["row"], row["column"])
     place = ", ".join(str(part) for part in (row["group"], where) if part)
-    largest = f"{what} − {row['control']} at {place}: {difference_text(row)}"
+    largest = f"{what} − {row['control']} at {place}: {difference_of(row)}"
     sure = compared[compared["difference_low"].notna()]
     if sure.empty:
         number = len(main)
@@ -188,25 +188,9 @@ def differences(table: pd.DataFrame) -> str:
     )
 
 
-def difference_text(row: Mapping[Hashable, Any]) -> str:
-    """Return a difference and its interval, where it has one: ``+3.10 (−1.00 … +7.20)``."""
-    numbers = [float(row[f"difference{end}"]) for end in ("", "_low", "_high")]
-    value, low, high = (signed(number, max(map(abs, filter(math.isfinite, numbers)))) for number in numbers)
-    return f"{value} ({low} … {high})" if math.isfinite(numbers[1]) else value
-
-
-def signed(value: float, size: float | None = None) -> str:
-    """Return a difference with its sign, and a dash where there is none.
-
-    Args:
-        value: The difference.
-        size: What decides the number of decimals, if not the difference itself.
-    """
-    if not math.isfinite(value):
-        return "–"
-    size = abs(value) if size is None else size
-    decimals = 2 - min(0, 1 + math.floor(math.log10(size))) if size else 2
-    return f"{'−' if value < 0 else '+'}{abs(value):.{0 if size >= 1000 else decimals}f}"
+def difference_of(row: Mapping[Hashable, Any]) -> str:
+    """Return the difference of a row of a table to its control, and its interval, where it has one."""
+    return difference_text(*(float(row[f"difference{end}"]) for end in ("", "_low", "_high")))
 
 
 def _is(count: int) -> str:

@@ -11,12 +11,13 @@ import pandas as pd
 
 from stripe import plots
 from stripe.analysis import save_table
+from stripe.analysis.wording import signed
 from stripe.files import write_whole
 from stripe.provenance import provenance
 from stripe.reproduce.cache import Cache, Planned
 from stripe.reproduce.execution import Failures
 from stripe.reproduce.figures import draw
-from stripe.reproduce.findings import difference_text, signed
+from stripe.reproduce.findings import difference_of
 from stripe.reproduce.plan import Plan
 from stripe.reproduce.result import Result, scale_note
 from stripe.training.config import RunConfig
@@ -157,7 +158,7 @@ def _differences(table: pd.DataFrame, order: list[str]) -> list[str]:
     def write(row: Mapping[Hashable, Any]) -> str:
         places = [(row["group"], row["control"], row["column"]), (row["group"], row["row"], row["control"])]
         paper = row["paper"] - next((papers[place] for place in places if place in papers), math.nan)
-        return f"{signed(paper)} → {difference_text(row)}"
+        return f"{signed(paper)} → {difference_of(row)}"
 
     control = ", ".join(dict.fromkeys(compared["control"]))
     pairs, how = compared.loc[compared["difference_low"].notna(), "pairs"], "one seed: no interval"

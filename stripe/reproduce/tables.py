@@ -96,7 +96,8 @@ def _cell(
     runs = [served[request] for request in cell.requests]
     shown = list(values.values())
     if cell.column.runs == "best" and shown:
-        higher = cell.column.metric == "top5" or runs[0].run.scoring.higher_is_better
+        finished = next(run for run in runs if run.request.seed in values)
+        higher = cell.column.metric == "top5" or finished.run.scoring.higher_is_better
         shown = [(max if higher else min)(shown)]
     problems = [cell.problem, *(failures[run.path.name] for run in runs if run.path.name in failures)]
     return {

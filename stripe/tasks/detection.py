@@ -18,6 +18,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from stripe.adapter import Batch, explained
 from stripe.data import Augmentation, Data, Split
 from stripe.errors import StripeError
+from stripe.models import outputs_of
 from stripe.tasks.average_precision import BOX, MASK, AveragePrecision, PrecisionOfSome
 from stripe.tasks.base import Judge, Meter, Place, Scored, Task
 from stripe.tasks.drawing import COUNT, draw_objects, pictures_of, write_predictions
@@ -131,7 +132,7 @@ class Detection(Task):
                 "model without, such as fasterrcnn:resnet20."
             )
         of_boxes = ["loss_objectness", "loss_rpn_box_reg"] if isinstance(model, GeneralizedRCNN) else []
-        outputs = _outputs(model)
+        outputs = outputs_of(model)
         if outputs is not None and outputs < self.classes + 1:
             raise StripeError(
                 f"{type(model).__name__} has {outputs} outputs, but {data.spec} has {self.classes} classes, and the "
@@ -159,7 +160,11 @@ class Detection(Task):
 
     def forward(self, model: nn.Module, batch: Batch, targets: Any) -> Found:
         """The losses; and the detections, in evaluation mode."""
-        labels = torch.tensor(self.positions or range(1, self.classes + 1), device=batch.images[0].device)
+        device = batch.images[0].device
+        if self.positions is None:  # made on the device: a copy to it would be waited for at every step
+            labels = torch.arange(1, self.classes + 1, device=device)
+        else:
+            labels = torch.tensor(self.positions, device=device)
         trained_on = [_of_model(target, labels) for target in targets]
         images = list(batch.images)
         with explained(model, batch):
@@ -237,14 +242,6 @@ class _Judge:
     def without(self, groups: Sequence[Sequence[int]]) -> list[float]:
         """See ``PrecisionOfSome.without``."""
         return self._precision.without(groups)
-
-
-def _outputs(model: nn.Module) -> int | None:
-    """How many classes a detector tells apart, the background among them; None where its head is not torchvision's."""
-    if (heads := getattr(model, "roi_heads", None)) is not None:
-        return getattr(getattr(heads.box_predictor, "cls_score", None), "out_features", None)
-    head = getattr(getattr(model, "head", None), "classification_head", None)
-    return getattr(head, "num_classes", getattr(head, "num_columns", None))
 
 
 def _scoring(losses: Sequence[str], iou_types: Sequence[str]) -> Scoring:

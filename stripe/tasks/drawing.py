@@ -16,6 +16,7 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from stripe.adapter import Batch, batch_of
 from stripe.data import Data
+from stripe.devices import device_of
 from stripe.files import write_whole
 
 __all__ = ["COUNT", "FILE", "draw_classes", "draw_objects", "pictures_of", "write_predictions"]
@@ -68,7 +69,7 @@ def pictures_of(
     Returns:
         ``truth_0``, ``found_0`` …, each uint8 (H, W, 3).
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     arrays: dict[str, npt.NDArray[np.uint8]] = {}
     chosen = np.arange(min(count, len(data.test)))
     for images, targets in data.test.loader(len(chosen), indices=chosen, workers=0):

@@ -45,7 +45,7 @@ UNDECIDED = "undecided"
 """What is said of a block whose choice does not lead, see ``decide``."""
 
 PARTS = {PARALLEL: ("ca", "sa"), UNDECIDED: ()}
-"""Of what is no single way: the ways that it consists of."""
+"""The operations that make up a choice of several, or of none."""
 
 CHOICES = (*OPERATIONS, PARALLEL)
 """What can be chosen for a block: one of the ways, or channel and spatial attention in parallel, a half each."""
@@ -294,7 +294,8 @@ def unanimous(searches: Sequence[xr.Dataset]) -> tuple[int, float]:
         StripeError: They are of different networks.
     """
     each = _decisions_of(searches)
-    same = sum(count == len(each) for _, count in agreement(searches).values())
+    wanted = {block: {found[block] for found in each} for block in each[0]}
+    same = sum(len(choices) == 1 and UNDECIDED not in choices for choices in wanted.values())
     shares = [Counter(found.values()) for found in each]
     blocks = len(each[0])
     chance = sum(math.prod(share[choice] / blocks for share in shares) for choice in CHOICES)

@@ -4,9 +4,10 @@ It may be one module for every place of a network (``sscbam``), be combined with
 with an entry per place (``sscbam/none/ssmvam,k=3``), see ``stripe.attention.attention_factory``.
 """
 
-import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
+from stripe.attention.grammar import attention
 from stripe.attention.registry import ATTENTION
 from stripe.attention.search import MixedAttention
 
@@ -25,7 +26,7 @@ def template_of(text: str, modules: Sequence[MixedAttention]) -> str:
         them alone.
     """
     own = [of_module(module.family, module.kernel_size) for module in modules]
-    said = [of_module(_class(part).family, _kernel_size(part)) for part in searched(places(text, len(own)))]
+    said = [of_module(_module(part).family, _module(part).kernel_size) for part in searched(places(text, len(own)))]
     return text if said == own else "/".join(own)
 
 
@@ -36,7 +37,6 @@ def places(text: str, modules: int) -> list[str]:
         text: As it was written.
         modules: How many modules of the network are searched.
     """
-    text = "".join(text.split()).lower()
     return text.split("/") if "/" in text else [text] * (modules // max(1, len(searched([text]))))
 
 
@@ -76,9 +76,10 @@ def _is_searched(part: str) -> bool:
     return name in ATTENTION and issubclass(ATTENTION[name], MixedAttention)
 
 
-def _class(part: str) -> type[MixedAttention]:
-    found = ATTENTION[part.partition(",")[0]]
-    assert issubclass(found, MixedAttention)  # as _is_searched says
+@lru_cache
+def _module(part: str) -> MixedAttention:
+    found = attention(part, 16)  # of any number of channels
+    assert isinstance(found, MixedAttention)  # as _is_searched says
     return found
 
 
@@ -87,12 +88,7 @@ def _built(part: str, way: str) -> str:
     if way == "identity":
         return ""
     # Channel attention alone has no kernel.
-    return f"{_class(part).family}:{way}" + ("" if way == "ca" else _kernel(_kernel_size(part)))
-
-
-def _kernel_size(part: str) -> int:
-    found = re.search(r",k=(\d+)", part)
-    return int(found[1]) if found else 7
+    return f"{_module(part).family}:{way}" + ("" if way == "ca" else _kernel(_module(part).kernel_size))
 
 
 def _kernel(size: int) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from stripe.data import Split
@@ -34,17 +33,8 @@ class Part(Split):
         self.chosen = chosen
         self._whole = whole
 
-    def loader(
-        self,
-        batch_size: int,
-        *,
-        indices: npt.ArrayLike | None = None,
-        workers: int | None = None,
-        share: Share = np.arange,
-    ) -> Batches:
-        """See ``Split.loader``."""
-        inside = self.chosen if indices is None else self.chosen[np.asarray(indices, dtype=np.int64)]
-        return self._whole.loader(batch_size, indices=inside, workers=workers, share=share)
+    def _plain(self, order: IntArray, batch_size: int, workers: int | None, share: Share) -> Batches:
+        return self._whole.loader(batch_size, indices=self.chosen[order], workers=workers, share=share)
 
     def augmented(
         self,

@@ -4,6 +4,7 @@ import inspect
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from stripe import asr, checkpoint
 from stripe.capture import open_capture
 from stripe.cli import main
+from stripe.cli.fold import _meta
 from stripe.cli.resolve import resolve
 from stripe.data import load
 from stripe.models import build
@@ -233,6 +235,17 @@ def test_fold(tmp_path: Path) -> None:
     assert "miou change" in output
     model = stripe.load(folded)
     assert model.get_submodule("classifier.4").out_channels == 11  # ten shapes, and the background
+
+
+def test_a_folded_file_says_the_outputs_of_its_network() -> None:
+    """Which a published detector has more of than the data has classes."""
+    resolved = SimpleNamespace(
+        model=build("fasterrcnn:resnet11", num_classes=91),
+        data=load("scenes:train=2,test=1"),
+        attrs={"model": "fasterrcnn:resnet11"},
+    )
+    names = {"model_spec": "fasterrcnn:resnet11", "num_classes": None, "pretrained": False}
+    assert _meta(None, resolved, names, ())["num_classes"] == 91
 
 
 def test_bench() -> None:

@@ -113,6 +113,12 @@ def test_all_of_a_run_without_a_capture(run, tmp_path):
     result = run("--kind", "all", "mine", "-o", "pictures")
     assert result.stdout.split() == ["pictures/mine-transfer.png"]
     assert "Left out predictions: mine was trained for style" in result.stderr
+    shutil.copytree("mine", "other")
+    record["settings"]["args"] = {"width": 8}
+    (tmp_path / "other" / "run.json").write_text(json.dumps(record))
+    both = run("--kind", "all", "mine", "other", "-o", "both")
+    assert both.stdout.split() == ["both/mine-transfer.png"]
+    assert "Left out search" in both.stderr
 
 
 def test_a_folder_that_is_no_run(run, tmp_path):

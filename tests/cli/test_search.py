@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from stripe.analysis import controls
+from stripe.analysis import search_controls
 from stripe.cli import main
 from stripe.tasks import structure
 from stripe.training import Run
@@ -108,18 +108,18 @@ def test_seeds_and_controls(tmp_path: Path) -> None:
     scores = [run.history[-1].test_accuracy for run in trained]
     assert trained[0].scoring.spread(scores) in next(row for row in result.stdout.splitlines() if "at random" in row)
 
-    table = controls.read({tmp_path / "run" / f"seed-{seed}": seed for seed in (0, 1)})
+    table = search_controls.read({tmp_path / "run" / f"seed-{seed}": seed for seed in (0, 1)})
     assert table[table["name"] == "random-1"]["last"].tolist() == scores
     assert len(table) == 2 * 8
     found = table[table["name"] == "found"]["last"].mean()
     difference = f"{statistics.fmean(scores) - found:+.2f}".replace("-", "−")
     assert f" {difference} (" in next(row for row in result.stdout.splitlines() if "at random" in row)
 
-    (tmp_path / "run" / controls.FILE).unlink()
+    (tmp_path / "run" / search_controls.FILE).unlink()
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("state.pt")}
     assert stripe("search", *command).stdout == result.stdout
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("state.pt")} == written
-    assert (tmp_path / "run" / controls.FILE).exists()  # read again, without training
+    assert (tmp_path / "run" / search_controls.FILE).exists()  # read again, without training
 
     several = stripe("train", "--attention", tmp_path / "run", "--out", tmp_path / "found", code=1)
     assert "holds 2 searches, each with a choice of its own: name one, as" in several.stderr

@@ -13,7 +13,7 @@ from stripe.fold import fold
 from stripe.fold.evaluation import Evaluation, evaluate
 from stripe.fold.sample import Sample
 from stripe.models import build
-from stripe.tasks import Classification, named
+from stripe.tasks import Classification, Scoring, named
 from stripe.training import Compute
 from stripe.training import evaluate as score_of
 from tests.conftest import SqueezeExcite
@@ -190,12 +190,17 @@ def test_a_task_judges_by_annotations(scenes: Any, model: str, task: str, measur
     assert found.without is not None
     assert len(found.without) == 8
     assert np.isnan(found.error(found))
-    assert found.uncertainty(found) == 0
+    rest = data.train.loader(7, indices=[0, 1, 2, 3, 4, 6, 7], workers=0)
+    assert float(found.without[5]) == pytest.approx(getattr(score_of(net, rest, data, compute, task=judge), measure))
 
 
 def test_tasks_that_cannot_judge(images: list[Tensor], scenes: Any) -> None:
     with pytest.raises(StripeError, match="classification has no measure of some of the images"):
         fold(Dense().eval(), images, task=Classification(2))
+    by_loss = named("segmentation", scenes)
+    by_loss.scoring = Scoring(("loss",), best="loss", higher_is_better=False)
+    with pytest.raises(StripeError, match="judges by loss, of which less is better"):
+        fold(Dense().eval(), images, task=by_loss)
     with pytest.raises(StripeError, match="metric= takes its place"):
         fold(Dense().eval(), images, task=named("segmentation", scenes), metric=right)
     with pytest.raises(StripeError, match=r"have no targets for the task; give batches of \(images, targets\)"):

@@ -23,7 +23,7 @@ def measured(plan, values):
         for request, value in zip(cell.requests, values[cell.row.name, cell.column.name], strict=True):
             epoch = SimpleNamespace(test_accuracy=value)
             scoring = SimpleNamespace(measures=("accuracy",), higher_is_better=True)
-            run = SimpleNamespace(best=epoch, history=[epoch], scoring=scoring, scale="2 epochs")
+            run = SimpleNamespace(best=epoch, history=[epoch], scoring=scoring, scale="2 epochs") if value else None
             name = f"{cell.row.name}-{cell.column.name}-{request.seed}"
             served[request] = SimpleNamespace(
                 request=request, run=run, path=SimpleNamespace(name=name), found=SimpleNamespace(attrs={})
@@ -50,6 +50,14 @@ def test_a_mean_over_seeds_has_its_interval(write):
     assert gap["seeds"] == 2
     assert gap["best_high"] - gap["best"] == pytest.approx(T1 * 0.5)  # std of 60 and 61 is 1/√2
     assert "control" not in table
+
+
+def test_the_best_of_the_seeds_that_are_finished(write):
+    """A run that failed before it wrote anything says nothing, nor what is better."""
+    text = RECIPE.replace('name = "one copy"', 'name = "one copy", runs = "best"')
+    plan = Plan.make(read(write("mine", text)), "quick", Changes(seeds=3))
+    table, _ = measured(plan, VALUES | {("SE", "one copy"): [None, 71.0, 72.0]})
+    assert table.loc["SE", "one copy"]["best"] == 72.0
 
 
 def test_columns_are_compared_with_a_column_seed_by_seed(write):
@@ -88,8 +96,8 @@ def test_rows_of_another_group_have_another_control(write):
 def test_the_page_says_what_is_known(write, seeds):
     plan = Plan.make(read(write("mine", COLUMNS)), "quick", Changes(seeds=seeds))
     table, served = measured(plan, {key: each[:seeds] for key, each in VALUES.items()})
-    drawn = SimpleNamespace(table=table.reset_index(), findings=differences(table.reset_index()), scales=("2 epochs",))
-    page = _page(drawn, plan, served, [])
+    result = SimpleNamespace(table=table.reset_index(), findings=differences(table.reset_index()), scales=("2 epochs",))
+    page = _page(result, plan, served, [])
     if seeds == 1:
         assert "| SE | 75.50 → 70.00 (70.00) | – → 72.00 (72.00) |" in page
         assert "One seed: no interval." in page

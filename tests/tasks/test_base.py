@@ -27,6 +27,9 @@ def test_better_is_higher_or_lower_and_nan_is_the_worst(value, than, higher, low
 )
 def test_where_nothing_could_be_measured_the_loss_decides(values, losses, best):
     assert Scoring().best_of(values, losses) == best
+
+
+def test_what_could_not_be_measured_is_unknown():
     assert Scoring().spread([NAN, NAN]) == Scoring().text(NAN) == "unknown"
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stripe.analysis import controls
+from stripe.analysis import search_controls
+from stripe.analysis.wording import difference_text
 from stripe.errors import StripeError
 
 ROWS = [  # seed, choice, name, attention, last, best
@@ -22,7 +23,7 @@ TABLE = pd.DataFrame(ROWS, columns=["seed", "choice", "name", "attention", "last
 
 
 def test_differences_are_paired_by_seed() -> None:
-    found, random, same = controls.compared(TABLE).itertuples(index=False)
+    found, random, same = search_controls.compared(TABLE).itertuples(index=False)
     assert (found.choice, found.last, found.best) == ("found by the search", 45, 46.5)
     assert pd.isna([found.difference, found.low, found.high]).all()
     # −2 and 2, whose standard error is 2; t(1, 97.5 %) is 12.7062.
@@ -34,20 +35,20 @@ def test_differences_are_paired_by_seed() -> None:
 
 
 def test_a_single_seed_has_no_interval() -> None:
-    _, random, _ = controls.compared(TABLE[TABLE["seed"] == 0]).itertuples(index=False)
+    _, random, _ = search_controls.compared(TABLE[TABLE["seed"] == 0]).itertuples(index=False)
     assert random.difference == -2
     assert pd.isna([random.low, random.high]).all()
-    assert controls.difference_in_words(random.difference, random.low, random.high) == "−2.00"
+    assert difference_text(random.difference, random.low, random.high) == "−2.00"
 
 
 def test_the_table_of_the_folder_or_of_the_one_around_seeds(tmp_path: Path) -> None:
-    TABLE.to_csv(tmp_path / controls.FILE, index=False)
+    TABLE.to_csv(tmp_path / search_controls.FILE, index=False)
     one, two = tmp_path / "seed-0", tmp_path / "seed-1"
-    pd.testing.assert_frame_equal(controls.read({one: 0, two: 1}), TABLE)  # "none" is a text
-    assert controls.read({two: 1})["seed"].unique().tolist() == [1]
-    assert controls.read({tmp_path: 1})["seed"].unique().tolist() == [1]
-    assert controls.read({tmp_path / "other": 0}) is None
-    assert controls.read({tmp_path / "seed-2": 2}) is None
+    pd.testing.assert_frame_equal(search_controls.read({one: 0, two: 1}), TABLE)  # "none" is a text
+    assert search_controls.read({two: 1})["seed"].unique().tolist() == [1]
+    assert search_controls.read({tmp_path: 1})["seed"].unique().tolist() == [1]
+    assert search_controls.read({tmp_path / "other": 0}) is None
+    assert search_controls.read({tmp_path / "seed-2": 2}) is None
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,6 @@ def test_the_table_of_the_folder_or_of_the_one_around_seeds(tmp_path: Path) -> N
     ],
 )
 def test_a_damaged_table(tmp_path: Path, damage) -> None:
-    damage(TABLE).to_csv(tmp_path / controls.FILE, index=False)
+    damage(TABLE).to_csv(tmp_path / search_controls.FILE, index=False)
     with pytest.raises(StripeError, match=r"controls\.csv cannot be read"):
-        controls.read({tmp_path: 0})
+        search_controls.read({tmp_path: 0})

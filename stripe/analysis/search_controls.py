@@ -6,7 +6,6 @@ and ``best``, the test accuracy in per cent at the last and at the best epoch. C
 one training.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,13 +15,13 @@ import pandas as pd
 from stripe.analysis.mean_interval import mean_interval
 from stripe.errors import StripeError
 
-__all__ = ["COLUMNS", "FILE", "FOUND", "compared", "difference_in_words", "read"]
+__all__ = ["COLUMNS", "FILE", "FOUND", "compared", "read"]
 
 FILE = "controls.csv"
 """Name of the table, in the folder that the command was given."""
 
 FOUND = "found"
-"""What is called so in ``name``: the choice of the search."""
+"""The ``name`` of the row that holds the search's own choice."""
 
 COLUMNS = {"seed": "int64", "choice": "str", "name": "str", "attention": "str", "last": "float64", "best": "float64"}
 """Columns of the table → their types."""
@@ -92,16 +91,3 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
         difference = mean_interval([] if is_found else (by_seed - found[by_seed.index]).tolist())
         rows.append((choice, of["last"].mean(), of["best"].mean(), difference.mean, difference.low, difference.high))
     return pd.DataFrame(rows, columns=["choice", "last", "best", "difference", "low", "high"])
-
-
-def difference_in_words(difference: float, low: float, high: float) -> str:
-    """A difference and its interval, as far as they are known.
-
-    Example:
-        >>> difference_in_words(-1.2, -3.0, 0.6), difference_in_words(0.5, math.nan, math.nan)
-        ('−1.20 (−3.00 to +0.60)', '+0.50')
-    """
-    if math.isnan(difference):
-        return "–"
-    mean, *ends = (f"{value:+.2f}".replace("-", "−") for value in (difference, low, high))
-    return mean if math.isnan(low) else f"{mean} ({' to '.join(ends)})"
