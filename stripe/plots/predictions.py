@@ -10,7 +10,7 @@ import pandas as pd
 
 from stripe.errors import StripeError
 from stripe.names import data_name
-from stripe.plots.figure import StripeFigure
+from stripe.plots.figure import StripeFigure, wrapped
 from stripe.plots.kinds import kind
 from stripe.plots.runs import Arrays, RunLike, by_network, read_arrays
 from stripe.plots.select import NothingToDrawError
@@ -98,7 +98,8 @@ def predictions(
         figure = StripeFigure(settings, 2.4 * len(columns), side * sum(tall) + 0.1 * count + 0.6, drawn, printed=width)
         grid = figure.subplots(count, len(columns), squeeze=False, height_ratios=tall)
         for column, title, pictures in zip(grid.T, titles, columns, strict=True):
-            column[0].set_title(title, fontsize="small", loc="center")
+            named = wrapped(title, 72 * side, 0.85 * settings["font.size"])
+            column[0].set_title(named, fontsize="small", loc="center")
             for axes, picture in zip(column, pictures, strict=False):
                 axes.imshow(picture, interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
@@ -110,8 +111,8 @@ def predictions(
             "segmentation": "each class of pixels has its colour and name, the background none",
         }
         tasks = dict.fromkeys(str((run.settings.get("task") or {}).get("name")) for run in firsts.values())
-        said = [notes[task] for task in tasks if task in notes]
-        figure.caption(" · ".join([", ".join(data), *(["; ".join(scales)] if scales else []), *said]))
+        about = [notes[task] for task in tasks if task in notes]
+        figure.caption(" · ".join([", ".join(data), *(["; ".join(scales)] if scales else []), *about]))
         figure.fit_height()
         return figure
 

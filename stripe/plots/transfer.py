@@ -6,13 +6,15 @@ from typing import Any
 from stripe.errors import StripeError
 from stripe.names import data_name, without_folders
 from stripe.plots.common import add_thumbnail_title
-from stripe.plots.figure import StripeFigure
+from stripe.plots.figure import StripeFigure, wrapped
 from stripe.plots.kinds import kind
 from stripe.plots.runs import Arrays, RunLike, by_network, folder_name, read_arrays
 from stripe.plots.select import NothingToDrawError
 from stripe.plots.style import Width, printed_width, styled
 
 __all__ = ["arrays_of", "transfer"]
+
+_ROOM = 1.2  # inches of a picture below which two losses stand side by side
 
 PICTURES = "pictures/last.npz"
 """Where a run keeps what its network makes of held-out images, see ``stripe.tasks.style``."""
@@ -66,6 +68,8 @@ def transfer(
     with styled(style) as settings:
         across = 1 + len(firsts)
         side = (printed_width(width) or 1.5 * across) / across
+        crowded = side < _ROOM
+        between = " |\n" if crowded else " | "
         drawn = {
             "kind": "transfer",
             "runs": {title: str(run.path) for title, run in zip(titles, firsts, strict=True)},
@@ -84,10 +88,13 @@ def transfer(
                 axes.spines[:].set_visible(False)
                 if column:
                     losses = (arrays[column - 1][f"{name}_loss"][row] for name in ("content", "style"))
-                    axes.set_xlabel("{:.3g} | {:.3g}".format(*losses), fontsize="x-small", labelpad=2)
-        add_thumbnail_title(grid[0, 0], "style\nbelow: content", arrays[0]["style"][0])
+                    axes.set_xlabel(between.join(f"{loss:.3g}" for loss in losses), fontsize="x-small", labelpad=2)
+        add_thumbnail_title(grid[0, 0], "style" if crowded else "style\nbelow: content", arrays[0]["style"][0])
+        if crowded:
+            grid[-1, 0].set_xlabel("content", fontsize="x-small", labelpad=2)
         for axes, title in zip(grid[0, 1:], titles, strict=True):
-            axes.set_title(title, fontsize="small", loc="center")
+            lines = [wrapped(line, 72 * side, 0.85 * settings["font.size"]) for line in title.split("\n")]
+            axes.set_title("\n".join(lines), fontsize="small", loc="center")
         figure.caption(_caption(firsts, arrays))
         figure.fit_height()
         return figure
